@@ -1,0 +1,119 @@
+"""`diffea.fetch` against a server on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diffea.errors import ChecksumError, DownloadError, RemoteFileError
+from diffea.fetch import RemoteFile, fetch, is_whole
+
+CONTENT = bytes(range(256)) * 9000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+ADLER32 = f"{zlib.adler32(CONTENT):08x}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path == "/missing.root":
+            self.send_error(404)
+            return
+        body = CONTENT[:-1] + b"x" if self.path == "/changed.root" else CONTENT
+        self.send_response(200)
+        if self.path != "/unannounced.root":
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if self.path == "/broken.root" else body)
+        self.server.served.append(self.path)
+
+    def log_message(self, *args: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[http.server.ThreadingHTTPServer]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.served = []
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def remote(server: http.server.ThreadingHTTPServer, name: str = "good.root", **kwargs: object) -> RemoteFile:
+    url = f"http://127.0.0.1:{server.server_port}/{name}"
+    return RemoteFile(name=f"sub/{name}", url=url, **({"sha256": SHA256, "adler32": ADLER32} | kwargs))
+
+
+def test_download_is_checked_reported_and_not_repeated(server, tmp_path: Path) -> None:
+    file, seen = remote(server, size=len(CONTENT)), []
+    (path,) = fetch([file], tmp_path, progress=lambda *event: seen.append(event))
+    assert path == tmp_path / "sub" / "good.root"
+    assert path.read_bytes() == CONTENT
+    assert [p.name for p in path.parent.iterdir()] == ["good.root"]
+    assert seen[0][0] is file
+    assert seen[-1][1:] == (len(CONTENT), len(CONTENT))
+    assert [event[1] for event in seen] == sorted(event[1] for event in seen)
+    assert len(seen) > 1
+    requests = len(server.served)
+    fetch([file], tmp_path)
+    assert len(server.served) == requests
+
+
+def test_a_damaged_file_is_downloaded_again(server, tmp_path: Path) -> None:
+    file = remote(server)
+    (path,) = fetch([file], tmp_path)
+    path.write_bytes(CONTENT[:-1] + b"?")
+    assert not is_whole(file, tmp_path)
+    fetch([file], tmp_path)
+    assert is_whole(file, tmp_path)
+
+
+def test_without_announced_length(server, tmp_path: Path) -> None:
+    seen = []
+    fetch([remote(server, "unannounced.root")], tmp_path, progress=lambda *event: seen.append(event))
+    assert seen[-1][1:] == (len(CONTENT), None)
+
+
+@pytest.mark.parametrize("checksums", [{"sha256": SHA256, "adler32": None}, {"sha256": None, "adler32": ADLER32}])
+def test_either_checksum_catches_a_changed_byte(server, tmp_path: Path, checksums: dict[str, str | None]) -> None:
+    kind = next(k for k, v in checksums.items() if v)
+    with pytest.raises(ChecksumError, match=f"changed.root.*expected {kind} {checksums[kind]}, got"):
+        fetch([remote(server, "changed.root", **checksums)], tmp_path)
+    assert list((tmp_path / "sub").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("missing.root", "404"), ("broken.root", "IncompleteRead|broke off|expected .* got")]
+)
+def test_what_does_not_arrive_leaves_nothing(server, tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(DownloadError, match=message):
+        fetch([remote(server, name)], tmp_path)
+    assert list((tmp_path / "sub").iterdir()) == []
+
+
+def test_interrupt_leaves_nothing(server, tmp_path: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch([remote(server)], tmp_path, progress=interrupt)
+    assert list((tmp_path / "sub").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"name": "../up.root", "sha256": SHA256}, "inside the data folder"),
+        ({"name": "/up.root", "sha256": SHA256}, "inside the data folder"),
+        ({"name": "a.root"}, "has no checksum"),
+        ({"name": "a.root", "adler32": "xyz"}, "adler32 of remote file 'a.root'"),
+    ],
+)
+def test_bad_descriptions(kwargs: dict[str, str], message: str) -> None:
+    with pytest.raises(RemoteFileError, match=message):
+        RemoteFile(url="http://127.0.0.1/", **kwargs)
