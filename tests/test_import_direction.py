@@ -15,9 +15,9 @@ ROOMS = (
     "errors", "runtime", "events", "soft", "histograms", "processor", "distributed", "statistics", "objectives",
     "optimise", "evaluate", "fetch", "analysis", "run", "report", "demo", "cli",
 )  # fmt: skip
-FOREIGN = {
-    room: ("dask", "distributed", "dask_awkward", "coffea", "uproot") for room in ("soft", "histograms", "statistics")
-}
+FOREIGN = dict.fromkeys(
+    ("soft", "histograms", "statistics"), ("dask", "distributed", "dask_awkward", "coffea", "uproot")
+)
 
 
 def imported(path: Path) -> Iterator[tuple[int, str]]:
