@@ -23,3 +23,75 @@ class DownloadError(DiffeaError):
 
 class ChecksumError(DiffeaError):
     """Raised when a downloaded file differs from the published size or checksum."""
+
+
+class WorkerMismatchError(DiffeaError):
+    """Raised when a worker's versions or 64-bit setting differ from the driver's."""
+
+
+class FilesetError(DiffeaError, ValueError):
+    """Raised when a fileset is not of coffea's form, or holds no events."""
+
+
+class FileReadError(DiffeaError, OSError):
+    """Raised when a file or its tree cannot be read."""
+
+
+class MissingBranchError(DiffeaError, AttributeError):
+    """Raised when ``columns`` asks for a branch that the file does not have."""
+
+
+class ColumnError(DiffeaError, ValueError):
+    """Raised when a column is not one entry an event, or of a type that JAX cannot hold."""
+
+
+class NotFiniteError(DiffeaError, ValueError):
+    """Raised when a column, a weight, a template or a gradient is NaN or infinite."""
+
+
+class FillError(DiffeaError, ValueError):
+    """Raised when a processor's ``fill`` yields what is not a fill of one of its channels."""
+
+
+class ParameterError(DiffeaError, ValueError):
+    """Raised when a parameter is not a finite number, or outside of its bounds."""
+
+
+class SplitError(DiffeaError, ValueError):
+    """Raised when the parts of a split are not fractions of the events."""
+
+
+class ReportError(DiffeaError):
+    """Raised when a folder does not hold the files that the report is made of."""
+
+
+class WidthError(DiffeaError, ValueError):
+    """Raised when a soft cut's width, order of thresholds or shape makes no sense."""
+
+
+class CountError(DiffeaError, TypeError):
+    """Raised when objects are counted that are none, or a number of them is asked for that is not whole."""
+
+
+class HistogramError(DiffeaError, ValueError):
+    """Raised when a kernel, bandwidth, edges or arrays given to a histogram make no sense."""
+
+
+class SpecError(DiffeaError, ValueError):
+    """Raised when a model specification or workspace is not one that pyhf takes, or does not fit together."""
+
+
+class YieldError(DiffeaError, ValueError):
+    """Raised when the numbers of a model make its likelihood meaningless: NaN, negative, of a wrong length, no background."""
+
+
+class DataError(DiffeaError, ValueError):
+    """Raised when data given to a likelihood have a wrong length, or are NaN or negative."""
+
+
+class FitError(DiffeaError, RuntimeError):
+    """Raised when a fit did not converge."""
+
+
+class LedgerError(DiffeaError):
+    """Raised when a sum over the data misses events, or counts some twice."""

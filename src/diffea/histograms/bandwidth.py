@@ -1,0 +1,60 @@
+"""Bandwidths: how far a kernel smears an event, by bin widths or by the data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from diffea.errors import HistogramError
+
+__all__ = ["default_bandwidth", "per_edge"]
+
+_DEFAULT_SHARE = 0.5 / math.sqrt(7)
+
+
+def default_bandwidth(edges: ArrayLike) -> Any:
+    """The bandwidth with which a biweight kernel reaches half of the narrower bin beside each edge.
+
+    Every event then touches two bins at most, and every event contributes to the gradient.
+
+    Args:
+        edges: shape (bins + 1,), ascending.
+
+    Returns:
+        Standard deviation of the kernel at each edge, shape (bins + 1,), in the unit of the edges.
+    """
+    xp: Any = jnp if isinstance(edges, jax.core.Tracer) else np
+    widths = xp.diff(xp.asarray(edges))
+    return _DEFAULT_SHARE * xp.minimum(xp.append(widths[:1], widths), xp.append(widths, widths[-1:]))
+
+
+def per_edge(bandwidth: ArrayLike, bins: int) -> Any:
+    """A bandwidth as one number or one for each edge.
+
+    Args:
+        bandwidth: scalar, one for each bin (an edge then has the smaller of the two bins beside it), or one for each edge.
+        bins: number of bins.
+
+    Returns:
+        Scalar, or shape (bins + 1,).
+
+    Raises:
+        HistogramError: when it has another shape, or is known and not positive.
+    """
+    known = not isinstance(bandwidth, jax.core.Tracer)
+    xp: Any = np if known else jnp
+    h = xp.asarray(bandwidth, dtype=float)
+    if h.shape not in ((), (bins,), (bins + 1,)):
+        msg = f"expected a bandwidth that is one number, one a bin ({bins}) or one an edge ({bins + 1}), got shape {h.shape}"
+        raise HistogramError(msg)
+    if known and not np.all(np.isfinite(h) & (h > 0)):
+        msg = f"expected a positive bandwidth in the unit of the observable, got {bandwidth}: for an exact histogram use soft.hard()"
+        raise HistogramError(msg)
+    if h.shape == (bins,):
+        return xp.minimum(xp.append(h[:1], h), xp.append(h, h[-1:]))
+    return h

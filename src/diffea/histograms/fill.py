@@ -1,0 +1,140 @@
+"""Histograms as smooth functions of their events: kernel density estimates, integrated over bins."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffea.errors import HistogramError
+from diffea.events.ragged import Ragged
+from diffea.histograms.bandwidth import default_bandwidth
+from diffea.histograms.kernels import kernel_named
+from diffea.histograms.window import Window, checked_edges, hard_window, soft_window
+from diffea.soft.context import is_hard
+
+__all__ = ["fill", "histogram"]
+
+
+def histogram(
+    x: Any,
+    edges: Any,
+    weights: Any = None,
+    *,
+    bandwidth: Any = None,
+    kernel: str = "biweight",
+    flow: bool = False,
+) -> jax.Array:
+    """Sum of weights in each bin, differentiable in the events, the weights, the edges and the bandwidth.
+
+    Args:
+        x: observable, shape (events,), or one value an object (``Ragged``); a tuple of them for several axes.
+        edges: shape (bins + 1,), ascending; a tuple of them for several axes.
+        weights: shape (events,) (or ``Ragged``), or a scalar; ones by default.
+        bandwidth: the kernel's standard deviation in the unit of ``x``: one number, one a bin or one an edge; by default
+            ``default_bandwidth(edges)``; a tuple of them for several axes.
+        kernel: ``biweight``, ``triweight``, ``epanechnikov`` or ``gaussian``.
+        flow: also return the underflow and overflow bin, with which the total weight is conserved.
+
+    Returns:
+        Shape (bins,), or (bins + 2,) with flow; one dimension for each axis. float64.
+
+    Raises:
+        HistogramError: when shapes do not fit, or edges or bandwidth make no sense.
+    """
+    values, _ = fill(x, edges, weights, bandwidth=bandwidth, kernel=kernel)
+    return values if flow else values[(slice(1, -1),) * values.ndim]
+
+
+def fill(
+    x: Any, edges: Any, weights: Any = None, *, bandwidth: Any = None, kernel: str = "biweight"
+) -> tuple[jax.Array, jax.Array]:
+    """Sums of weights and of squared weights, with flow bins; under ``soft.hard()`` those of an exact histogram.
+
+    The event i has the fraction f_ib in bin b: the integral over the bin of a kernel around x_i. What lies or leaks
+    outside of the edges goes to the flow bins. Arguments as for ``histogram``.
+
+    Returns:
+        values ``sum_i w_i f_ib`` and variances ``sum_i (w_i f_ib)^2``, each of shape (bins + 2,), one dimension for
+        each axis; float64.
+
+    Raises:
+        HistogramError: when shapes do not fit, or edges or bandwidth make no sense.
+    """
+    several = isinstance(x, tuple)
+    xs, all_edges = (x, edges) if several else ((x,), (edges,))
+    bandwidths = bandwidth if isinstance(bandwidth, tuple) else (bandwidth,) * len(xs)
+    if not isinstance(all_edges, tuple) or len(all_edges) != len(xs) or len(bandwidths) != len(xs):
+        msg = f"expected one array of edges (and one bandwidth, or none) for each of {len(xs)} observables"
+        raise HistogramError(msg)
+    arrays, w = _rows(xs, weights)
+    chosen = kernel_named(kernel)
+    windows = [_window(*axis, chosen) for axis in zip(arrays, all_edges, bandwidths, strict=True)]
+    return _deposit(windows, w)
+
+
+def _window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Any) -> Window:
+    edges = checked_edges(edges)
+    if is_hard():
+        return hard_window(x, edges)
+    return soft_window(x, edges, default_bandwidth(edges) if bandwidth is None else bandwidth, kernel)
+
+
+def _rows(xs: tuple[Any, ...], weights: Any) -> tuple[list[jax.Array], jax.Array]:
+    """Observables and weights, one row an event (or an object) each."""
+    columns = [*xs, 1.0 if weights is None else weights]
+    ragged = [c for c in columns if isinstance(c, Ragged)]
+    if ragged:
+        mask = functools.reduce(operator.and_, (jnp.asarray(c.mask) for c in ragged))
+        columns = [c.values if isinstance(c, Ragged) else _column(c) for c in columns]
+        columns = [jnp.broadcast_to(c, mask.shape).ravel() for c in columns]
+        columns[-1] = jnp.where(mask.ravel(), columns[-1], 0)
+    arrays = [_floating(c) for c in columns]
+    if (
+        arrays[0].ndim != 1
+        or any(a.shape != arrays[0].shape for a in arrays[:-1])
+        or arrays[-1].shape
+        not in (
+            (),
+            arrays[0].shape,
+        )
+    ):
+        msg = f"expected observables and weights of shape (events,), got {', '.join(str(a.shape) for a in arrays)}"
+        raise HistogramError(msg)
+    return arrays[:-1], jnp.broadcast_to(arrays[-1], arrays[0].shape)
+
+
+def _column(x: Any) -> jax.Array:
+    x = jnp.asarray(x)
+    return x[:, None] if x.ndim == 1 else x
+
+
+def _floating(x: Any) -> jax.Array:
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+
+
+def _deposit(windows: list[Window], weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Add every event's fractions to its bins (row-major over the axes)."""
+    extents = tuple(window.extent for window in windows)
+    strides = [math.prod(extents[axis + 1 :]) for axis in range(len(extents))]
+    start = sum(w.first * s for w, s in zip(windows, strides, strict=True) if w.first is not None)
+    values = jnp.zeros(math.prod(extents), float)
+    variances = values
+    for places in itertools.product(*(range(len(window.fractions)) for window in windows)):
+        part = functools.reduce(
+            operator.mul, (w.fractions[place] for w, place in zip(windows, places, strict=True)), weights
+        ).astype(float)
+        offset = sum(place * stride for place, stride in zip(places, strides, strict=True))
+        if isinstance(start, int):
+            values = values.at[offset].add(jnp.sum(part))
+            variances = variances.at[offset].add(jnp.sum(part * part))
+        else:
+            values = values.at[start + offset].add(part, mode="promise_in_bounds")
+            variances = variances.at[start + offset].add(part * part, mode="promise_in_bounds")
+    return values.reshape(extents), variances.reshape(extents)

@@ -1,0 +1,87 @@
+"""How many objects of an event pass: the exact Poisson-binomial distribution of independent soft cuts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffea.errors import CountError
+from diffea.events.ragged import Ragged
+
+__all__ = ["at_least", "at_most", "count", "exactly"]
+
+_UNROLL = 16
+
+
+def count(cut: Ragged) -> jax.Array:
+    """Expected number of objects that pass, shape (events,); under ``hard()`` the number itself.
+
+    Args:
+        cut: a soft cut on objects.
+    """
+    return _objects(cut).sum()
+
+
+def at_least(n: int, cut: Ragged) -> jax.Array:
+    """Probability that at least ``n`` of an event's objects pass, shape (events,).
+
+    Objects pass or fail independently with the probabilities of the soft cut; with exact cuts this is exactly 0 or 1.
+    An event without objects has 0 (1 for ``n = 0``).
+
+    Args:
+        n: whole number, fixed.
+        cut: a soft cut on objects.
+
+    Raises:
+        CountError: when ``n`` is not a whole number ≥ 0, or ``cut`` is not one on objects.
+    """
+    if _whole(n) == 0:
+        return jnp.ones(_objects(cut).shape[0], cut.dtype)
+    return 1.0 - at_most(n - 1, cut)
+
+
+def at_most(n: int, cut: Ragged) -> jax.Array:
+    """Probability that at most ``n`` of an event's objects pass, shape (events,). Arguments as for ``at_least``."""
+    probabilities = _poisson_binomial(cut, _whole(n))
+    return sum(probabilities[1:], start=probabilities[0])
+
+
+def exactly(n: int, cut: Ragged) -> jax.Array:
+    """Probability that exactly ``n`` of an event's objects pass, shape (events,). Arguments as for ``at_least``."""
+    return _poisson_binomial(cut, _whole(n))[n]
+
+
+def _poisson_binomial(cut: Ragged, most: int) -> list[jax.Array]:
+    """Probabilities of 0, 1, …, ``most`` passes, each of shape (events,), by adding one object after the other."""
+    passed = _objects(cut).where(0.0)
+    events, slots = passed.shape
+    most_here = min(most, slots)
+
+    def add(probabilities: tuple[jax.Array, ...], p: jax.Array) -> tuple[jax.Array, ...]:
+        fails = [q * (1.0 - p) for q in probabilities]
+        return tuple([fails[0]] + [f + q * p for f, q in zip(fails[1:], probabilities[:-1], strict=True)])
+
+    one, zero = jnp.ones(events, passed.dtype), jnp.zeros(events, passed.dtype)
+    probabilities = (one,) + (zero,) * most_here
+    if slots <= _UNROLL:
+        for slot in range(slots):
+            probabilities = add(probabilities, passed[:, slot])
+    else:
+        probabilities, _ = jax.lax.scan(lambda q, p: (add(q, p), None), probabilities, passed.T)
+    return [*probabilities, *[zero] * (most - most_here)]
+
+
+def _objects(cut: Any) -> Ragged:
+    if not isinstance(cut, Ragged):
+        msg = f"expected a cut on objects (a Ragged column), got {type(cut).__name__}: cut on a jagged column such as Jet.pt"
+        raise CountError(msg)
+    return cut
+
+
+def _whole(n: Any) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        msg = f"expected a whole number of objects ≥ 0, got {n!r}: the number is fixed, only the cut is differentiable"
+        raise CountError(msg)
+    return n

@@ -1,0 +1,116 @@
+"""Soft cuts: the probability, between 0 and 1, that a cut keeps an event or an object."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from diffea.errors import WidthError
+from diffea.events.ragged import Ragged
+from diffea.soft.context import is_hard
+from diffea.soft.transition import Shape, check_width, transition
+
+__all__ = ["above", "all_of", "any_of", "below", "between", "not_", "outside"]
+
+Soft = TypeVar("Soft", jax.Array, Ragged)
+Column = ArrayLike | Ragged
+
+
+def above(x: Any, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
+    """How much ``x`` is above a threshold; under ``hard()`` exactly ``x > threshold``, as 0 or 1.
+
+    Args:
+        x: one value an event, shape (events,), or one an object (``Ragged``).
+        threshold: scalar, or one value an event; in the unit of ``x``.
+        width: of the transition, in the unit of ``x``; see ``diffea.soft.transition``.
+        shape: ``sigmoid``, ``normal`` or ``polynomial``.
+
+    Returns:
+        The same kind as ``x``, between 0 and 1; 0 in the empty slots of a ``Ragged``.
+
+    Raises:
+        WidthError: when the width is known and not a positive number.
+    """
+    if isinstance(x, Ragged):
+        passed = above(x.values, _per_event(threshold), width=_per_event(width), shape=shape)
+        return Ragged(jnp.where(x.mask, passed, 0.0), x.mask)
+    if is_hard():
+        check_width(width)
+        return (jnp.asarray(x) > threshold).astype(_floating(x, threshold))
+    return transition(x, threshold, width, shape)
+
+
+def below(x: Any, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
+    """How much ``x`` is below a threshold; under ``hard()`` exactly ``x < threshold``. Arguments as for ``above``."""
+    return above(-_array(x), -jnp.asarray(threshold), width=width, shape=shape)
+
+
+def between(x: Any, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
+    """How much ``x`` is between two thresholds; under ``hard()`` exactly ``low < x < high``.
+
+    The product of ``above(x, low)`` and ``below(x, high)``. Arguments as for ``above``.
+
+    Raises:
+        WidthError: when both thresholds are known and in the wrong order.
+    """
+    _check_order(low, high)
+    return all_of(above(x, low, width=width, shape=shape), below(x, high, width=width, shape=shape))
+
+
+def outside(x: Any, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
+    """How much ``x`` is outside of two thresholds: the complement of ``between``; hard ``x <= low or x >= high``."""
+    return not_(between(x, low, high, width=width, shape=shape))
+
+
+def not_(cut: Soft) -> Soft:
+    """The complement ``1 - cut`` of a soft cut (0 still in the empty slots of a ``Ragged``)."""
+    if isinstance(cut, Ragged):
+        return Ragged(jnp.where(cut.mask, 1.0 - cut.values, 0.0), cut.mask)
+    return 1.0 - cut
+
+
+def all_of(*cuts: Any) -> Any:
+    """All of several cuts at once: their product. A cut on events and one on objects give one on objects.
+
+    Raises:
+        WidthError: without any cut.
+    """
+    if not cuts:
+        msg = "expected at least one cut, got none: soft.all_of(cut, another)"
+        raise WidthError(msg)
+    return functools.reduce(operator.mul, map(_array, cuts))
+
+
+def any_of(*cuts: Any) -> Any:
+    """At least one of several cuts: the complement of the product of the complements.
+
+    Raises:
+        WidthError: without any cut.
+    """
+    return not_(all_of(*(not_(_array(cut)) for cut in cuts)))
+
+
+def _array(x: Any) -> Any:
+    return x if isinstance(x, Ragged) else jnp.asarray(x)
+
+
+def _per_event(value: Any) -> Any:
+    return value[:, None] if jnp.ndim(value) == 1 else value
+
+
+def _floating(*values: ArrayLike) -> Any:
+    dtype = jnp.result_type(*values)
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+
+
+def _check_order(low: ArrayLike, high: ArrayLike) -> None:
+    known = not any(isinstance(v, jax.core.Tracer) for v in (low, high))
+    if known and bool(np.any(np.asarray(low) >= np.asarray(high))):
+        msg = f"expected low < high, got low = {low} and high = {high}: exchange them, or use soft.outside"
+        raise WidthError(msg)
