@@ -1,7 +1,94 @@
-"""64-bit JAX, checked where it matters, and the digests by which workers know what they hold."""
+"""64-bit JAX and equal versions on driver and workers, digests, and named errors out of callbacks."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cloudpickle
 import jax
 
+from diffea.errors import WorkerMismatchError
+
 jax.config.update("jax_enable_x64", True)
+
+CHECKED = ("diffea", "jax", "jaxlib", "numpy", "awkward", "coffea")
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide what a worker computes."""
+    return {name: importlib.metadata.version(name) for name in CHECKED}
+
+
+def check_worker(expected: dict[str, str]) -> None:
+    """Refuse to compute where the numbers would differ from the driver's.
+
+    Raises:
+        WorkerMismatchError: if a version or the 64-bit setting differs.
+    """
+    unlike = [
+        f"{name} is {got}, the driver has {expected[name]}" for name, got in versions().items() if got != expected[name]
+    ]
+    if not jax.config.read("jax_enable_x64"):
+        unlike.append("JAX is in 32-bit mode, something on this worker switched `jax_enable_x64` off")
+    if unlike:
+        msg = f"this worker cannot take part: {'; '.join(unlike)}. Give driver and workers one environment"
+        raise WorkerMismatchError(msg)
+
+
+class Portable:
+    """An object pickled by value once, and unpickled once in a process however often it arrives.
+
+    A class from ``__main__`` or a notebook would otherwise be a new one, with an empty jit cache, each time.
+    """
+
+    _loaded: dict[str, Any] = {}  # noqa: RUF012  (shared by all on purpose)
+    _lock = threading.Lock()
+
+    def __init__(self, value: Any) -> None:
+        self.pickled = cloudpickle.dumps(value)
+        self.digest = hashlib.sha256(self.pickled).hexdigest()
+        with self._lock:
+            self._loaded.setdefault(self.digest, value)
+
+    @property
+    def value(self) -> Any:
+        with self._lock:
+            if self.digest not in self._loaded:
+                self._loaded[self.digest] = cloudpickle.loads(self.pickled)
+            return self._loaded[self.digest]
+
+
+_errors: list[BaseException] = []
+
+
+def keep_error(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Remember what a JAX callback raised, which XLA would turn into text."""
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except BaseException as error:
+            _errors.append(error)
+            raise
+
+    return call
+
+
+@contextlib.contextmanager
+def named_errors() -> Iterator[None]:
+    """Raise again the error of a callback instead of XLA's text of it."""
+    _errors.clear()
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if _errors:
+            raise _errors[-1] from error
+        raise

@@ -1,1 +1,60 @@
+"""Distributed gradients: events stay where they are, histograms and gradients are summed."""
 
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from coffea.nanoevents import NanoAODSchema
+
+from diffea.distributed.function import Gradient, Templates
+from diffea.distributed.lanes import InProcess, Lane, OnCluster
+from diffea.distributed.shards import Source
+from diffea.events.batches import batches_of
+from diffea.events.blocks import block_rows
+from diffea.events.filesets import plan
+from diffea.events.splits import Split
+from diffea.processor import DifferentiableProcessor
+from diffea.runtime import Portable, versions
+
+__all__ = ["Templates", "distribute"]
+
+
+def distribute(
+    processor: DifferentiableProcessor,
+    fileset: Any,
+    *,
+    client: Any = None,
+    schemaclass: type = NanoAODSchema,
+    chunksize: int = 100_000,
+    split: Split | None = None,
+    precision: Literal["float64", "float32"] = "float64",
+    gradient: Gradient = "auto",
+) -> Templates:
+    """Read the columns of all events once, and make them a JAX function of the parameters.
+
+    Args:
+        processor: whose ``columns`` are read and whose ``fill`` is run at every step.
+        fileset: coffea's own: ``{dataset: {"files": {path: tree}, "metadata": {"sample": …}}}``.
+        client: a ``dask.distributed.Client``; without one everything stays in this process.
+        schemaclass: of NanoEvents.
+        chunksize: entries that are read at once.
+        split: keep its train part only (or the part that it names), weights scaled to the full yield.
+        precision: of columns and parameters inside ``fill``; sums are float64 either way.
+        gradient: ``"jacobian"`` (one pass, few parameters), ``"vjp"`` (two passes, any number), or chosen by their number.
+
+    Returns:
+        the function, also a context manager that frees the workers' memory at its end.
+
+    Raises:
+        FilesetError: if the fileset is malformed or has no events.
+        FileReadError, MissingBranchError, ColumnError, NotFiniteError: naming dataset, file and entries.
+        WorkerMismatchError: if a worker's versions differ from the driver's.
+    """
+    lane: Lane = InProcess() if client is None else OnCluster(client, type(processor).__name__)
+    chunks = plan(fileset, chunksize, lane.map)
+    batches = batches_of(chunks)
+    fraction = 1.0 if split is None else 1.0 / split.scale
+    block = block_rows(int(batch.rows * fraction) for batch in batches)
+    source = Source(Portable(processor), schemaclass, split, np.dtype(precision), block, len(batches), versions())
+    return Templates(processor, lane, lane.load(source, batches), len(chunks), gradient)

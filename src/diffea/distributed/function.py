@@ -1,0 +1,160 @@
+"""The JAX function: parameters in, templates out, with the gradient of all of the data behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from diffea.distributed.lanes import Lane
+from diffea.distributed.reduction import Partial
+from diffea.distributed.shards import Content
+from diffea.errors import LedgerError
+from diffea.histograms.derivatives import TemplateJacobian
+from diffea.histograms.templates import Layout, TemplateSet
+from diffea.parameters import as_arrays
+from diffea.processor import DifferentiableProcessor, Kernels, axes_of
+from diffea.runtime import Portable, keep_error
+
+Gradient = Literal["auto", "jacobian", "vjp"]
+FEW_PARAMETERS = 16
+
+
+class Templates:
+    """Templates of distributed events as an ordinary JAX function of a pytree of parameters.
+
+    It works under ``jax.grad``, ``jax.value_and_grad`` and ``jax.jit``. With ``gradient="jacobian"`` one pass over the data
+    gives value and derivative (and ``jax.jvp`` works too); with ``"vjp"`` a second pass gives the gradient, whatever the number of parameters.
+
+    Attributes:
+        events: number of events held, by dataset.
+        nbytes: of columns held.
+        passes: how often the data were passed over so far.
+    """
+
+    def __init__(
+        self, processor: DifferentiableProcessor, lane: Lane, contents: list[Content], chunks: int, gradient: Gradient
+    ) -> None:
+        self.processor = processor
+        self.chunks = chunks
+        self.passes = 0
+        self.nbytes = sum(content.nbytes for content in contents)
+        self.events: dict[str, int] = {}
+        for content in contents:
+            for dataset, events in content.events.items():
+                self.events[dataset] = self.events.get(dataset, 0) + events
+        self._lane = lane
+        self._gradient = gradient
+        self._structures = sorted(frozenset().union(*(content.structures for content in contents)), key=repr)
+        self._kernels = Kernels(processor)
+        self._functions: dict[Any, tuple[Layout, Callable[..., Any]]] = {}
+
+    @property
+    def workers(self) -> int:
+        """How many tasks run at once."""
+        return self._lane.workers
+
+    def __call__(self, params: Any) -> TemplateSet:
+        """The templates at these parameters.
+
+        Raises:
+            ParameterError: if a parameter is not a finite number.
+            FillError: if ``fill`` does not fit the channels.
+            NotFiniteError: if a template or gradient is not finite, naming dataset, file and entries.
+        """
+        params = as_arrays(params)
+        layout, function = self._function(params)
+        sums = function(params)
+        return TemplateSet(layout, sums[0], sums[1], dict(self.processor.edges(params)))
+
+    def jacobian(self, params: Any) -> TemplateJacobian:
+        """∂T/∂φ in one pass over the data, in forward mode: for few parameters."""
+        params = jax.tree.map(np.asarray, as_arrays(params))
+        layout = self.layout(params)
+        _, derivative = self._step("jacobian", Portable(layout), params)
+        return TemplateJacobian(layout, derivative, params)
+
+    def hard(self, params: Any) -> TemplateSet:
+        """The same events with exact cuts in plain histograms."""
+        params = jax.tree.map(np.asarray, as_arrays(params))
+        layout = self.layout(params)
+        sums = self._step("hard", Portable(layout), params)
+        return TemplateSet(layout, sums[0], sums[1], jax.tree.map(np.asarray, dict(self.processor.edges(params))))
+
+    def layout(self, params: Any) -> Layout:
+        """Which templates the fills make; nothing is computed."""
+        layouts = (self._kernels.layout(structure, sample, params) for sample, structure in self._structures)
+        keys = {key for layout in layouts for key in layout.keys}
+        return Layout(axes_of(self.processor), tuple(sorted(keys)))
+
+    def close(self) -> None:
+        """Let go of the columns on the workers."""
+        self._lane.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _function(self, params: Any) -> tuple[Layout, Callable[..., Any]]:
+        leaves, tree = jax.tree.flatten(params)
+        key = tree, tuple(leaf.shape for leaf in leaves)
+        if key not in self._functions:
+            layout = self.layout(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params))
+            size = sum(leaf.size for leaf in leaves)
+            few = self._gradient == "jacobian" or (self._gradient == "auto" and size <= FEW_PARAMETERS)
+            make = self._forward if few else self._reverse
+            self._functions[key] = layout, make(Portable(layout), layout.size, size)
+        return self._functions[key]
+
+    def _forward(self, layout: Portable, bins: int, size: int) -> Callable[..., Any]:
+        shape = jax.ShapeDtypeStruct((2, bins), jnp.float64)
+        both = shape, jax.ShapeDtypeStruct((2, bins, size), jnp.float64)
+
+        @jax.custom_jvp
+        def sums(params: Any) -> Any:
+            return self._callback("values", layout, shape, params)
+
+        @sums.defjvp
+        def sums_jvp(primals: Any, tangents: Any) -> Any:
+            value, derivative = self._callback("jacobian", layout, both, *primals)
+            return value, derivative @ ravel_pytree(tangents[0])[0]
+
+        return sums
+
+    def _reverse(self, layout: Portable, bins: int, size: int) -> Callable[..., Any]:  # noqa: ARG002
+        shape = jax.ShapeDtypeStruct((2, bins), jnp.float64)
+
+        @jax.custom_vjp
+        def sums(params: Any) -> Any:
+            return self._callback("values", layout, shape, params)
+
+        def forward(params: Any) -> Any:
+            return sums(params), params
+
+        def backward(params: Any, cotangents: Any) -> Any:
+            return (self._callback("vjp", layout, params, params, cotangents),)
+
+        sums.defvjp(forward, backward)
+        return sums
+
+    def _callback(self, mode: str, layout: Portable, shape: Any, *arguments: Any) -> Any:
+        @keep_error
+        def run(*arguments: Any) -> Any:
+            return self._step(mode, layout, *jax.tree.map(np.asarray, arguments))
+
+        return jax.pure_callback(run, shape, *arguments, vmap_method="sequential")
+
+    def _step(self, mode: str, layout: Portable, *arguments: Any) -> Any:
+        partial: Partial = self._lane.step(mode, layout, *arguments)
+        self.passes += 1
+        expected = sum(self.events.values())
+        if partial.events != expected:
+            msg = f"a pass counted {partial.events} events of {expected}; a file changed while it was being read"
+            raise LedgerError(msg)
+        return partial.total

@@ -1,0 +1,87 @@
+"""Reduction: partial sums of batches, added up in one fixed tree, whoever holds them and in whatever order they arrive."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from diffea.errors import LedgerError
+
+Node = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Partial:
+    """Sums over some of the batches.
+
+    The binary tree over ``batches`` leaves is fixed: node ``(level, index)`` covers the batches from ``index · 2^level`` up
+    to the next node of its level. Two siblings become their parent as soon as they meet, so the order of additions, and
+    with it the last bit, depends on the number of batches alone.
+
+    Attributes:
+        batches: leaves of the whole tree.
+        nodes: the sums held, and the number of events that each counts.
+        seconds: time spent computing.
+    """
+
+    batches: int
+    nodes: Mapping[Node, tuple[int, Any]]
+    seconds: float = 0.0
+
+    @property
+    def total(self) -> Any:
+        """The sum over all batches.
+
+        Raises:
+            LedgerError: if some were not counted.
+        """
+        return self._root[1]
+
+    @property
+    def events(self) -> int:
+        """How many events were counted."""
+        return self._root[0]
+
+    @property
+    def _root(self) -> tuple[int, Any]:
+        root = ((self.batches - 1).bit_length(), 0)
+        if root not in self.nodes:
+            msg = f"of {self.batches} batches only the nodes {sorted(self.nodes)} were counted: events are missing"
+            raise LedgerError(msg)
+        return self.nodes[root]
+
+
+def merge(partials: Iterable[Partial]) -> Partial:
+    """The sum of partial sums over distinct batches.
+
+    Raises:
+        LedgerError: if a batch is counted twice.
+    """
+    partials = list(partials)
+    batches = partials[0].batches
+    nodes: dict[Node, tuple[int, Any]] = {}
+    for partial in partials:
+        for node, value in partial.nodes.items():
+            if node in nodes or any((node[0] + up, node[1] >> up) in nodes for up in range(1, 64)):
+                msg = f"the batches of node {node} of {batches} were counted twice"
+                raise LedgerError(msg)
+            _insert(nodes, node, value, batches)
+    return Partial(batches, nodes, sum(partial.seconds for partial in partials))
+
+
+def _insert(nodes: dict[Node, tuple[int, Any]], node: Node, value: tuple[int, Any], batches: int) -> None:
+    level, index = node
+    while level < (batches - 1).bit_length():
+        sibling = (level, index ^ 1)
+        if sibling in nodes:
+            pair = sorted([((level, index), value), (sibling, nodes.pop(sibling))], key=lambda item: item[0])
+            (_, (left_events, left)), (_, (right_events, right)) = pair
+            value = (left_events + right_events, jax.tree.map(np.add, left, right))
+        elif (index ^ 1) << level < batches:
+            break
+        level, index = level + 1, index >> 1
+    nodes[level, index] = value

@@ -1,0 +1,193 @@
+"""Columns: what a processor reads of a chunk, checked, and packed for JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from coffea.nanoevents import NanoEventsFactory
+
+from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranchError, NotFiniteError
+from diffea.events.filesets import Chunk
+from diffea.events.ragged import Ragged
+from diffea.events.splits import Split, identity
+
+Static = str | bool | int | float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """The columns of some events, as ``columns`` of a processor returned them.
+
+    Attributes:
+        arrays: awkward or NumPy arrays of one entry an event.
+        static: plain Python values.
+        rows: number of events.
+    """
+
+    arrays: Mapping[str, Any]
+    static: Mapping[str, Static]
+    rows: int
+
+
+def read(chunk: Chunk, columns: Callable[[Any], Any], schemaclass: type, split: Split | None) -> Columns:
+    """Open a chunk as NanoEvents, and keep the columns of the events that belong to the split.
+
+    Raises:
+        FileReadError: if the file cannot be read.
+        MissingBranchError: if ``columns`` asks for a branch that is not there.
+        ColumnError, NotFiniteError: if a column is not one finite entry an event.
+    """
+    events = open_events(chunk, schemaclass)
+    try:
+        read_columns = check(columns(events), len(events), str(chunk))
+    except (AttributeError, ak.errors.FieldNotFoundError) as error:
+        raise _missing_branch(error, events, chunk) from error
+    except OSError as error:
+        msg = f"{chunk}: reading a branch failed: {error}"
+        raise FileReadError(msg) from error
+    if split is None:
+        return read_columns
+    kept = split.mask(identity(events, str(chunk.file.uuid), chunk.start))
+    return Columns(
+        {name: array[kept] for name, array in read_columns.arrays.items()}, read_columns.static, int(kept.sum())
+    )
+
+
+def open_events(chunk: Chunk, schemaclass: type) -> Any:
+    """NanoEvents of a chunk, with the metadata that coffea's Runner gives.
+
+    Raises:
+        FileReadError: if the file cannot be read.
+    """
+    metadata = {
+        **chunk.file.metadata,
+        "filename": chunk.file.path,
+        "treename": chunk.file.tree,
+        "fileuuid": chunk.file.uuid,
+        "entrystart": chunk.start,
+        "entrystop": chunk.stop,
+    }
+    try:
+        return NanoEventsFactory.from_root(
+            {chunk.file.path: chunk.file.tree},
+            entry_start=chunk.start,
+            entry_stop=chunk.stop,
+            schemaclass=schemaclass,
+            metadata=metadata,
+            mode="virtual",
+        ).events()
+    except Exception as error:
+        msg = f"{chunk}: {schemaclass.__name__} cannot open it: {error}"
+        raise FileReadError(msg) from error
+
+
+def check(columns: Any, rows: int, where: str) -> Columns:
+    """Part static values from arrays, and see that every array has one finite entry an event.
+
+    Args:
+        columns: what the processor's ``columns`` returned.
+        rows: number of events.
+        where: what is being read, for the message.
+
+    Raises:
+        ColumnError: if a column has another length, or a type that JAX cannot hold.
+        NotFiniteError: if a column holds a NaN or an infinity.
+    """
+    if not isinstance(columns, Mapping):
+        msg = f"{where}: `columns` must return a dict of arrays, got {type(columns).__name__}"
+        raise ColumnError(msg)
+    static = {name: value for name, value in columns.items() if isinstance(value, str | bool | int | float | None)}
+    arrays = {name: value for name, value in columns.items() if name not in static}
+    if not arrays:
+        msg = f"{where}: `columns` returned no array, got {sorted(columns)}"
+        raise ColumnError(msg)
+    for name, array in arrays.items():
+        place = f"{where}: column {name!r}"
+        if not hasattr(array, "__len__") or len(array) != rows:
+            got = f"{len(array)} entries" if hasattr(array, "__len__") else type(array).__name__
+            msg = f"{place} must have one entry for each of the {rows} events, got {got}"
+            raise ColumnError(msg)
+        flat = _flat_numbers(array, place)
+        bad = np.flatnonzero(~np.isfinite(flat))
+        if bad.size:
+            msg = (
+                f"{place} has {len(bad)} values that are NaN or infinite, the first is number {bad[0]} "
+                f"({flat[bad[0]]}); mask or replace them in `columns`"
+            )
+            raise NotFiniteError(msg)
+    return Columns(arrays, static, rows)
+
+
+def concatenate(parts: Sequence[Columns]) -> Columns:
+    """The columns of several chunks of one dataset, one after the other.
+
+    Raises:
+        ColumnError: if the chunks disagree on a static value.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        if part.static != first.static:
+            msg = (
+                "plain Python values among the columns must be the same for all chunks of a dataset, "
+                f"got {dict(first.static)} and {dict(part.static)}"
+            )
+            raise ColumnError(msg)
+    arrays = {
+        name: first.arrays[name] if len(parts) == 1 else ak.concatenate([part.arrays[name] for part in parts])
+        for name in first.arrays
+    }
+    return Columns(arrays, first.static, sum(part.rows for part in parts))
+
+
+def pack(columns: Columns, dtype: np.dtype) -> dict[str, Any]:
+    """NumPy arrays and padded ``Ragged`` ones, floating-point numbers in ``dtype``."""
+    return {name: _pack(array, dtype) for name, array in columns.arrays.items()}
+
+
+def _pack(array: Any, dtype: np.dtype) -> Any:
+    if isinstance(array, ak.Array) and array.ndim > 1 and "var" in str(array.type):
+        ragged = Ragged.from_awkward(array)
+        return Ragged(_as(np.asarray(ragged.values), dtype), np.asarray(ragged.mask))
+    return _as(ak.to_numpy(array) if isinstance(array, ak.Array) else np.asarray(array), dtype)
+
+
+def _as(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype=dtype if array.dtype.kind == "f" else array.dtype)
+
+
+def _flat_numbers(array: Any, place: str) -> np.ndarray:
+    try:
+        if isinstance(array, ak.Array):
+            if ak.any(ak.is_none(array, axis=-1), axis=None):
+                msg = f"{place} has missing values; fill them (ak.fill_none)"
+                raise ColumnError(msg)
+            array = ak.to_numpy(ak.flatten(array, axis=None))
+        flat = np.asarray(array)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, ColumnError):
+            raise
+        msg = f"{place} cannot become an array of numbers: {error}"
+        raise ColumnError(msg) from error
+    if flat.dtype.kind not in "biuf":
+        msg = f"{place} must hold numbers or booleans, got {flat.dtype}; of a record, take one field"
+        raise ColumnError(msg)
+    return flat
+
+
+def _missing_branch(error: Exception, events: Any, chunk: Chunk) -> Exception:
+    asked = re.search(r"no field (?:named )?['\"]?(\w+)", str(error))
+    if isinstance(error, DiffeaError) or asked is None:
+        return error
+    known = [
+        *events.fields,
+        *(f"{name}.{field}" for name in events.fields for field in getattr(events[name], "fields", ())),
+    ]
+    near = get_close_matches(asked[1], known, n=5, cutoff=0.5) or sorted(known)[:20]
+    msg = f"{chunk}: there is no branch {asked[1]!r} (read by `columns`); near to it: {', '.join(near)}"
+    return MissingBranchError(msg)

@@ -1,0 +1,201 @@
+"""Template and TemplateSet: what all chunks sum up to, and what the statistical model reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import hist
+import jax
+import numpy as np
+
+from diffea.errors import UnknownTemplateError
+
+Key = tuple[str, str, str]
+NOMINAL = "nominal"
+
+
+def as_key(name: Any) -> Key:
+    """Complete ``(channel, sample)`` to ``(channel, sample, "nominal")``."""
+    if isinstance(name, tuple) and len(name) in (2, 3) and all(isinstance(part, str) for part in name):
+        return (*name, NOMINAL)[:3]
+    msg = f"a template is named by (channel, sample) or (channel, sample, variation), got {name!r}"
+    raise UnknownTemplateError(msg)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout:
+    """Where each template lies in one flat vector of bins; flow bins included, C order.
+
+    Args:
+        axes: the axes of each channel.
+        keys: the templates, in the order in which they lie.
+    """
+
+    axes: Mapping[str, tuple[Any, ...]]
+    keys: tuple[Key, ...]
+
+    @functools.cached_property
+    def identity(self) -> tuple[Any, ...]:
+        channels = sorted({channel for channel, _, _ in self.keys})
+        return self.keys, tuple((channel, *map(repr, self.axes[channel])) for channel in channels)
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and self.identity == other.identity
+
+    def shape(self, channel: str) -> tuple[int, ...]:
+        """Bins of each axis, the two flow bins included."""
+        return tuple(len(axis) + 2 for axis in self.axes[channel])
+
+    @functools.cached_property
+    def spans(self) -> dict[Key, slice]:
+        """The part of the flat vector that belongs to each template."""
+        spans, start = {}, 0
+        for key in self.keys:
+            stop = start + math.prod(self.shape(key[0]))
+            spans[key] = slice(start, stop)
+            start = stop
+        return spans
+
+    @functools.cached_property
+    def size(self) -> int:
+        return sum(math.prod(self.shape(channel)) for channel, _, _ in self.keys)
+
+    def within(self, whole: Layout) -> np.ndarray:
+        """Positions of this layout's bins in another one that has all of its templates."""
+        if not self.keys:
+            return np.empty(0, dtype=np.intp)
+        positions = np.arange(whole.size)
+        return np.concatenate([positions[whole.spans[key]] for key in self.keys])
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+    """One weighted histogram: a sample (and its variation) in a channel.
+
+    Attributes:
+        axes: its ``hist`` axes.
+        flow_values: sums of weights, flow bins included; shape ``(…, bins of each axis + 2)``.
+        flow_variances: sums of squared weights, likewise.
+    """
+
+    axes: tuple[Any, ...]
+    flow_values: Any
+    flow_variances: Any
+
+    @property
+    def values(self) -> Any:
+        """Sums of weights without the flow bins, one axis of the array for each axis of the histogram."""
+        return self._inner(self.flow_values)
+
+    @property
+    def variances(self) -> Any:
+        """Sums of squared weights without the flow bins."""
+        return self._inner(self.flow_variances)
+
+    def to_hist(self) -> hist.Hist:
+        """The template as a ``hist.Hist`` with Weight storage; flow bins go where the axes have them."""
+        histogram = hist.Hist(*self.axes, storage=hist.storage.Weight())
+        view = histogram.view(flow=True)
+        kept = tuple(
+            slice(0 if axis.traits.underflow else 1, None if axis.traits.overflow else -1) for axis in self.axes
+        )
+        view["value"] = np.asarray(self.flow_values)[kept]
+        view["variance"] = np.asarray(self.flow_variances)[kept]
+        return histogram
+
+    def _inner(self, array: Any) -> Any:
+        return array[(..., *(slice(1, -1) for _ in self.axes))]
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(frozen=True)
+class TemplateSet(Mapping[Key, Template]):
+    """All templates of an analysis: a mapping ``(channel, sample[, variation])`` → Template, and a JAX pytree.
+
+    Args:
+        layout: where each template lies in the flat vectors.
+        values_flat: sums of weights, shape ``(layout.size,)``.
+        variances_flat: sums of squared weights, likewise.
+        edges: bin edges of the channels whose edges are parameters.
+    """
+
+    layout: Layout
+    values_flat: Any
+    variances_flat: Any
+    edges: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], Layout]:
+        return (self.values_flat, self.variances_flat, dict(self.edges)), self.layout
+
+    @classmethod
+    def tree_unflatten(cls, layout: Layout, children: tuple[Any, ...]) -> TemplateSet:
+        return cls(layout, *children)
+
+    def __getitem__(self, name: Any) -> Template:
+        key = as_key(name)
+        if key not in self.layout.spans:
+            known = ", ".join("/".join(known) for known in self.layout.keys)
+            msg = f"no fill made the template {'/'.join(key)}; there are: {known or 'none'}"
+            raise UnknownTemplateError(msg)
+        span, shape = self.layout.spans[key], self.layout.shape(key[0])
+        return Template(
+            self._axes(key[0]),
+            *(flat[..., span].reshape(*flat.shape[:-1], *shape) for flat in (self.values_flat, self.variances_flat)),
+        )
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, tuple) and as_key(name) in self.layout.spans
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.layout.keys)
+
+    def __len__(self) -> int:
+        return len(self.layout.keys)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __add__(self, other: TemplateSet) -> TemplateSet:
+        """The sum; templates that only one side has are kept (so that datasets of unlike samples add up)."""
+        if not isinstance(other, TemplateSet):
+            return NotImplemented
+        if self.layout == other.layout:
+            layout = self.layout
+        else:
+            keys = tuple(sorted({*self.layout.keys, *other.layout.keys}))
+            layout = Layout({**other.layout.axes, **self.layout.axes}, keys)
+        return TemplateSet(
+            layout,
+            self._spread(self.values_flat, layout) + other._spread(other.values_flat, layout),
+            self._spread(self.variances_flat, layout) + other._spread(other.variances_flat, layout),
+            {**other.edges, **self.edges},
+        )
+
+    def to_hists(self) -> dict[Key, hist.Hist]:
+        """Every template as a ``hist.Hist`` with Weight storage."""
+        return {key: self[key].to_hist() for key in self}
+
+    def _axes(self, channel: str) -> tuple[Any, ...]:
+        axes = self.layout.axes[channel]
+        if channel not in self.edges or isinstance(self.edges[channel], jax.core.Tracer):
+            return axes
+        (axis,) = axes
+        edges = np.asarray(self.edges[channel])
+        return (hist.axis.Variable(edges, name=axis.name, label=axis.label),)
+
+    def _spread(self, flat: Any, layout: Layout) -> Any:
+        if layout is self.layout:
+            return flat
+        spread = np.zeros(layout.size)
+        spread[self.layout.within(layout)] = np.asarray(flat)
+        return spread

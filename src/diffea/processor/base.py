@@ -1,0 +1,73 @@
+"""The differentiable processor: what a user writes, and what every lane runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from coffea.processor import ProcessorABC
+
+from diffea.errors import FillError
+from diffea.processor.fill import Fill
+
+if TYPE_CHECKING:
+    from diffea.processor.at import ProcessorAt
+
+
+class DifferentiableProcessor(ProcessorABC):
+    """A coffea processor in two halves: ``columns`` once a chunk, ``fill`` in JAX at every step.
+
+    Attributes:
+        channels: the ``hist`` axis (or tuple of axes) of each channel.
+    """
+
+    channels: ClassVar[Mapping[str, Any]] = {}
+
+    def columns(self, events: Any) -> Mapping[str, Any]:
+        """Read from NanoEvents what ``fill`` needs; hard object selection lives here.
+
+        Returns:
+            awkward or NumPy arrays of one entry an event. Jagged ones reach ``fill`` as ``diffea.Ragged``; plain strings,
+            numbers and booleans stay Python values, on which ``fill`` may branch.
+        """
+        raise NotImplementedError
+
+    def fill(self, params: Any, columns: Mapping[str, Any]) -> Iterable[Fill]:
+        """Select, weigh and histogram: a pure function of the parameters and the columns, in JAX."""
+        raise NotImplementedError
+
+    def edges(self, params: Any) -> Mapping[str, Any]:  # noqa: ARG002
+        """Bin edges that are parameters, by channel, shape ``(bins + 1,)`` with the axis's number of bins."""
+        return {}
+
+    def at(self, params: Any, *, jacobian: bool = False, hard: bool = False) -> ProcessorAt:
+        """The plain coffea processor at fixed parameters, for ``coffea.processor.Runner`` with any executor.
+
+        Args:
+            params: the parameters.
+            jacobian: accumulate the templates' derivative by the parameters as well.
+            hard: exact cuts and plain histograms instead of soft cuts and kernels.
+        """
+        from diffea.processor.at import ProcessorAt
+
+        return ProcessorAt(self, params, jacobian=jacobian, hard=hard)
+
+    def process(self, events: Any) -> Any:  # noqa: ARG002
+        """Not defined without parameters.
+
+        Raises:
+            FillError: always; the runner takes ``processor.at(params)``.
+        """
+        msg = f"{type(self).__name__} needs parameters: give the runner `processor.at(params)`"
+        raise FillError(msg)
+
+    def postprocess(self, accumulator: Any) -> Any:
+        """Nothing: what the chunks add up to is the result."""
+        return accumulator
+
+
+def axes_of(processor: DifferentiableProcessor) -> dict[str, tuple[Any, ...]]:
+    """The axes of each channel, always as a tuple."""
+    return {
+        name: tuple(axes) if isinstance(axes, tuple | list) else (axes,) for name, axes in processor.channels.items()
+    }

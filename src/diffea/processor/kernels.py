@@ -1,0 +1,186 @@
+"""Kernels: sums of templates, vector–Jacobian products and Jacobians over the blocks of a batch.
+
+Value and derivative are taken *inside* the loop over blocks, so that reverse mode holds one block, whatever the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from diffea import histograms
+from diffea.events.blocks import Blocks
+from diffea.histograms.templates import Key, Layout
+from diffea.processor.base import DifferentiableProcessor, axes_of
+from diffea.processor.fill import Fill, named
+from diffea.processor.structure import Structure
+from diffea.runtime import Portable
+
+Mode = Literal["values", "vjp", "jacobian"]
+ANY = "\0"  # stands for the dataset's sample in compiled code, which serves all samples of one structure
+
+
+class Kernels:
+    """The compiled halves of a processor, one for each mode and structure.
+
+    Args:
+        processor: whose ``fill`` is run.
+        dtype: in which floating-point columns and parameters enter ``fill``; sums are float64.
+    """
+
+    def __init__(self, processor: DifferentiableProcessor, dtype: Any = np.float64) -> None:
+        self.processor = processor
+        self.dtype = np.dtype(dtype)
+        self._compiled: dict[tuple[Mode, Structure], Any] = {}
+        self._keys: dict[Any, tuple[Key, ...]] = {}
+
+    def fills(self, structure: Structure, sample: str, params: Any, arrays: Any) -> list[tuple[Key, Fill]]:
+        """Run ``fill`` on columns of this structure, from a dataset of this sample."""
+        columns: Mapping[str, Any] = {**arrays, **dict(structure.static)}
+        where = f"{type(self.processor).__name__}.fill"
+        return named(self.processor.fill(params, columns), axes_of(self.processor), sample, where)
+
+    def layout(self, structure: Structure, sample: str, params: Any) -> Layout:
+        """The templates that this structure fills, in the order of the fills; nothing is computed."""
+        keys: list[Key] = []
+
+        def trace(params: Any, arrays: Any) -> None:
+            keys.extend(key for key, _ in self.fills(structure, ANY, params, arrays))
+
+        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(params))
+        cached = structure, shapes, jax.tree.structure(params)
+        if cached not in self._keys:
+            jax.eval_shape(trace, params, structure.shapes)
+            self._keys[cached] = tuple(dict.fromkeys(keys))
+        named_keys = (
+            (channel, sample if of == ANY else of, variation) for channel, of, variation in self._keys[cached]
+        )
+        return Layout(axes_of(self.processor), tuple(named_keys))
+
+    def run(
+        self, mode: Mode, structure: Structure, sample: str, whole: Layout, params: Any, blocks: Blocks, *more: Any
+    ) -> Any:
+        """Sum over the rows of a batch.
+
+        Args:
+            mode: ``values``: templates; ``vjp``: gradient, given cotangents; ``jacobian``: templates and derivatives.
+            structure: of the blocks.
+            sample: of the dataset.
+            whole: the layout of the analysis, of which this structure fills a part.
+            params: pytree of float64 arrays.
+            blocks: the batch.
+            *more: scale of the weights; for ``vjp`` then the cotangents, shape ``(2, whole.size)``.
+
+        Returns:
+            ``values``: sums of weights and of their squares, shape ``(2, whole.size)``; ``vjp``: a pytree like params;
+            ``jacobian``: the sums, and their derivative of shape ``(2, whole.size, number of parameters)``.
+        """
+        if (mode, structure) not in self._compiled:
+            self._compiled[mode, structure] = jax.jit(getattr(self, f"_{mode}")(structure))
+        positions = self.layout(structure, sample, params).within(whole)
+        if mode == "vjp":
+            scale, cotangents = more
+            return jax.tree.map(
+                np.asarray, self._compiled[mode, structure](params, blocks, scale, cotangents[:, positions])
+            )
+        sums = self._compiled[mode, structure](params, blocks, *more)
+        return jax.tree.map(lambda part: _spread(np.asarray(part), positions, whole.size), sums)
+
+    @property
+    def compilations(self) -> int:
+        """How many programs were compiled so far."""
+        return sum(kernel._cache_size() for kernel in self._compiled.values())
+
+    def _values(self, structure: Structure) -> Callable[..., Any]:
+        def values(params: Any, blocks: Blocks, scale: Any) -> Any:
+            return _over_blocks(lambda *rows: self._block(structure, scale, params, *rows), blocks)
+
+        return values
+
+    def _vjp(self, structure: Structure) -> Callable[..., Any]:
+        def vjp(params: Any, blocks: Blocks, scale: Any, cotangents: Any) -> Any:
+            def block(*rows: Any) -> Any:
+                return jax.grad(lambda params: jnp.vdot(cotangents, self._block(structure, scale, params, *rows)))(
+                    params
+                )
+
+            return _over_blocks(block, blocks)
+
+        return vjp
+
+    def _jacobian(self, structure: Structure) -> Callable[..., Any]:
+        def jacobian(params: Any, blocks: Blocks, scale: Any) -> Any:
+            flat, unravel = ravel_pytree(params)
+
+            def block(*rows: Any) -> Any:
+                def push(tangent: Any) -> Any:
+                    return jax.jvp(
+                        lambda flat: self._block(structure, scale, unravel(flat), *rows), (flat,), (tangent,)
+                    )
+
+                return jax.vmap(push, out_axes=(None, -1))(jnp.eye(flat.size))
+
+            return _over_blocks(block, blocks)
+
+        return jacobian
+
+    def _block(self, structure: Structure, scale: Any, params: Any, arrays: Any, valid: Any) -> Any:
+        params = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
+        edges = bin_edges(self.processor, params)
+        parts: dict[Key, Any] = {}
+        for key, fill in self.fills(structure, ANY, params, arrays):
+            part = _fill(fill, edges[fill.channel], jnp.where(valid, scale, 0.0).astype(self.dtype))
+            parts[key] = parts[key] + part if key in parts else part
+        return jnp.concatenate(list(parts.values()), axis=1)
+
+
+def bin_edges(processor: DifferentiableProcessor, params: Any) -> dict[str, tuple[Any, ...]]:
+    """Edges of every channel's axes: constant arrays, or what ``processor.edges`` makes of the parameters."""
+    edges = {name: tuple(np.asarray(axis.edges) for axis in axes) for name, axes in axes_of(processor).items()}
+    return {**edges, **{name: (learned,) for name, learned in processor.edges(params).items()}}
+
+
+def _fill(fill: Fill, edges: tuple[Any, ...], scale: Any) -> Any:
+    several = len(edges) > 1
+    values, variances = histograms.fill(
+        fill.observables if several else fill.observables[0],
+        edges if several else edges[0],
+        scale if fill.weight is None else fill.weight * scale,
+        bandwidth=fill.bandwidth,
+        kernel=fill.kernel,
+    )
+    return jnp.stack([values.ravel(), variances.ravel()]).astype(float)
+
+
+def _spread(sums: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:
+    spread = np.zeros((2, size, *sums.shape[2:]))
+    np.add.at(spread.swapaxes(0, 1), positions, sums.swapaxes(0, 1))
+    return spread
+
+
+def _over_blocks(block: Callable[[Any, Any], Any], blocks: Blocks) -> Any:
+    """Sum ``block(arrays, valid)`` over as many blocks as hold events, in order."""
+    size = jax.tree.leaves(blocks.arrays)[0].shape[1]
+
+    def body(index: Any, total: Any) -> Any:
+        arrays = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), blocks.arrays)
+        valid = index * size + jnp.arange(size) < blocks.rows
+        return jax.tree.map(jnp.add, total, block(arrays, valid))
+
+    first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), blocks.arrays)
+    shapes = jax.eval_shape(block, first, jax.ShapeDtypeStruct((size,), bool))
+    zero = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    return jax.lax.fori_loop(0, -(-blocks.rows // size), body, zero)
+
+
+_kernels: dict[tuple[str, str], Kernels] = {}
+
+
+def kernels_of(processor: Portable, dtype: Any = np.float64) -> Kernels:
+    """The kernels of a processor, the same object in a process however often the processor arrives."""
+    return _kernels.setdefault((processor.digest, str(np.dtype(dtype))), Kernels(processor.value, dtype))

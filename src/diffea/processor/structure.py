@@ -1,0 +1,51 @@
+"""Structure: what decides which code a batch compiles to."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from diffea.events.blocks import Blocks, block_rows, to_blocks
+from diffea.events.columns import Columns, pack
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """What ``fill`` may branch on: the same structure compiles to the same code.
+
+    Attributes:
+        static: the plain Python values among the columns.
+        shapes: pytree of ``jax.ShapeDtypeStruct`` of one block.
+    """
+
+    static: tuple[tuple[str, Any], ...]
+    shapes: Any
+
+    @functools.cached_property
+    def identity(self) -> tuple[Any, ...]:
+        leaves, tree = jax.tree.flatten(self.shapes)
+        return self.static, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves), tree
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Structure) and self.identity == other.identity
+
+
+def structured(columns: Columns, dtype: np.dtype, size: int | None = None) -> tuple[Structure, Blocks]:
+    """Columns in blocks, with their structure.
+
+    Args:
+        columns: of some events of one dataset.
+        dtype: of floating-point columns.
+        size: rows of a block; by default chosen for these rows alone.
+    """
+    packed = pack(columns, dtype)
+    blocks = to_blocks(packed, columns.rows, size or block_rows([columns.rows]))
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), blocks.arrays)
+    return Structure(tuple(sorted(columns.static.items())), shapes), blocks
