@@ -13,7 +13,7 @@ import numpy as np
 from diffea.errors import HistogramError
 from diffea.histograms.bandwidth import per_edge
 from diffea.histograms.kernels import Kernel
-from diffea.soft.transition import standardise
+from diffea.soft.transition import step
 
 __all__ = ["Window", "checked_edges", "hard_window", "soft_window"]
 
@@ -92,7 +92,7 @@ def _above(x: jax.Array, edges: Any, half: Any, first: jax.Array | None, k: int,
         edge, scale = jnp.asarray(edges, x.dtype)[first + k], half[0]
     else:
         edge, scale = jnp.asarray(edges, x.dtype)[first + k], jnp.asarray(half, x.dtype)[first + k]
-    return kernel.cumulative(standardise(x, edge, scale, 1.0))
+    return step(x, edge, scale, kernel.profile)
 
 
 def _first_edge(x: jax.Array, edges: np.ndarray, half: np.ndarray) -> tuple[jax.Array | None, int]:

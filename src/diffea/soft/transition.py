@@ -1,9 +1,11 @@
-"""The transition from 0 to 1 of a soft cut: its shapes, and the standardised distance that they are functions of."""
+"""The smooth step from 0 to 1 that cuts and histograms are made of: its profiles, and its derivative."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import jax
@@ -15,29 +17,104 @@ from jax.typing import ArrayLike
 from diffea.errors import WidthError
 from diffea.soft.context import width_scale
 
-__all__ = ["Shape", "standardise", "transition"]
+__all__ = ["PROFILES", "Profile", "Shape", "check_width", "step", "transition"]
 
 Shape = Literal["sigmoid", "normal", "polynomial"]
-FARTHEST = 40.0  # standardised distance at which every shape is 0 or 1 to the last bit of a double
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """A smooth, symmetric step of the standardised distance u.
+
+    Attributes:
+        cumulative: from 0 to 1, of any u.
+        density: its derivative, a function of u in ``[-farthest, farthest]`` and of the step there.
+        farthest: where the step has ended, to the last bit of a double.
+    """
+
+    cumulative: Callable[[jax.Array], jax.Array]
+    density: Callable[[jax.Array, jax.Array], jax.Array]
+    farthest: float
+
+
+def _logistic(u: jax.Array) -> jax.Array:
+    return 0.5 + 0.5 * jnp.tanh(0.5 * u)  # tanh is vectorised by XLA, exp of a double is not
+
+
+def _logistic_density(_: jax.Array, s: jax.Array) -> jax.Array:
+    return s * (1.0 - s)
+
+
+def _normal(u: jax.Array) -> jax.Array:
+    return 0.5 + 0.5 * jax.lax.erf(u * math.sqrt(0.5))
+
+
+def _normal_density(u: jax.Array, _: jax.Array) -> jax.Array:
+    return jnp.exp(-0.5 * u * u) * (1.0 / math.sqrt(2.0 * math.pi))
+
+
+def _biweight(u: jax.Array) -> jax.Array:
+    u = jnp.clip(u, -1.0, 1.0)
+    v = u * u
+    return 0.5 + u * (15 / 16 + v * (-5 / 8 + v * (3 / 16)))
+
+
+def _biweight_density(u: jax.Array, _: jax.Array) -> jax.Array:
+    v = 1.0 - u * u
+    return 15 / 16 * v * v
+
+
+PROFILES = {
+    "sigmoid": Profile(_logistic, _logistic_density, 40.0),
+    "normal": Profile(_normal, _normal_density, 8.3),
+    "polynomial": Profile(_biweight, _biweight_density, 1.0),
+}
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def standardise(x: ArrayLike, center: ArrayLike, width: ArrayLike, farthest: float = FARTHEST) -> jax.Array:
-    """``(x - center) / width``, clipped to ``±farthest``, where a transition has ended.
-
-    Its derivative is zero there, in all three arguments, so that an infinite or huge ``x`` never makes a NaN.
-    """
-    return jnp.clip((x - jnp.asarray(center)) / width, -farthest, farthest)
+def _standardise(x: Any, center: Any, width: Any, farthest: float) -> jax.Array:
+    """``(x - center) / width`` within ``±farthest``; its derivative is zero outside, without a NaN at infinity."""
+    return jnp.clip((x - jnp.asarray(center)) * (1.0 / jnp.asarray(width)), -farthest, farthest)
 
 
-@functools.partial(standardise.defjvp, symbolic_zeros=True)
+@functools.partial(_standardise.defjvp, symbolic_zeros=True)
 def _standardise_jvp(farthest: float, primals: Any, tangents: Any) -> tuple[jax.Array, Any]:
-    x, center, width = primals
-    z = standardise(x, center, width, farthest)
-    inside = jnp.where(jnp.abs(z) < farthest, 1.0 / jnp.asarray(width, z.dtype), 0.0)
-    slopes = (lambda: inside, lambda: -inside, lambda: -inside * z)
-    terms = [s() * t for s, t in zip(slopes, tangents, strict=True) if not isinstance(t, SymbolicZero)]
-    return z, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(z)
+    u = _standardise(*primals, farthest)
+    return u, _chain(jnp.where(jnp.abs(u) < farthest, 1.0, 0.0), u, primals[2], tangents)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def step(x: ArrayLike, center: ArrayLike, width: ArrayLike, profile: Profile) -> jax.Array:
+    """A smooth step at ``center``, with a derivative that costs one product and is finite everywhere.
+
+    Args:
+        x: any shape.
+        center: where the step is 1/2.
+        width: distance for which the profile's ``u`` is 1.
+        profile: of the step.
+    """
+    return profile.cumulative((x - jnp.asarray(center)) * (1.0 / jnp.asarray(width)))
+
+
+@functools.partial(step.defjvp, symbolic_zeros=True)
+def _step_jvp(profile: Profile, primals: Any, tangents: Any) -> tuple[jax.Array, Any]:
+    u = _standardise(*primals, profile.farthest)
+    s = step(*primals, profile)
+    return s, _chain(profile.density(u, s), u, primals[2], tangents)
+
+
+def _chain(slope: jax.Array, u: jax.Array, width: Any, tangents: Any) -> Any:
+    """Tangent of a function of ``u = (x - center) / width`` whose derivative is ``slope``."""
+    dx, dcenter, dwidth = (None if isinstance(t, SymbolicZero) else t for t in tangents)
+    slope = slope * (1.0 / width)
+    terms = []
+    if dx is not None:
+        terms.append(slope * dx)
+    if dcenter is not None:
+        terms.append(-slope * dcenter)
+    if dwidth is not None:
+        terms.append(-slope * u * dwidth)
+    return sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(u)
 
 
 def transition(x: ArrayLike, center: ArrayLike, width: ArrayLike, shape: Shape = "sigmoid") -> jax.Array:
@@ -48,7 +125,7 @@ def transition(x: ArrayLike, center: ArrayLike, width: ArrayLike, shape: Shape =
         center: where the step is, in the same unit.
         width: scale of the transition, in the same unit: that of the logistic function (``sigmoid``), the standard
             deviation (``normal``), or half of the whole transition (``polynomial``: exactly 0 and 1 outside of
-            ``center ± width``, twice differentiable within).
+            ``center ± width``, twice differentiable).
         shape: ``sigmoid``, ``normal`` or ``polynomial``.
 
     Raises:
@@ -59,25 +136,19 @@ def transition(x: ArrayLike, center: ArrayLike, width: ArrayLike, shape: Shape =
         msg = f"expected a transition of shape {', '.join(get_args(Shape))}, got {shape!r}"
         raise WidthError(msg)
     scale = width_scale()
-    z = standardise(x, center, width if scale is None else width * scale)
-    if shape == "sigmoid":
-        return jax.nn.sigmoid(z)
-    if shape == "normal":
-        return jax.scipy.special.ndtr(z)
-    u = jnp.clip(z, -1.0, 1.0)
-    u2 = u * u
-    return 0.5 + u * (15 / 16 - u2 * (5 / 8 - 3 / 16 * u2))
+    width = width if scale is None else width * scale
+    operands = [jnp.asarray(v) for v in (x, center, width)]
+    dtype = jnp.result_type(x, center, float if not jnp.issubdtype(jnp.result_type(x, center), jnp.floating) else x)
+    return step(*(v.astype(dtype) for v in operands), PROFILES[shape])
 
 
-def check_width(width: ArrayLike) -> None:
+def check_width(width: Any) -> None:
     """See that a width that is known before compilation is a positive number.
 
     Raises:
         WidthError: when it is not.
     """
     if isinstance(width, jax.core.Tracer):
-        return
-    if isinstance(width, float) and width > 0 and math.isfinite(width):
         return
     known = np.asarray(width, dtype=float)
     if known.size == 0 or not np.all(np.isfinite(known) & (known > 0)):
