@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 
 from diffea.errors import HistogramError
 from diffea.soft.transition import PROFILES, Profile

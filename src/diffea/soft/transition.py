@@ -93,7 +93,7 @@ def step(x: ArrayLike, center: ArrayLike, width: ArrayLike, profile: Profile) ->
         width: distance for which the profile's ``u`` is 1.
         profile: of the step.
     """
-    return profile.cumulative((x - jnp.asarray(center)) * (1.0 / jnp.asarray(width)))
+    return profile.cumulative((jnp.asarray(x) - center) * (1.0 / jnp.asarray(width)))
 
 
 @functools.partial(step.defjvp, symbolic_zeros=True)
