@@ -95,3 +95,19 @@ class FitError(DiffeaError, RuntimeError):
 
 class LedgerError(DiffeaError):
     """Raised when a sum over the data misses events, or counts some twice."""
+
+
+class CheckpointError(DiffeaError):
+    """Raised when a checkpoint is truncated, or belongs to another run."""
+
+
+class LossError(DiffeaError, ValueError):
+    """Raised when what is to be minimised is not one finite number."""
+
+
+class JudgementError(DiffeaError, RuntimeError):
+    """Raised when pyhf cannot judge a workspace: its fits fail, or no limit exists."""
+
+
+class AnalysisError(DiffeaError):
+    """Raised when a file holds no analysis, or an analysis no such variant."""

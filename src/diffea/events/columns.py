@@ -45,18 +45,14 @@ def read(chunk: Chunk, columns: Callable[[Any], Any], schemaclass: type, split: 
     """
     events = open_events(chunk, schemaclass)
     try:
-        read_columns = check(columns(events), len(events), str(chunk))
+        if split is not None:
+            events = events[split.mask(identity(events, str(chunk.file.uuid), chunk.start))]
+        return check(columns(events), len(events), str(chunk))
     except (AttributeError, ak.errors.FieldNotFoundError) as error:
         raise _missing_branch(error, events, chunk) from error
     except OSError as error:
         msg = f"{chunk}: reading a branch failed: {error}"
         raise FileReadError(msg) from error
-    if split is None:
-        return read_columns
-    kept = split.mask(identity(events, str(chunk.file.uuid), chunk.start))
-    return Columns(
-        {name: array[kept] for name, array in read_columns.arrays.items()}, read_columns.static, int(kept.sum())
-    )
 
 
 def open_events(chunk: Chunk, schemaclass: type) -> Any:
@@ -87,12 +83,12 @@ def open_events(chunk: Chunk, schemaclass: type) -> Any:
         raise FileReadError(msg) from error
 
 
-def check(columns: Any, rows: int, where: str) -> Columns:
-    """Part static values from arrays, and see that every array has one finite entry an event.
+def check(columns: Any, events: int, where: str) -> Columns:
+    """Part static values from arrays, and see that every array has one finite entry for each selected event.
 
     Args:
         columns: what the processor's ``columns`` returned.
-        rows: number of events.
+        events: how many it was given, of which it may have selected some.
         where: what is being read, for the message.
 
     Raises:
@@ -107,12 +103,15 @@ def check(columns: Any, rows: int, where: str) -> Columns:
     if not arrays:
         msg = f"{where}: `columns` returned no array, got {sorted(columns)}"
         raise ColumnError(msg)
+    lengths = {
+        name: len(array) if hasattr(array, "__len__") else type(array).__name__ for name, array in arrays.items()
+    }
+    rows = next(iter(lengths.values()))
+    if not isinstance(rows, int) or set(lengths.values()) != {rows} or rows > events:
+        msg = f"{where}: all columns must have one entry for each selected one of the {events} events, got {lengths}"
+        raise ColumnError(msg)
     for name, array in arrays.items():
         place = f"{where}: column {name!r}"
-        if not hasattr(array, "__len__") or len(array) != rows:
-            got = f"{len(array)} entries" if hasattr(array, "__len__") else type(array).__name__
-            msg = f"{place} must have one entry for each of the {rows} events, got {got}"
-            raise ColumnError(msg)
         flat = _flat_numbers(array, place)
         bad = np.flatnonzero(~np.isfinite(flat))
         if bad.size:

@@ -1,1 +1,92 @@
+"""Optimisation: gradient descent on the physics result."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from diffea.errors import ParameterError
+from diffea.optimise.box import Box
+from diffea.optimise.checkpoints import fingerprint
+from diffea.optimise.evaluation import Evaluation
+from diffea.optimise.loops import Run, descend, quasi_newton
+from diffea.optimise.result import Result, Step
+from diffea.optimise.schedules import Schedule, anneal, scheduled
+from diffea.parameters import as_arrays, names
+
+__all__ = ["Result", "Schedule", "Step", "anneal", "optimise"]
+
+L_BFGS_B = "l-bfgs-b"
+
+
+def optimise(
+    loss: Callable[[Any], Any],
+    params: Any,
+    *,
+    optimizer: optax.GradientTransformation | str,
+    steps: int,
+    bounds: Any = None,
+    schedules: Mapping[str, Schedule] | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    progress: Callable[[Step], None] | None = None,
+    validate: Callable[[Any], Any] | None = None,
+    validate_every: int = 1,
+    patience: int | None = None,
+) -> Result:
+    """Minimise a loss by gradient descent.
+
+    Args:
+        loss: a JAX function of the parameters, such as ``lambda p: objectives.cls(model(templates(p)))``.
+        params: where to start, any pytree of numbers and arrays.
+        optimizer: of optax, or ``"l-bfgs-b"`` (few parameters; one step is one evaluation of loss and gradient).
+        steps: how many at most.
+        bounds: a pytree like the parameters with (low, high) as leaves. A parameter with two bounds is stepped in units
+            of its range, so a learning rate of 0.05 moves it by at most about 5 % of that.
+        schedules: parameters that are set instead of optimised, such as ``{"width": diffea.anneal(10.0, 0.5)}``.
+        checkpoint: folder for checkpoints, one after every step.
+        resume: go on from the newest checkpoint, to the same bits as an uninterrupted run.
+        progress: called with every ``Step``.
+        validate: loss on events that are not trained on; the result is then its lowest point.
+        validate_every: steps between two validations.
+        patience: stop after so many validations without improvement.
+
+    Raises:
+        ParameterError: if parameters, bounds or schedules make no sense.
+        LossError, NotFiniteError: if the loss or its gradient is not a finite number.
+        CheckpointError: if checkpoints are there to resume from, but none fits.
+    """
+    start = as_arrays(params)
+    box = Box.of(start, bounds)
+    if isinstance(optimizer, str) and optimizer.lower() != L_BFGS_B:
+        msg = f"optimizer is an optax transformation or {L_BFGS_B!r}, got {optimizer!r}"
+        raise ParameterError(msg)
+    run = Run(
+        evaluate=Evaluation(loss, box),
+        box=box,
+        steps=steps,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        resume=resume,
+        fingerprint=fingerprint(
+            names(start), *map(np.asarray, jax.tree.leaves((start, box.low, box.high))), isinstance(optimizer, str)
+        ),
+        progress=progress or (lambda _: None),
+        validate=None if validate is None else jax.jit(validate),
+        validate_every=validate_every,
+        patience=steps + 1 if patience is None else patience,
+    )
+    if isinstance(optimizer, str):
+        if schedules:
+            msg = "schedules change the loss from step to step, which L-BFGS-B cannot follow: use an optax optimizer"
+            raise ParameterError(msg)
+        return quasi_newton(run, start)
+
+    def schedule(params: Any, step: int) -> Any:
+        return scheduled(schedules or {}, params, step, steps)
+
+    return descend(run, start, optimizer, schedule if schedules else None)

@@ -27,7 +27,7 @@ class DifferentiableProcessor(ProcessorABC):
         """Read from NanoEvents what ``fill`` needs; hard object selection lives here.
 
         Returns:
-            awkward or NumPy arrays of one entry an event. Jagged ones reach ``fill`` as ``diffea.Ragged``; plain strings,
+            awkward or NumPy arrays of one entry for each selected event. Jagged ones reach ``fill`` as ``diffea.Ragged``; plain strings,
             numbers and booleans stay Python values, on which ``fill`` may branch.
         """
         raise NotImplementedError

@@ -1,0 +1,121 @@
+"""Analysis: all that a run needs to know, in one object of a Python file."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import optax
+from coffea.nanoevents import NanoAODSchema
+
+from diffea.errors import AnalysisError
+from diffea.events.splits import Split
+from diffea.fetch import RemoteFile
+from diffea.optimise import Schedule
+from diffea.processor import DifferentiableProcessor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """A first stage on an objective of the templates alone, such as a cross-entropy that a fill sums up.
+
+    Attributes:
+        objective: a function of the TemplateSet, minimised.
+        optimizer: of optax, or ``"l-bfgs-b"``.
+        steps: how many at most.
+    """
+
+    objective: Callable[[Any], Any]
+    optimizer: optax.GradientTransformation | str
+    steps: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One way to do an analysis: what is tuned, and for what.
+
+    Attributes:
+        processor: the differentiable processor.
+        spec: of the HistFactory model, template names in place of numbers.
+        params: where to start.
+        objective: a function of the bound model, minimised.
+        optimizer: of optax, or ``"l-bfgs-b"``.
+        steps: how many at most; none to evaluate only.
+        bounds: pytree like the parameters with (low, high) as leaves.
+        schedules: parameters that are set instead of optimised.
+        pretraining: a stage before, if any.
+        validate_every: steps between validations, where the split has a validation part.
+        patience: stop after so many validations without improvement.
+        limit: whether to quote the expected 95 % CL limit.
+    """
+
+    processor: DifferentiableProcessor
+    spec: Mapping[str, Any]
+    params: Any
+    objective: Callable[[Any], Any]
+    optimizer: optax.GradientTransformation | str = "l-bfgs-b"
+    steps: int = 50
+    bounds: Any = None
+    schedules: Mapping[str, Schedule] = dataclasses.field(default_factory=dict)
+    pretraining: Pretraining | None = None
+    validate_every: int = 1
+    patience: int | None = None
+    limit: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """What ``diffea run`` runs.
+
+    Attributes:
+        name: of folders and files.
+        title: in words, for the report.
+        fileset: makes coffea's fileset from the folder of the data.
+        variants: by name; one named ``""`` where there are no variants.
+        schemaclass: of NanoEvents.
+        split: into training, validation and test events.
+        chunksize: entries that are read at once.
+        fetch: where the data come from.
+        default_data: makes the data in a folder, for an analysis that needs no ``--data``.
+    """
+
+    name: str
+    title: str
+    fileset: Callable[[Path], Mapping[str, Any]]
+    variants: Mapping[str, Variant]
+    schemaclass: type = NanoAODSchema
+    split: Split | None = dataclasses.field(default_factory=Split)
+    chunksize: int = 100_000
+    fetch: Sequence[RemoteFile] = ()
+    default_data: Callable[[Path], None] | None = None
+
+
+def load_analysis(place: Path) -> Analysis:
+    """The ``analysis`` object of a Python file, or of the ``analysis.py`` in a folder.
+
+    Raises:
+        AnalysisError: if there is no such file, or no such object in it.
+    """
+    path = place / "analysis.py" if place.is_dir() else place
+    if not path.is_file():
+        msg = f"an analysis is a Python file with an object named `analysis`, or a folder with analysis.py; got {place}"
+        raise AnalysisError(msg)
+    name = f"diffea_analysis_{path.resolve().parent.name}_{path.stem}"
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    if module_spec is None or module_spec.loader is None:
+        msg = f"{path} is not a Python file"
+        raise AnalysisError(msg)
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module
+    module_spec.loader.exec_module(module)
+    cloudpickle.register_pickle_by_value(module)
+    analysis = getattr(module, "analysis", None)
+    if not isinstance(analysis, Analysis):
+        msg = f"{path} has no object named `analysis` that is a diffea.Analysis, got {type(analysis).__name__}"
+        raise AnalysisError(msg)
+    return analysis

@@ -1,0 +1,99 @@
+"""The truth: hard cuts, real histograms, and pyhf itself, on events that were not trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import hist
+from coffea.nanoevents import NanoAODSchema
+
+from diffea import objectives
+from diffea.distributed import distribute
+from diffea.events.splits import Split
+from diffea.histograms.templates import Key, TemplateSet
+from diffea.judge import Judge
+from diffea.processor import DifferentiableProcessor
+from diffea.statistics import HistFactory
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What an analysis reaches with hard cuts.
+
+    Attributes:
+        templates: real histograms of the selected events.
+        model: the statistical model.
+        events: how many were read, by dataset.
+    """
+
+    templates: TemplateSet
+    model: HistFactory
+    events: Mapping[str, int]
+
+    @property
+    def hists(self) -> dict[Key, hist.Hist]:
+        """Every template as a ``hist.Hist`` with Weight storage."""
+        return self.templates.to_hists()
+
+    def workspace(self) -> dict[str, Any]:
+        """A valid pyhf workspace (JSON); its observations are the background-only Asimov data."""
+        return self.model.workspace(self.templates)
+
+    def cls_at(self, poi_test: float) -> float:
+        """Expected CLs, by pyhf."""
+        return self._judge.cls(poi_test)
+
+    @functools.cached_property
+    def cls(self) -> float:
+        """Expected CLs at signal strength 1, by pyhf."""
+        return self.cls_at(1.0)
+
+    @functools.cached_property
+    def limit(self) -> float:
+        """Expected 95 % CL upper limit on the parameter of interest, by pyhf.
+
+        Raises:
+            JudgementError: if pyhf's minimisers fail, or nothing is excluded.
+        """
+        return self._judge.limit(float(objectives.upper_limit(self.model(self.templates))))
+
+    @functools.cached_property
+    def _judge(self) -> Judge:
+        return Judge(self.workspace())
+
+
+def evaluate(
+    processor: DifferentiableProcessor,
+    fileset: Any,
+    params: Any,
+    model: HistFactory,
+    *,
+    client: Any = None,
+    schemaclass: type = NanoAODSchema,
+    chunksize: int = 100_000,
+    split: Split | None = None,
+) -> Evaluation:
+    """Run the analysis once with hard cuts into real histograms.
+
+    Args:
+        processor: the same as was optimised.
+        fileset: coffea's own.
+        params: the parameters to judge.
+        model: the statistical model.
+        client: a ``dask.distributed.Client``; without one everything stays in this process.
+        schemaclass: of NanoEvents.
+        chunksize: entries that are read at once.
+        split: keep its test part only (or the part that it names), weights scaled to the full yield.
+
+    Raises:
+        UnknownTemplateError: if the model names a template that no fill made.
+        Whatever ``distribute`` raises.
+    """
+    part = split.of(split.part or "test") if split else None
+    with distribute(
+        processor, fileset, client=client, schemaclass=schemaclass, chunksize=chunksize, split=part
+    ) as templates:
+        return Evaluation(templates.hard(params), model, dict(templates.events))

@@ -1,0 +1,107 @@
+"""pyhf as the judge: CLs and expected upper limits of a workspace, from pyhf's own fits."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyhf
+import scipy.optimize
+
+from diffea.errors import JudgementError
+
+OPTIMIZERS = ("minuit", "scipy")
+
+
+class Judge:
+    """A workspace under pyhf; numbers are those of ``pyhf.infer`` with the statistic ``qtilde``.
+
+    pyhf's minimiser can fail on models with small or negative bins, so the second of two is asked where the first fails.
+
+    Args:
+        workspace: a valid pyhf workspace.
+    """
+
+    def __init__(self, workspace: Mapping[str, Any]) -> None:
+        with _backend(OPTIMIZERS[0]):
+            read = pyhf.Workspace(workspace)
+            self._model = read.model()
+            self._data = read.data(self._model)
+
+    def cls(self, poi_test: float = 1.0) -> float:
+        """Expected CLs of the background-only hypothesis's median experiment.
+
+        Raises:
+            JudgementError: if none of pyhf's minimisers succeeds.
+        """
+        failures = []
+        for optimizer in OPTIMIZERS:
+            with _backend(optimizer), warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                try:
+                    _, expected = pyhf.infer.hypotest(
+                        poi_test, self._data, self._model, test_stat="qtilde", return_expected=True,
+                        par_bounds=self._bounds(poi_test),
+                    )  # fmt: skip
+                except (pyhf.exceptions.FailedMinimization, ValueError, AssertionError) as error:
+                    failures.append(f"{optimizer}: {error}")
+                    continue
+                if np.isfinite(expected):
+                    return float(expected)
+                failures.append(f"{optimizer}: CLs = {expected}")
+        msg = (
+            f"pyhf could not compute CLs at {self._model.config.poi_name} = {poi_test} ({'; '.join(failures)}); "
+            "look for bins without background in the workspace"
+        )
+        raise JudgementError(msg)
+
+    def limit(self, guess: float = 1.0, cl: float = 0.95, tolerance: float = 1e-3) -> float:
+        """Expected upper limit on the parameter of interest.
+
+        Args:
+            guess: where to look first; a good one saves fits.
+            cl: confidence level.
+            tolerance: relative.
+
+        Raises:
+            JudgementError: if CLs does not reach 1 − cl, or pyhf's minimisers fail.
+        """
+        low, high = 0.9 * guess, 1.1 * guess
+
+        def above(poi_test: float) -> float:
+            return float(np.log(max(self.cls(poi_test), 1e-300) / (1 - cl)))
+
+        at_low, at_high = above(low), above(high)
+        while at_high > 0:
+            low, at_low, high = high, at_high, 2 * high
+            if high > 1e6 * guess:
+                msg = f"the expected CLs stays above {1 - cl:.3g} up to {high:.3g}: this analysis excludes nothing"
+                raise JudgementError(msg)
+            at_high = above(high)
+        while at_low < 0:
+            high, at_high, low = low, at_low, low / 2
+            if low < 1e-9 * guess:
+                msg = f"the expected CLs stays below {1 - cl:.3g} down to {low:.3g}: the workspace has next to no background"
+                raise JudgementError(msg)
+            at_low = above(low)
+        return float(scipy.optimize.brentq(above, low, high, rtol=tolerance, xtol=tolerance * guess))
+
+    def _bounds(self, poi_test: float) -> list[tuple[float, float]]:
+        bounds = list(self._model.config.suggested_bounds())
+        index = self._model.config.poi_index
+        low, high = bounds[index]
+        bounds[index] = (low, max(high, 10 * poi_test))
+        return bounds
+
+
+@contextlib.contextmanager
+def _backend(optimizer: str) -> Iterator[None]:
+    before = pyhf.get_backend()
+    pyhf.set_backend("numpy", optimizer, precision="64b")
+    try:
+        yield
+    finally:
+        pyhf.set_backend(*before)

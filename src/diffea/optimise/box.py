@@ -1,0 +1,116 @@
+"""Box: bounds of parameters, and the units in which they are stepped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffea.errors import ParameterError
+from diffea.parameters import name_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """Lower and upper bounds of every leaf.
+
+    A leaf with both bounds finite is stepped in units of its range, so that one learning rate fits a cut in GeV and one
+    on an isolation; any other leaf is stepped in its own units.
+
+    Attributes:
+        low: pytree like the parameters, −∞ where there is no bound.
+        high: likewise, +∞.
+    """
+
+    low: Any
+    high: Any
+
+    @classmethod
+    def of(cls, params: Any, bounds: Any) -> Box:
+        """Read ``bounds``: a pytree like the parameters with (low, high) as leaves; what it leaves out has none.
+
+        Raises:
+            ParameterError: if a bound names no parameter, is not a pair low < high, or a parameter lies outside.
+        """
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        pairs = {name_of(path): (path, leaf, *_pair(bounds, path)) for path, leaf in leaves}
+        _check_names(bounds, params, "")
+        for name, (_, leaf, low, high) in pairs.items():
+            if not np.all(low < high):
+                msg = f"the bounds of parameter {name!r} must be (low, high) with low < high, got {(low, high)}"
+                raise ParameterError(msg)
+            if not np.all((low <= leaf) & (leaf <= high)):
+                msg = f"parameter {name!r} starts at {leaf}, outside of its bounds {(low, high)}"
+                raise ParameterError(msg)
+        shape = jax.tree.structure(params)
+        low, high = (
+            [jnp.broadcast_to(jnp.asarray(pair[which], float), pair[1].shape) for pair in pairs.values()]
+            for which in (2, 3)
+        )
+        return cls(jax.tree.unflatten(shape, low), jax.tree.unflatten(shape, high))
+
+    def to_steps(self, params: Any) -> Any:
+        """Parameters in the units of steps."""
+        return jax.tree.map(
+            lambda x, low, high: (x - _origin(low, high)) / _unit(low, high), params, self.low, self.high
+        )
+
+    def to_params(self, steps: Any) -> Any:
+        """The inverse of ``to_steps``, within the bounds to the last bit."""
+        return jax.tree.map(
+            lambda u, low, high: jnp.clip(_origin(low, high) + u * _unit(low, high), low, high),
+            steps,
+            self.low,
+            self.high,
+        )
+
+    def clip(self, steps: Any) -> Any:
+        """Project onto the bounds, in the units of steps."""
+        return jax.tree.map(jnp.clip, steps, self.to_steps(self.low), self.to_steps(self.high))
+
+
+def _finite(low: Any, high: Any) -> Any:
+    return jnp.isfinite(low) & jnp.isfinite(high)
+
+
+def _origin(low: Any, high: Any) -> Any:
+    return jnp.where(_finite(low, high), low, 0.0)
+
+
+def _unit(low: Any, high: Any) -> Any:
+    return jnp.where(_finite(low, high), high - low, 1.0)
+
+
+def _pair(bounds: Any, path: Any) -> tuple[Any, Any]:
+    for part in path:
+        if bounds is None:
+            break
+        key = getattr(part, "key", getattr(part, "idx", getattr(part, "name", None)))
+        if isinstance(bounds, Mapping):
+            bounds = bounds.get(key)
+        else:
+            bounds = getattr(bounds, str(key), None) if hasattr(part, "name") else bounds[key]
+    if bounds is None:
+        return -np.inf, np.inf
+    try:
+        low, high = bounds
+    except (TypeError, ValueError) as error:
+        msg = f"the bounds of parameter {name_of(path)!r} must be a pair (low, high), got {bounds!r}"
+        raise ParameterError(msg) from error
+    return np.asarray(low, float), np.asarray(high, float)
+
+
+def _check_names(bounds: Any, params: Any, where: str) -> None:
+    if not isinstance(bounds, Mapping) or not isinstance(params, Mapping):
+        return
+    for name, inner in bounds.items():
+        if name not in params:
+            msg = (
+                f"there are bounds for {where}{name!r}, but no such parameter; there are: {', '.join(map(str, params))}"
+            )
+            raise ParameterError(msg)
+        _check_names(inner, params[name], f"{where}{name}.")

@@ -1,0 +1,181 @@
+"""The two loops: optax step by step, and SciPy's L-BFGS-B; each goes on from a checkpoint to the same bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.optimize
+from jax.flatten_util import ravel_pytree
+
+from diffea.errors import CheckpointError
+from diffea.optimise.box import Box
+from diffea.optimise.checkpoints import Checkpoint, newest, save
+from diffea.optimise.evaluation import Evaluation, norm
+from diffea.optimise.result import Result, Step
+from diffea.runtime import named_errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What both loops are given.
+
+    Attributes:
+        evaluate: loss and gradient in the units of steps.
+        box: of the parameters.
+        steps: how many at most.
+        checkpoint: folder, if the run keeps checkpoints.
+        resume: whether to go on from the newest one.
+        fingerprint: of the run, see ``checkpoints.fingerprint``.
+        progress: told of every step.
+        validate: loss on events kept for it, if any.
+        validate_every: steps between two validations.
+        patience: validations without improvement after which to stop.
+    """
+
+    evaluate: Evaluation
+    box: Box
+    steps: int
+    checkpoint: Path | None
+    resume: bool
+    fingerprint: str
+    progress: Callable[[Step], None]
+    validate: Callable[[Any], float] | None
+    validate_every: int
+    patience: int
+
+    def begin(self) -> Checkpoint | None:
+        """The checkpoint to go on from."""
+        return newest(self.checkpoint, self.fingerprint) if self.resume and self.checkpoint else None
+
+    def validation(self, point: Any) -> float | None:
+        """The validation loss, where there is one."""
+        if self.validate is None:
+            return None
+        with named_errors():
+            return float(self.validate(self.box.to_params(point)))
+
+    def keep(self, history: list[Step], arrays: list[Any]) -> None:
+        """Write a checkpoint."""
+        if self.checkpoint:
+            notes = [dataclasses.asdict(step) for step in history]
+            save(self.checkpoint, Checkpoint(len(history), arrays, notes), self.fingerprint)
+
+
+def descend(
+    run: Run, start: Any, optimizer: optax.GradientTransformation, schedule: Callable[[Any, int], Any] | None
+) -> Result:
+    """Take optax steps, projected onto the bounds.
+
+    Args:
+        run: what to minimise.
+        start: parameters.
+        optimizer: of optax.
+        schedule: puts the scheduled values of a step into the parameters; the loss of one step is then no measure of another.
+    """
+    point = run.box.to_steps(start)
+    state = optimizer.init(point)
+    best, lowest, stale, history = point, np.inf, 0, []
+    if checkpoint := run.begin():
+        *arrays, lowest_array, stale_array = checkpoint.arrays
+        (point, state, best), lowest, stale = (
+            _unflatten((point, state, best), arrays),
+            float(lowest_array),
+            int(stale_array),
+        )
+        history = [Step(**step) for step in checkpoint.notes]
+
+    @jax.jit
+    def update(gradient: Any, state: Any, point: Any) -> Any:
+        updates, state = optimizer.update(gradient, state, point)
+        return run.box.clip(optax.apply_updates(point, updates)), state
+
+    message = f"all {run.steps} steps taken"
+    while len(history) < run.steps and stale < run.patience:
+        began, number = time.perf_counter(), len(history) + 1
+        if schedule:
+            point = run.box.to_steps(schedule(run.box.to_params(point), number))
+        value, gradient = run.evaluate(point)
+        due = number % run.validate_every == 0 or number in (1, run.steps)
+        validation = run.validation(point) if due else None
+        criterion = validation if run.validate else value
+        if criterion is not None and (criterion < lowest or (schedule and not run.validate)):
+            best, lowest, stale = point, criterion, 0
+        else:
+            stale += validation is not None
+        point, state = update(gradient, state, point)
+        history.append(Step(number, run.steps, value, norm(gradient), time.perf_counter() - began, validation))
+        run.progress(history[-1])
+        run.keep(history, [*jax.tree.leaves((point, state, best)), lowest, stale])
+    if stale >= run.patience:
+        message = f"the validation loss has not improved in {stale} validations"
+    return Result(run.box.to_params(best), tuple(history), message)
+
+
+def quasi_newton(run: Run, start: Any) -> Result:
+    """Minimise by SciPy's L-BFGS-B (Byrd, Lu, Nocedal, Zhu 1995).
+
+    A checkpoint holds every evaluation so far. To resume is to run the same deterministic algorithm on them before the
+    data are passed over again.
+    """
+    begin = run.box.to_steps(start)
+    first, unravel = ravel_pytree(begin)
+    log: list[tuple[Any, float, Any]] = []
+    history: list[Step] = []
+    if checkpoint := run.begin():
+        log = list(zip(*checkpoint.arrays, strict=True))
+        history = [Step(**step) for step in checkpoint.notes]
+    replay = iter(list(log))
+
+    def evaluate(point: np.ndarray) -> tuple[float, np.ndarray]:
+        if known := next(replay, None):
+            if not np.array_equal(known[0], point):
+                msg = "the evaluations in the checkpoint are not those of this run: start anew in another folder"
+                raise CheckpointError(msg)
+            return float(known[1]), known[2]
+        if len(history) >= run.steps:
+            raise _EnoughError
+        began = time.perf_counter()
+        value, gradient = run.evaluate(unravel(jnp.asarray(point)))
+        log.append((point.copy(), value, np.asarray(ravel_pytree(gradient)[0])))
+        validation = run.validation(unravel(jnp.asarray(point)))
+        seconds = time.perf_counter() - began
+        history.append(Step(len(history) + 1, run.steps, value, norm(gradient), seconds, validation))
+        run.progress(history[-1])
+        run.keep(history, [np.asarray(column) for column in zip(*log, strict=True)])
+        return value, log[-1][2]
+
+    low, high = (np.asarray(ravel_pytree(run.box.to_steps(end))[0]) for end in (run.box.low, run.box.high))
+    bounds = scipy.optimize.Bounds(low, high)
+    try:
+        found = scipy.optimize.minimize(
+            evaluate, np.asarray(first), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": run.steps}
+        )
+        message = f"L-BFGS-B: {found.message}"
+    except _EnoughError:
+        message = f"all {run.steps} evaluations made"
+    if not log:
+        return Result(start, (), message)
+    losses = [step.loss if step.validation is None else step.validation for step in history]
+    return Result(run.box.to_params(unravel(jnp.asarray(log[int(np.argmin(losses))][0]))), tuple(history), message)
+
+
+class _EnoughError(Exception):
+    """Raised to leave SciPy after the last evaluation."""
+
+
+def _unflatten(like: Any, arrays: Any) -> Any:
+    leaves, tree = jax.tree.flatten(like)
+    if [np.shape(leaf) for leaf in leaves] != [array.shape for array in arrays]:
+        msg = "the checkpoint's state is of another optimizer: start anew in another folder"
+        raise CheckpointError(msg)
+    return jax.tree.unflatten(
+        tree, [jnp.asarray(array, jnp.asarray(leaf).dtype) for leaf, array in zip(leaves, arrays, strict=True)]
+    )

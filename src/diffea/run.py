@@ -1,0 +1,240 @@
+"""One run of one variant: train, judge on other events, and write what was found."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from diffea import objectives
+from diffea.analysis import Analysis, Variant
+from diffea.distributed import Templates, distribute
+from diffea.errors import AnalysisError
+from diffea.evaluate import Evaluation
+from diffea.events.splits import Part
+from diffea.histograms.templates import TemplateSet
+from diffea.optimise import Result, Step, optimise
+from diffea.runtime import named_errors, versions
+from diffea.statistics import HistFactory
+
+
+def run_variant(
+    analysis: Analysis,
+    name: str,
+    *,
+    data: Path,
+    out: Path,
+    client: Any = None,
+    steps: int | None = None,
+    resume: bool = False,
+    progress: Callable[[Step], None] | None = None,
+) -> dict[str, Any]:
+    """Optimise a variant and leave result.json, workspace.json, templates.json and checkpoint/ in a folder.
+
+    The files appear whole at the end, or not at all; checkpoints appear step by step.
+
+    Args:
+        analysis: what to run.
+        name: of the variant.
+        data: folder of the data.
+        out: folder for the results.
+        client: a ``dask.distributed.Client``; without one everything stays in this process.
+        steps: instead of the variant's own number.
+        resume: go on from the checkpoints in ``out``.
+        progress: called with every ``Step``.
+
+    Returns:
+        the content of result.json.
+
+    Raises:
+        AnalysisError: if there is no such variant.
+    """
+    if name not in analysis.variants:
+        msg = f"the analysis {analysis.name!r} has no variant {name!r}; it has: {', '.join(analysis.variants)}"
+        raise AnalysisError(msg)
+    variant = analysis.variants[name]
+    began = time.perf_counter()
+    model = HistFactory(variant.spec)
+    with contextlib.ExitStack() as stack:
+
+        def events(part: Part) -> Templates:
+            split = analysis.split and analysis.split.of(part)
+            return stack.enter_context(
+                distribute(
+                    variant.processor,
+                    analysis.fileset(data),
+                    client=client,
+                    schemaclass=analysis.schemaclass,
+                    chunksize=analysis.chunksize,
+                    split=split,
+                )
+            )
+
+        train = events("train")
+        validation = events("validation") if analysis.split and analysis.split.validation else None
+        test = events("test") if analysis.split else train
+        found = _train(variant, model, train, validation, out, steps, resume, progress)
+        states = {
+            when: _State.of(variant, model, train, test, params)
+            for when, params in (("before", variant.params), ("after", found.params))
+        }
+        result = {
+            "analysis": analysis.name,
+            "title": analysis.title,
+            "variant": name,
+            "objective": describe(variant.objective),
+            "params": {"before": _numbers(variant.params), "after": _numbers(found.params)},
+            "bounds": _numbers(variant.bounds),
+            **{when: state.values for when, state in states.items()},
+            **({f"limit_{when}": state.test.limit for when, state in states.items()} if variant.limit else {}),
+            "history": [dataclasses.asdict(step) for step in found.history],
+            "message": found.message,
+            "passes_over_data": train.passes,
+            "events": {"train": train.events, "test": test.events},
+            "chunks": train.chunks,
+            "workers": train.workers,
+            "seconds": time.perf_counter() - began,
+            "versions": versions(),
+        }
+    write_json(out / "workspace.json", states["after"].test.workspace())
+    write_json(out / "templates.json", {when: state.histograms for when, state in states.items()})
+    write_json(out / "result.json", result)
+    return result
+
+
+def describe(objective: Callable[..., Any]) -> str:
+    """An objective in words, such as ``cls(poi_test=10.0)``."""
+    if isinstance(objective, functools.partial):
+        arguments = ", ".join(f"{key}={value}" for key, value in objective.keywords.items())
+        return f"{describe(objective.func)}({arguments})"
+    return getattr(objective, "__name__", repr(objective))
+
+
+def judged(objective: Callable[[Any], Any], evaluation: Evaluation) -> float:
+    """An objective's value on real histograms: by pyhf where pyhf knows the objective, by ``objectives`` otherwise."""
+    plain, keywords = (
+        (objective.func, objective.keywords) if isinstance(objective, functools.partial) else (objective, {})
+    )
+    if plain is objectives.cls and set(keywords) <= {"poi_test"}:
+        return evaluation.cls_at(keywords.get("poi_test", 1.0))
+    if plain is objectives.upper_limit and keywords.get("cl", 0.95) == 0.95 and set(keywords) <= {"cl"}:
+        return evaluation.limit
+    return float(objective(evaluation.model(evaluation.templates)))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".writing-", delete=False, encoding="utf-8") as file:
+        try:
+            json.dump(content, file, indent=1, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _train(
+    variant: Variant,
+    model: HistFactory,
+    train: Templates,
+    validation: Templates | None,
+    out: Path,
+    steps: int | None,
+    resume: bool,
+    progress: Callable[[Step], None] | None,
+) -> Result:
+    def tell(step: Step) -> None:
+        if progress:
+            progress(dataclasses.replace(step, passes=train.passes))
+
+    start = variant.params
+    if variant.pretraining:
+        stage = variant.pretraining
+        first = optimise(
+            lambda params: stage.objective(train(params)),
+            start,
+            optimizer=stage.optimizer,
+            steps=min(stage.steps, steps) if steps is not None else stage.steps,
+            bounds=variant.bounds,
+            checkpoint=out / "checkpoint" / "pretraining",
+            resume=resume,
+            progress=tell,
+            validate=(lambda params: stage.objective(validation(params))) if validation else None,
+            validate_every=variant.validate_every,
+            patience=variant.patience,
+        )
+        start = first.params
+    return optimise(
+        lambda params: variant.objective(model(train(params))),
+        start,
+        optimizer=variant.optimizer,
+        steps=variant.steps if steps is None else steps,
+        bounds=variant.bounds,
+        schedules=variant.schedules,
+        checkpoint=out / "checkpoint",
+        resume=resume,
+        progress=tell,
+        validate=(lambda params: variant.objective(model(validation(params)))) if validation else None,
+        validate_every=variant.validate_every,
+        patience=variant.patience,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """An analysis at fixed parameters: its values, and the histograms behind them."""
+
+    values: dict[str, float]
+    test: Evaluation
+    soft: TemplateSet
+
+    @classmethod
+    def of(cls, variant: Variant, model: HistFactory, train: Templates, test: Templates, params: Any) -> _State:
+        with named_errors():
+            soft = jax.tree.map(np.asarray, train(params))
+        hard = {
+            "hard_train": Evaluation(train.hard(params), model, train.events),
+            "hard_test": Evaluation(test.hard(params), model, test.events),
+        }
+        values = {"soft": float(variant.objective(model(soft)))}
+        values |= {name: judged(variant.objective, evaluation) for name, evaluation in hard.items()}
+        return cls(values, hard["hard_test"], soft)
+
+    @property
+    def histograms(self) -> dict[str, Any]:
+        return {"soft": _histograms(self.soft), "hard_test": _histograms(self.test.templates)}
+
+
+def _histograms(templates: TemplateSet) -> dict[str, Any]:
+    return {
+        "/".join(key): {
+            "edges": [np.asarray(axis.edges).tolist() for axis in template.axes],
+            "name": " × ".join(axis.name for axis in template.axes),
+            "label": " × ".join(axis.label or axis.name for axis in template.axes),
+            "values": np.asarray(template.values).tolist(),
+            "variances": np.asarray(template.variances).tolist(),
+        }
+        for key, template in templates.items()
+    }
+
+
+def _numbers(tree: Any) -> Any:
+    """A pytree as JSON values."""
+    if isinstance(tree, Mapping):
+        return {str(key): _numbers(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_numbers(value) for value in tree]
+    return None if tree is None else np.asarray(tree).tolist()
