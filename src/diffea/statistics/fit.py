@@ -1,0 +1,220 @@
+r"""Maximum-likelihood fits whose results are differentiable to any order.
+
+The loop itself is not differentiated. Two facts about the minimum are used instead:
+
+- its *value* $D(\hat\theta(T), T)$ has derivative $\partial D/\partial T$ at fixed $\hat\theta$ (the envelope theorem);
+- its *position* has derivative $-H^{-1}\,\partial^2 D/\partial\theta\,\partial T$ (the implicit function theorem), over
+  the parameters that are neither fixed nor held at a bound.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from diffea import runtime
+from diffea.errors import FitError
+from diffea.statistics import jaxopt_solvers, likelihood
+from diffea.statistics.config import poi_index
+from diffea.statistics.layout import Layout
+from diffea.statistics.model import BoundModel
+from diffea.statistics.rates import Prepared, Settings, rates
+from diffea.statistics.solver import CONVERGED, REASONS, Solver, scoring
+from diffea.statistics.yields import is_concrete
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Fit:
+    """What a fit found.
+
+    Attributes:
+        pars: best-fit parameters, shape (npars,); differentiable.
+        deviance: the minimum of `likelihood.deviance`; differentiable.
+        free: parameters that are neither fixed nor at a bound, shape (npars,).
+        status: 0 converged, else see `reason`.
+        iterations: number of steps.
+        culprit: first bin that makes the likelihood infinite at the initial values, or −1.
+    """
+
+    pars: Array
+    deviance: Array
+    free: Array
+    status: Array
+    iterations: Array
+    culprit: Array
+
+
+def bounds(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds of all parameters."""
+    table = np.concatenate([item.bounds for item in layout.sets.values()])
+    return table[:, 0], table[:, 1]
+
+
+def initial(layout: Layout) -> np.ndarray:
+    """Initial values of all parameters."""
+    return np.concatenate([item.inits for item in layout.sets.values()])
+
+
+def profile(
+    bound: BoundModel,
+    prepared: Prepared,
+    data: Array,
+    poi: Array | float | None,
+    solver: Solver,
+    *,
+    start: Array | None = None,
+    poi_low: float | None = None,
+) -> Fit:
+    """Minimise the deviance; traceable, raises nothing.
+
+    Args:
+        bound: the model.
+        prepared: its numbers.
+        data: shape (nmaindata + nauxdata,).
+        poi: value at which the parameter of interest is held; None to fit it.
+        solver: how.
+        start: initial values other than the model's.
+        poi_low: lower bound of the parameter of interest other than the model's.
+    """
+    layout, settings = bound.layout, bound.settings
+    low, high = bounds(layout)
+    first = jnp.asarray(initial(layout) if start is None else start)
+    free = ~prepared.fixed
+    if poi is not None or poi_low is not None:
+        index = poi_index(layout, settings)
+        if poi is None:
+            low = low.copy()
+            low[index] = poi_low
+        else:
+            first = first.at[index].set(poi)
+            free = free.at[index].set(False)
+    still = jax.lax.stop_gradient((prepared, data, first))
+    minimum = _minimise(layout, settings, *still, jnp.asarray(low), jnp.asarray(high), free, solver)
+    pars, value = anchored(bound, prepared, data, poi, minimum.pars, minimum.free)
+    return Fit(pars, value, minimum.free, minimum.status, minimum.iterations, _culprit(layout, settings, *still))
+
+
+def anchored(
+    bound: BoundModel, prepared: Prepared, data: Array, poi: Array | float | None, pars: Array, free: Array
+) -> tuple[Array, Array]:
+    """Parameters at a minimum, and the deviance there, with their derivatives.
+
+    Args:
+        bound, prepared, data: what was fitted.
+        poi: value at which the parameter of interest was held, None if it was fitted.
+        pars: where the minimisation ended.
+        free: parameters that are neither fixed nor at a bound there.
+    """
+    layout, settings = bound.layout, bound.settings
+    pars, free = jax.lax.stop_gradient((pars, free))
+    target = pars if poi is None else pars.at[poi_index(layout, settings)].set(poi)
+    pars = _attach(layout, settings, prepared, data, pars, free, target)
+    return pars, profiled(layout, settings, prepared, data, pars, free)
+
+
+def _minimise(
+    layout: Layout,
+    settings: Settings,
+    prepared: Prepared,
+    data: Array,
+    start: Array,
+    low: Array,
+    high: Array,
+    free: Array,
+    solver: Solver,
+) -> Any:
+    if solver.method == "scoring":
+        expand = functools.partial(_expand, layout, settings, prepared, data)
+        return scoring(expand, start, low, high, free, solver)
+    return jaxopt_solvers.minimise(
+        lambda pars: likelihood.deviance(layout, settings, prepared, pars, data), start, low, high, free, solver
+    )
+
+
+def _expand(layout: Layout, settings: Settings, prepared: Prepared, data: Array, pars: Array) -> likelihood.Expansion:
+    return likelihood.expansion(layout, settings, prepared, pars, data)
+
+
+def _attach(
+    layout: Layout, settings: Settings, prepared: Prepared, data: Array, pars: Array, free: Array, target: Array
+) -> Array:
+    """Give converged parameters their derivatives: they solve gradient = 0, or equal `target` where not free."""
+
+    def optimality(p: Array) -> Array:
+        slope = jax.grad(lambda q: likelihood.deviance(layout, settings, prepared, q, data))(p)
+        return jnp.where(free, slope, p - target)
+
+    def solve(linear: Any, y: Array) -> Array:
+        matrix = jax.jacfwd(linear)(jnp.zeros_like(y))
+        diagonal = jnp.abs(jnp.diagonal(matrix))
+        return jnp.linalg.solve(matrix + jnp.diag(1e-13 * jnp.where(diagonal > 0, diagonal, 1.0)), y)
+
+    return jax.lax.custom_root(optimality, pars, lambda _, at: at, solve)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def profiled(layout: Layout, settings: Settings, prepared: Prepared, data: Array, pars: Array, free: Array) -> Array:
+    """Deviance at a minimum over the free parameters, whose own derivative does not count (envelope theorem)."""
+    del free
+    return likelihood.deviance(layout, settings, prepared, pars, data)
+
+
+@profiled.defjvp
+def _profiled_jvp(layout: Layout, settings: Settings, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    prepared, data, pars, free = primals
+    d_prepared, d_data, d_pars, _ = tangents
+    d_pars = jnp.where(free, 0.0, d_pars)
+    value = profiled(layout, settings, prepared, data, pars, free)
+    _, tangent = jax.jvp(
+        lambda a, b, c: likelihood.deviance(layout, settings, a, c, b),
+        (prepared, data, pars),
+        (d_prepared, d_data, d_pars),
+    )
+    return value, tangent
+
+
+def _culprit(layout: Layout, settings: Settings, prepared: Prepared, data: Array, pars: Array) -> Array:
+    nu = rates(layout, settings, prepared, pars)
+    main = data[: layout.nbins_total]
+    bad = ~jnp.isfinite(likelihood.poisson_deviance(main, nu)) | ~jnp.isfinite(main)
+    return jnp.where(bad.any(), jnp.argmax(bad), -1)
+
+
+def ensure(layout: Layout, solver: Solver, fits: Mapping[str, Fit]) -> None:
+    """Raise for fits that did not converge: at once if their status is known, else when the compiled function runs.
+
+    Raises:
+        FitError: (inside of `jax.jit`, JAX's own error with this text; `runtime.named_errors` restores it).
+    """
+    ensure_codes(layout, solver, {f"the fit {name}": (fit.status, fit.culprit) for name, fit in fits.items()})
+
+
+def ensure_codes(layout: Layout, solver: Solver, codes: Mapping[str, tuple[Array, Array]]) -> None:
+    """As `ensure`, for (status, culprit) of anything that may fail; the keys say what it is."""
+    if not solver.throw:
+        return
+    if is_concrete(codes):
+        _complain(layout, codes)
+        return
+    bad = functools.reduce(jnp.logical_or, [jnp.any(status != CONVERGED) for status, _ in codes.values()])
+    tell = runtime.keep_error(functools.partial(_complain, layout))
+    jax.lax.cond(bad, lambda c: jax.debug.callback(tell, c), lambda c: None, dict(codes))
+
+
+def _complain(layout: Layout, codes: Mapping[str, tuple[Any, Any]]) -> None:
+    for name, (status, culprit) in codes.items():
+        failed = np.flatnonzero(np.ravel(status) != CONVERGED)
+        if failed.size:
+            code, bin_ = int(np.ravel(status)[failed[0]]), int(np.ravel(culprit)[failed[0]])
+            many = f" ({failed.size} of {np.size(status)})" if np.size(status) > 1 else ""
+            where = f" in bin {layout.bin_names[bin_]}" if bin_ >= 0 else ""
+            msg = f"{name}{many} failed: {REASONS[code]}{where}"
+            raise FitError(msg)

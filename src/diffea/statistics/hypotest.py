@@ -1,0 +1,169 @@
+"""Hypothesis tests: CLs observed and expected, with band, and the discovery p-value."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from diffea.statistics import asymptotics
+from diffea.statistics.fit import Fit, ensure
+from diffea.statistics.model import BoundModel
+from diffea.statistics.ratios import Statistic, asimov, check_name, on_asimov, on_data
+from diffea.statistics.solver import Solver
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class HypoTest:
+    """Result of a hypothesis test; every number differentiable in the yields, the data and the hypothesis.
+
+    Attributes:
+        cls, clsb, clb: $CL_s$, $CL_{s+b}$ and $CL_b$ of the data.
+        expected: median expected CLs; `band` at −2, −1, 0, 1, 2 σ, shape (5,).
+        log_cls, log_expected: their logarithms, sound where the values underflow.
+        q, q_asimov: test statistic of the data, and of the Asimov data.
+        fits: the fits that were made, by what they are.
+    """
+
+    cls: Array
+    clsb: Array
+    clb: Array
+    expected: Array
+    band: Array
+    log_cls: Array
+    log_expected: Array
+    q: Array
+    q_asimov: Array
+    fits: dict[str, Fit]
+
+
+@functools.partial(jax.jit, static_argnames=("test_stat", "solver"), inline=True)
+def _hypotest(bound: BoundModel, poi: Array, data: Array | None, test_stat: Statistic, solver: Solver) -> HypoTest:
+    prepared = bound.prepared()
+    name = bound.settings.poi_name
+    sample = asimov(bound, prepared, 0.0, data, solver)
+    q_asimov, fit = on_asimov(bound, prepared, poi, sample, solver)
+    fits = {f"at {name} = test value on Asimov data": fit}
+    q_asimov = jnp.where(poi < 0.0, 0.0, q_asimov)
+    root_asimov = asymptotics.root(q_asimov)
+    if data is None:
+        q, value = q_asimov, jnp.zeros_like(root_asimov)
+    else:
+        assert sample.fit is not None
+        q, fixed, free = on_data(bound, prepared, poi, data, test_stat, solver)
+        fits |= {
+            f"at {name} = 0 on data": sample.fit,
+            f"at {name} = test value on data": fixed,
+            "of all parameters on data": free,
+        }
+        value = asymptotics.statistic(asymptotics.root(q), root_asimov, test_stat)
+    log_clsb, log_clb, log_cls = asymptotics.log_p_values(value, root_asimov)
+    *_, log_band = asymptotics.log_p_values(-jnp.asarray(asymptotics.SIGMAS), root_asimov)
+    return HypoTest(
+        cls=jnp.exp(log_cls),
+        clsb=jnp.exp(log_clsb),
+        clb=jnp.exp(log_clb),
+        expected=jnp.exp(log_band[2]),
+        band=jnp.exp(log_band),
+        log_cls=log_cls,
+        log_expected=log_band[2],
+        q=q,
+        q_asimov=q_asimov,
+        fits=fits,
+    )
+
+
+def hypotest(
+    bound: BoundModel,
+    poi_test: float | Array = 1.0,
+    data: Any = None,
+    *,
+    test_stat: Statistic = "qtilde",
+    solver: Solver | None = None,
+) -> HypoTest:
+    """Test a value of the parameter of interest with CLs in the asymptotic limit, as ``pyhf.infer.hypotest``.
+
+    Without data, the data are the background-only Asimov data at the nuisance parameters' initial values: one fit,
+    and observed and median expected CLs are the same number. With data, the Asimov data are made at the nuisance
+    parameters that fit the data best without signal (post-fit).
+
+    Args:
+        bound: the model.
+        poi_test: tested value.
+        data: events of all bins and auxiliary data; observed data only if given here (`BoundModel.observed_data`).
+        test_stat: ``"qtilde"`` or ``"q"``.
+        solver: how to fit.
+
+    Raises:
+        FitError: if a fit does not converge.
+        ValueError: for another statistic.
+    """
+    check_name(test_stat)
+    if test_stat not in ("q", "qtilde"):
+        msg = f"test_stat: CLs is made of 'q' or 'qtilde', got {test_stat!r}"
+        raise ValueError(msg)
+    solver = solver or Solver()
+    poi, given = jnp.asarray(poi_test, float), None if data is None else jnp.asarray(data, float)
+    result = _hypotest(bound, poi, given, test_stat, solver)
+    ensure(bound.layout, solver, result.fits)
+    return result
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Discovery:
+    """Result of a test of the background-only hypothesis.
+
+    Attributes:
+        p_value, significance: of the data; $p_0 = \\Phi(-Z)$, $Z = \\sqrt{q_0}$.
+        log_p_value: sound where the value underflows.
+        q: the statistic $q_0$.
+        fits: the fits that were made.
+    """
+
+    p_value: Array
+    significance: Array
+    log_p_value: Array
+    q: Array
+    fits: dict[str, Fit]
+
+
+@functools.partial(jax.jit, static_argnames=("solver",), inline=True)
+def _discovery(bound: BoundModel, poi_true: Array, data: Array | None, solver: Solver) -> Discovery:
+    prepared = bound.prepared()
+    if data is None:
+        sample = asimov(bound, prepared, poi_true, None, solver)
+        q, fit = on_asimov(bound, prepared, 0.0, sample, solver)
+        fits = {f"at {bound.settings.poi_name} = 0 on Asimov data": fit}
+    else:
+        q, fixed, free = on_data(bound, prepared, 0.0, data, "q0", solver)
+        fits = {f"at {bound.settings.poi_name} = 0 on data": fixed, "of all parameters on data": free}
+    significance = asymptotics.root(q)
+    log_p = asymptotics.log_ndtr(-significance)
+    return Discovery(jnp.exp(log_p), significance, log_p, q, fits)
+
+
+def discovery(
+    bound: BoundModel, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
+) -> Discovery:
+    """Test the background-only hypothesis with $q_0$ (arXiv:1007.1727, eqs. 12 and 52).
+
+    Args:
+        bound: the model.
+        data: events of all bins and auxiliary data; the signal-plus-background Asimov data by default.
+        poi_true: signal strength of those Asimov data.
+        solver: how to fit.
+
+    Raises:
+        FitError: if a fit does not converge.
+    """
+    solver = solver or Solver()
+    given = None if data is None else jnp.asarray(data, float)
+    result = _discovery(bound, jnp.asarray(poi_true, float), given, solver)
+    ensure(bound.layout, solver, result.fits)
+    return result

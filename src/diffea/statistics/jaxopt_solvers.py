@@ -1,0 +1,43 @@
+"""jaxopt's solvers behind the same door as diffea's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import jaxopt
+from jax import Array
+
+from diffea.statistics.solver import CONVERGED, EXHAUSTED, NOT_FINITE, Minimum, Solver, movable
+
+METHODS = ("lbfgsb", "projected-gradient")
+
+
+def minimise(
+    function: Callable[[Array], Array], start: Array, low: Array, high: Array, free: Array, solver: Solver
+) -> Minimum:
+    """Minimise within bounds by a solver of jaxopt; its tolerance is on the projected gradient.
+
+    Raises:
+        ValueError: for a method that is none.
+    """
+    box = (jnp.where(free, low, start), jnp.where(free, high, start))
+    if solver.method == "lbfgsb":
+        run = jaxopt.LBFGSB(function, maxiter=solver.max_iterations, tol=solver.tolerance, implicit_diff=False)
+    elif solver.method == "projected-gradient":
+        run = jaxopt.ProjectedGradient(
+            function,
+            jaxopt.projection.projection_box,
+            maxiter=solver.max_iterations,
+            tol=solver.tolerance,
+            implicit_diff=False,
+        )
+    else:
+        msg = f"no method {solver.method!r}: expected 'scoring' or one of {METHODS}"
+        raise ValueError(msg)
+    end = run.run(start, bounds=box) if solver.method == "lbfgsb" else run.run(start, hyperparams_proj=box)
+    gradient = jax.grad(function)(end.params)
+    status = jnp.where(end.state.error <= solver.tolerance, CONVERGED, EXHAUSTED)
+    status = jnp.where(jnp.isfinite(function(start)), status, NOT_FINITE)
+    return Minimum(end.params, movable(end.params, gradient, low, high, free), status, end.state.iter_num)

@@ -1,0 +1,112 @@
+r"""The likelihood of a model: pyhf's log-density, and the deviance that fits minimise.
+
+The deviance is $D(\theta) = \ln L(\text{saturated}) - \ln L(\theta) \ge 0$, each Poisson term $\nu - n - n\ln(\nu/n)$. It
+differs from pyhf's negative log-likelihood by terms that do not depend on $\theta$, but has no large numbers that
+cancel: a likelihood ratio of $10^{-12}$ keeps its digits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import gammaln, xlogy
+
+from diffea.statistics.layout import Layout
+from diffea.statistics.rates import Prepared, Settings, curvature, derivatives, rates
+
+
+def log_density(layout: Layout, settings: Settings, prepared: Prepared, pars: Array, data: Array) -> Array:
+    """pyhf's ``logpdf``: Poisson terms of all bins, normal and Poisson constraints."""
+    main, aux = data[: layout.nbins_total], data[layout.nbins_total :]
+    total = _poisson(main, rates(layout, settings, prepared, pars)).sum()
+    parameters, places = layout.normal
+    pull = (aux[places] - pars[parameters]) / prepared.sigmas
+    total += jnp.sum(-0.5 * pull**2 - jnp.log(prepared.sigmas * jnp.sqrt(2 * jnp.pi)))
+    parameters, places = layout.poisson
+    return total + _poisson(aux[places], pars[parameters] * prepared.factors).sum()
+
+
+def _poisson(count: Array, rate: Array) -> Array:
+    return xlogy(count, rate) - rate - gammaln(count + 1.0)
+
+
+def expected_auxdata(layout: Layout, prepared: Prepared, pars: Array) -> Array:
+    """Auxiliary data expected at these parameters."""
+    expected = jnp.zeros(layout.nauxdata)
+    parameters, places = layout.normal
+    expected = expected.at[places].set(pars[parameters])
+    parameters, places = layout.poisson
+    return expected.at[places].set(pars[parameters] * prepared.factors)
+
+
+def poisson_deviance(count: Array, rate: Array) -> Array:
+    r"""$\nu - n - n\ln(\nu/n)$, and $\nu$ where $n = 0$; infinite where $\nu \le 0 < n$ or $\nu < 0$."""
+    some = count > 0
+    possible = (rate > 0) | ((rate == 0) & ~some)
+    ratio = jnp.where(some & possible, rate, 1.0) / jnp.where(some, count, 1.0) - 1.0
+    ratio = jnp.where(some & possible, ratio, 0.0)
+    value = jnp.where(some, count * (ratio - jnp.log1p(ratio)), rate)
+    return jnp.where(possible, value, jnp.inf)
+
+
+def deviance(layout: Layout, settings: Settings, prepared: Prepared, pars: Array, data: Array) -> Array:
+    """What a fit minimises, see the module's text."""
+    main, aux = data[: layout.nbins_total], data[layout.nbins_total :]
+    total = poisson_deviance(main, rates(layout, settings, prepared, pars)).sum()
+    parameters, places = layout.normal
+    total += 0.5 * jnp.sum(((aux[places] - pars[parameters]) / prepared.sigmas) ** 2)
+    parameters, places = layout.poisson
+    return total + poisson_deviance(aux[places], pars[parameters] * prepared.factors).sum()
+
+
+class Expansion(NamedTuple):
+    """Second-order expansion of the deviance; `scale` is the diagonal of its positive (Gauss-Newton) part."""
+
+    value: Array
+    gradient: Array
+    hessian: Array
+    scale: Array
+
+
+def expansion(layout: Layout, settings: Settings, prepared: Prepared, pars: Array, data: Array) -> Expansion:
+    r"""Deviance, gradient and exact Hessian, with $w_b = 1 - n_b/\nu_b$:
+
+    $$H = J\,\mathrm{diag}(n/\nu^2)\,J^\top + \sum_b w_b\,\partial^2\nu_b + \text{constraints}.$$
+    """
+    main, aux = data[: layout.nbins_total], data[layout.nbins_total :]
+    d = derivatives(layout, settings, prepared, pars)
+    safe = jnp.where(d.rates > 0, d.rates, 1.0)
+    ratio = jnp.where(main > 0, main / safe, 0.0)
+    value = poisson_deviance(main, d.rates).sum()
+    gradient = d.jacobian @ (1.0 - ratio)
+    matrix = (d.jacobian * (ratio / safe)) @ d.jacobian.T
+
+    parameters, places = layout.normal
+    pull = (pars[parameters] - aux[places]) / prepared.sigmas
+    slopes, curvatures = jnp.zeros(layout.npars), jnp.zeros(layout.npars)
+    slopes = slopes.at[parameters].add(pull / prepared.sigmas)
+    curvatures = curvatures.at[parameters].add(prepared.sigmas**-2)
+    value += 0.5 * jnp.sum(pull**2)
+    parameters, places = layout.poisson
+    value += poisson_deviance(aux[places], pars[parameters] * prepared.factors).sum()
+    slopes = slopes.at[parameters].add(prepared.factors - aux[places] / pars[parameters])
+    curvatures = curvatures.at[parameters].add(aux[places] / pars[parameters] ** 2)
+    positive = matrix + jnp.diag(curvatures)
+    return Expansion(value, gradient + slopes, positive + curvature(d, 1.0 - ratio), jnp.diagonal(positive))
+
+
+def fisher_information(layout: Layout, settings: Settings, prepared: Prepared, pars: Array) -> Array:
+    r"""Expected information $J\,\mathrm{diag}(1/\nu)\,J^\top$ plus the constraints', shape (parameters, parameters).
+
+    It is the Hessian of the negative log-likelihood on the Asimov data of these parameters.
+    """
+    d = derivatives(layout, settings, prepared, pars)
+    nu, jacobian = d.rates, d.jacobian
+    weight = jnp.where(nu > 0, 1.0 / jnp.where(nu > 0, nu, 1.0), 0.0)
+    curvatures = jnp.zeros(layout.npars)
+    curvatures = curvatures.at[layout.normal[0]].add(prepared.sigmas**-2)
+    parameters = layout.poisson[0]
+    curvatures = curvatures.at[parameters].add(prepared.factors / pars[parameters])
+    return (jacobian * weight) @ jacobian.T + jnp.diag(curvatures)

@@ -1,0 +1,238 @@
+r"""Upper limits on the parameter of interest by root finding, differentiable by the implicit function theorem."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from diffea.statistics import asymptotics, likelihood
+from diffea.statistics.config import poi_index
+from diffea.statistics.fit import Fit, anchored, ensure, profile
+from diffea.statistics.information import covariance
+from diffea.statistics.model import BoundModel
+from diffea.statistics.rates import Prepared
+from diffea.statistics.ratios import Asimov, Statistic, asimov, check_name, poi_low
+from diffea.statistics.solver import CONVERGED, NO_ROOT, Solver
+
+_STEPS = 60
+_TOLERANCE = 1e-9
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Limit:
+    """Upper limits on the parameter of interest, differentiable in the yields and the data.
+
+    Attributes:
+        observed: limit of the data; None without data.
+        expected: median expected limit.
+        band: expected limits at −2, −1, 0, 1, 2 σ, shape (5,); None if it was not asked for.
+        steps: values of the parameter of interest tried for the median expected limit.
+        fits: the last fits, by what they are.
+    """
+
+    observed: Array | None
+    expected: Array
+    band: Array | None
+    steps: Array
+    fits: dict[str, Fit]
+
+
+class _Search(NamedTuple):
+    poi: Array
+    low: Array
+    high: Array
+    change: Array
+    steps: Array
+    carry: Any
+
+
+def _find_root(function: Callable[[Array, Any], tuple[Array, Array, Any]], start: Array, carry: Any) -> _Search:
+    """Zero of a falling function of a positive number, by Newton steps that stay inside of the bracket found so far.
+
+    `function` gives value, slope and what to hand on to its next call.
+    """
+
+    def step(state: _Search) -> _Search:
+        value, slope, carry = function(state.poi, state.carry)
+        low = jnp.where(value > 0, state.poi, state.low)
+        high = jnp.where(value > 0, state.high, state.poi)
+        closed = jnp.isfinite(high)
+        middle = jnp.where(closed, 0.5 * (low + high), 2.0 * state.poi)
+        newton = state.poi - value / slope
+        newton = jnp.where(closed, newton, jnp.minimum(newton, 10.0 * state.poi))
+        poi = jnp.where((newton > low) & (newton < high) & (slope < 0), newton, middle)
+        change = jnp.where(value == 0, 0.0, jnp.abs(poi - state.poi) / state.poi)
+        poi = jnp.where(value == 0, state.poi, poi)
+        return _Search(poi, low, high, change, state.steps + 1, carry)
+
+    def more(state: _Search) -> Array:
+        return (state.change > _TOLERANCE) & (state.steps < _STEPS)
+
+    zero = jnp.zeros_like(start)
+    begin = _Search(start, zero, zero + jnp.inf, zero + jnp.inf, jnp.asarray(0), carry)
+    return jax.lax.while_loop(more, step, begin)
+
+
+def _attach(function: Callable[[Array], Array], poi: Array) -> Array:
+    r"""Give a root its derivative, $d\mu = -\partial_T f\,dT / \partial_\mu f$."""
+    return jax.lax.custom_root(
+        function, jax.lax.stop_gradient(poi), lambda _, at: at, lambda linear, y: y / linear(jnp.ones_like(y))
+    )
+
+
+class _Line(NamedTuple):
+    """The profile likelihood ratio along the parameter of interest, on one data set."""
+
+    bound: BoundModel
+    prepared: Prepared
+    data: Array
+    lowest: Array | float
+    solver: Solver
+
+    def __call__(self, poi: Array, start: Array) -> tuple[Array, Array, Fit]:
+        """Ratio q, its slope (envelope theorem: the partial derivative) and the fit."""
+        fit = profile(self.bound, self.prepared, self.data, poi, self.solver, start=start)
+        layout, settings = self.bound.layout, self.bound.settings
+        slope = jax.grad(lambda p: likelihood.deviance(layout, settings, self.prepared, p, self.data))(fit.pars)
+        ratio = jnp.maximum(2.0 * (fit.deviance - self.lowest), 0.0)
+        return ratio, 2.0 * slope[poi_index(layout, settings)], fit
+
+    def differentiable(self, poi: Array, fit: Fit) -> Array:
+        """The ratio at a fit that was made, with its derivatives."""
+        _, value = anchored(self.bound, self.prepared, self.data, poi, fit.pars, fit.free)
+        return jnp.maximum(2.0 * (value - self.lowest), 0.0)
+
+
+def _expected(line: _Line, sample: Asimov, guess: Array, goal: Array) -> tuple[Array, Array, Fit]:
+    r"""Where $\sqrt{q_A(\mu)}$ reaches a goal: the limit, the number of steps and the last fit."""
+    still = jax.lax.stop_gradient(line._replace(solver=None))._replace(solver=line.solver)
+
+    def gap(poi: Array, fit: Fit) -> tuple[Array, Array, Fit]:
+        q, slope, fit = still(poi, fit.pars)
+        root = asymptotics.root(q)
+        return goal - root, -slope / (2.0 * jnp.where(root > 0, root, 1.0)), fit
+
+    first = _blank(jax.lax.stop_gradient(sample.pars))
+    end = _find_root(gap, jax.lax.stop_gradient(guess * goal), first)
+    limit = _attach(lambda poi: goal - asymptotics.root(line.differentiable(poi, end.carry)), end.poi)
+    return limit, end.steps, _with_root(end)
+
+
+def _observed(
+    on_data: _Line, on_asimov: _Line, pars: Array, start: Array, cl: float, test_stat: Statistic
+) -> tuple[Array, Fit, Fit]:
+    """Where the observed CLs falls to 1 − cl: the limit and the last fits on data and on Asimov data."""
+    still_data, still_asimov = (
+        jax.lax.stop_gradient(line._replace(solver=None))._replace(solver=line.solver) for line in (on_data, on_asimov)
+    )
+
+    def log_cls(q: Array, q_asimov: Array) -> Array:
+        root_asimov = asymptotics.root(q_asimov)
+        value = asymptotics.statistic(asymptotics.root(q), root_asimov, test_stat)
+        return asymptotics.log_p_values(value, root_asimov)[2] - jnp.log(1.0 - cl)
+
+    def gap(poi: Array, fits: tuple[Fit, Fit]) -> tuple[Array, Array, tuple[Fit, Fit]]:
+        q, slope, fit = still_data(poi, fits[0].pars)
+        q_asimov, slope_asimov, fit_asimov = still_asimov(poi, fits[1].pars)
+        value, slope = jax.jvp(log_cls, (q, q_asimov), (slope, slope_asimov))
+        return value, slope, (fit, fit_asimov)
+
+    blank = _blank(jax.lax.stop_gradient(pars))
+    end = _find_root(gap, jax.lax.stop_gradient(start), (blank, blank))
+    fits = end.carry
+    limit = _attach(
+        lambda poi: log_cls(on_data.differentiable(poi, fits[0]), on_asimov.differentiable(poi, fits[1])), end.poi
+    )
+    return limit, _with_root(end._replace(carry=fits[0])), fits[1]
+
+
+def _blank(pars: Array) -> Fit:
+    return Fit(pars, jnp.asarray(0.0), pars == pars, jnp.asarray(CONVERGED), jnp.asarray(0), jnp.asarray(-1))
+
+
+def _with_root(end: _Search) -> Fit:
+    """The last fit, its status saying so if there was no root."""
+    found = end.change <= _TOLERANCE
+    status = jnp.where((end.carry.status == CONVERGED) & ~found, NO_ROOT, end.carry.status)
+    return replace(end.carry, status=status)
+
+
+@functools.partial(jax.jit, static_argnames=("cl", "band", "test_stat", "solver"), inline=True)
+def _upper_limit(
+    bound: BoundModel, data: Array | None, cl: float, band: bool, test_stat: Statistic, solver: Solver
+) -> Limit:
+    prepared, layout, settings = bound.prepared(), bound.layout, bound.settings
+    index, name = poi_index(layout, settings), settings.poi_name
+    sample = asimov(bound, prepared, 0.0, data, solver)
+    line = _Line(bound, prepared, sample.data, 0.0, solver)
+    guess = poi_scale(bound, prepared, sample.pars)
+    limit, steps, fit = _expected(line, sample, guess, asymptotics.target(cl, 0.0))
+    fits = {f"at {name} = expected limit on Asimov data": fit}
+    all_limits = observed = None
+    if band:
+        goals = asymptotics.target(cl, asymptotics.SIGMAS)
+        all_limits, _, band_fits = jax.vmap(lambda goal: _expected(line, sample, guess, goal))(goals)
+        fits[f"at {name} = expected limits of the band on Asimov data"] = band_fits
+    if data is not None:
+        assert sample.fit is not None
+        free = profile(bound, prepared, data, None, solver, poi_low=poi_low(bound, test_stat))
+        seen = _Line(bound, prepared, data, free.deviance, solver)
+        start = jnp.maximum(limit + free.pars[index], 0.1 * limit)
+        observed, on_data, on_asimov = _observed(seen, line, sample.pars, start, cl, test_stat)
+        fits |= {
+            f"at {name} = 0 on data": sample.fit,
+            "of all parameters on data": free,
+            f"at {name} = observed limit on data": on_data,
+            f"at {name} = observed limit on Asimov data": on_asimov,
+        }
+    return Limit(observed, limit, all_limits, steps, fits)
+
+
+def poi_scale(bound: BoundModel, prepared: Prepared, pars: Array) -> Array:
+    """Uncertainty of the parameter of interest from the Fisher information at these parameters."""
+    information = likelihood.fisher_information(bound.layout, bound.settings, prepared, pars)
+    index = poi_index(bound.layout, bound.settings)
+    return jnp.sqrt(covariance(information, ~prepared.fixed)[index, index])
+
+
+def upper_limit(
+    bound: BoundModel,
+    cl: float = 0.95,
+    data: Any = None,
+    *,
+    band: bool = False,
+    test_stat: Statistic = "qtilde",
+    solver: Solver | None = None,
+) -> Limit:
+    """Upper limits from CLs in the asymptotic limit (arXiv:1007.1727; ``pyhf.infer.intervals.upper_limits``).
+
+    Args:
+        bound: the model.
+        cl: confidence level.
+        data: events of all bins and auxiliary data. Without them only the expected limits are made, from
+            background-only Asimov data at the nuisance parameters' initial values; with them the Asimov data are
+            made at the nuisance parameters that fit the data best without signal.
+        band: expected limits at −2 … 2 σ too.
+        test_stat: ``"qtilde"`` or ``"q"``.
+        solver: how to fit.
+
+    Raises:
+        FitError: if a fit does not converge, or no value is excluded.
+        ValueError: for another statistic or a level outside of (0, 1).
+    """
+    check_name(test_stat)
+    if test_stat not in ("q", "qtilde") or not 0.0 < cl < 1.0:
+        msg = f"an upper limit needs test_stat 'q' or 'qtilde' and 0 < cl < 1, got {test_stat!r} and {cl}"
+        raise ValueError(msg)
+    solver = solver or Solver()
+    given = None if data is None else jnp.asarray(data, float)
+    result = _upper_limit(bound, given, float(cl), band, test_stat, solver)
+    ensure(bound.layout, solver, result.fits)
+    return result

@@ -1,0 +1,285 @@
+"""HistFactory models in pure JAX: a pyhf specification, bound to numbers that may be traced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from diffea.errors import DataError, SpecError, YieldError
+from diffea.statistics import likelihood
+from diffea.statistics.config import ModelConfig
+from diffea.statistics.interpolation import ADDITIVE_CODES, MULTIPLICATIVE_CODES
+from diffea.statistics.layout import FIELDS, Layout, make_layout
+from diffea.statistics.rates import Prepared, Settings, by_sample, prepare, rates
+from diffea.statistics.spec import Key, read_spec, read_workspace
+from diffea.statistics.workspace import write_workspace
+from diffea.statistics.yields import Yields, check_yields, count_bins, gather, is_concrete, places
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclass(frozen=True, eq=False)
+class BoundModel:
+    """A model with numbers: a likelihood, differentiable in its parameters, its data and all of its yields.
+
+    A JAX pytree whose leaves are the yields, so it may cross `jax.jit`, and `jax.grad` of a function of it is a
+    `BoundModel` of derivatives.
+    """
+
+    layout: Layout
+    settings: Settings
+    yields: Yields
+    observations: tuple[float, ...] | None = None
+
+    def tree_flatten(self) -> tuple[tuple[Yields], tuple[Any, ...]]:
+        """The yields; everything else is static."""
+        return (self.yields,), (self.layout, self.settings, self.observations)
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[Any, ...], children: tuple[Yields]) -> BoundModel:
+        """Inverse of `tree_flatten`."""
+        return cls(static[0], static[1], children[0], static[2])
+
+    def prepared(self) -> Prepared:
+        """The yields spread over samples and bins."""
+        return prepare(self.layout, self.yields)
+
+    @property
+    def config(self) -> ModelConfig:
+        """Names, order and settings, as ``pyhf.Model.config``."""
+        return ModelConfig(self.layout, self.settings, self.prepared())
+
+    def with_yields(self, yields: Yields) -> BoundModel:
+        """The same model with other numbers."""
+        return replace(self, yields=yields)
+
+    def logpdf(self, pars: Any, data: Any) -> Array:
+        """Logarithm of the density, a scalar.
+
+        Args:
+            pars: parameters in the order of `config.par_names`, shape (npars,).
+            data: events of all bins, then auxiliary data, shape (nmaindata + nauxdata,).
+
+        Raises:
+            DataError: if a length is wrong.
+        """
+        pars, data = self._pars(pars), jnp.asarray(data, float)
+        expected = self.layout.nbins_total + self.layout.nauxdata
+        if data.shape != (expected,):
+            msg = f"expected {self.layout.nbins_total} bins and {self.layout.nauxdata} auxiliary data, got {data.shape}"
+            raise DataError(msg)
+        return likelihood.log_density(self.layout, self.settings, self.prepared(), pars, data)
+
+    def expected_data(self, pars: Any, include_auxdata: bool = True) -> Array:
+        """Events expected in all bins, followed by the expected auxiliary data."""
+        pars, prepared = self._pars(pars), self.prepared()
+        main = rates(self.layout, self.settings, prepared, pars)
+        if not include_auxdata:
+            return main
+        return jnp.concatenate([main, likelihood.expected_auxdata(self.layout, prepared, pars)])
+
+    def expected_by_sample(self, pars: Any) -> Array:
+        """Events expected of every sample in every bin, shape (samples, bins)."""
+        return by_sample(self.layout, self.settings, self.prepared(), self._pars(pars))
+
+    def data(self, observations: Any) -> Array:
+        """Observed events of all bins (flat, or by channel) with the model's auxiliary data appended.
+
+        Raises:
+            DataError: if bins are missing, or a number is negative or NaN.
+        """
+        if isinstance(observations, Mapping):
+            missing = [name for name in self.layout.channels if name not in observations]
+            if missing:
+                msg = f"no observations for channel(s) {missing}; expected all of {list(self.layout.channels)}"
+                raise DataError(msg)
+            observations = jnp.concatenate([jnp.ravel(jnp.asarray(observations[c])) for c in self.layout.channels])
+        main = jnp.asarray(observations, float)
+        if main.shape != (self.layout.nbins_total,):
+            msg = f"expected observations of {self.layout.nbins_total} bins ({self.layout.nbins}), got {main.shape}"
+            raise DataError(msg)
+        if is_concrete(main) and not (np.isfinite(main).all() and (np.asarray(main) >= 0).all()):
+            first = int(np.flatnonzero(~(np.asarray(main) >= 0) | ~np.isfinite(main))[0])
+            msg = f"observations must be finite and not negative, got {main[first]} in {self.layout.bin_names[first]}"
+            raise DataError(msg)
+        return jnp.concatenate([main, self.prepared().auxdata])
+
+    def observed_data(self) -> Array:
+        """The observations of the workspace with auxiliary data: asked for by name, for results that are unblinded.
+
+        Raises:
+            DataError: if the model was not made from a workspace with observations.
+        """
+        if self.observations is None:
+            msg = "this model has no observations: make it with HistFactory.from_workspace, or use data(observations)"
+            raise DataError(msg)
+        return self.data(jnp.asarray(self.observations))
+
+    def _pars(self, pars: Any) -> Array:
+        pars = jnp.asarray(pars, float)
+        if pars.shape != (self.layout.npars,):
+            msg = f"expected {self.layout.npars} parameters ({', '.join(self.layout.sets)}), got shape {pars.shape}"
+            raise DataError(msg)
+        return pars
+
+
+class HistFactory:
+    """A HistFactory model from a pyhf specification in which numbers may be template names.
+
+    ``model(templates)`` binds it. A list of numbers may be ``"ztt"`` (the template of that sample in the same channel)
+    or ``"ztt:tes_up"`` (a variation of it); for staterror and shapesys the square root of the template's variances.
+
+    Args:
+        spec: dict with ``channels`` and ``parameters``, pyhf's schema ``model.json``.
+        poi_name: parameter of interest; None if there is none.
+        modifier_settings: interpolation codes as in pyhf, ``{"normsys": {"interpcode": "code4"}, "histosys":
+            {"interpcode": "code4p"}}`` by default.
+
+    Raises:
+        SpecError: where pyhf refuses the specification; with the place in it.
+    """
+
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        *,
+        poi_name: str | None = "mu",
+        modifier_settings: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        self._source = {key: spec[key] for key in ("channels", "parameters") if key in spec}
+        self.spec = read_spec(spec)
+        codes = {"normsys": "code4", "histosys": "code4p"}
+        for kind, known in (("normsys", MULTIPLICATIVE_CODES), ("histosys", ADDITIVE_CODES)):
+            code = (modifier_settings or {}).get(kind, {}).get("interpcode", codes[kind])
+            if code not in known:
+                msg = f"modifier_settings[{kind!r}]: expected one of {sorted(known)}, got {code!r}"
+                raise SpecError(msg)
+            codes[kind] = code
+        self.settings = Settings(codes["normsys"], codes["histosys"], poi_name)
+        self.observations: dict[str, list[float]] | None = None
+        self._layouts: dict[tuple[int, ...], Layout] = {}
+        if poi_name is not None:
+            self._check_poi(poi_name)
+        if not self.template_keys:
+            self._layout(count_bins(self.spec, None))
+
+    @classmethod
+    def from_workspace(
+        cls,
+        workspace: Mapping[str, Any],
+        *,
+        patches: Sequence[Any] = (),
+        measurement: str | None = None,
+        modifier_settings: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> HistFactory:
+        """The model of a finished pyhf workspace; its observations stay aside until asked for by name.
+
+        Args:
+            workspace: the workspace (its JSON, read).
+            patches: JSON patches, or patches of a `pyhf.PatchSet`, applied in turn.
+            measurement: name of the measurement; the first by default.
+            modifier_settings: see `HistFactory`.
+
+        Raises:
+            SpecError: where pyhf refuses it.
+        """
+        spec, poi, observations = read_workspace(workspace, patches, measurement)
+        model = cls(spec, poi_name=poi, modifier_settings=modifier_settings)
+        model.observations = observations
+        if not model.template_keys:
+            bins = count_bins(model.spec, None)
+            for name, n in bins.items():
+                if len(observations[name]) != n:
+                    msg = f"observations of {name!r}: expected {n} bins, got {len(observations[name])}"
+                    raise SpecError(msg)
+        return model
+
+    @property
+    def template_keys(self) -> tuple[Key, ...]:
+        """The (channel, sample, variation) of all templates that the specification names."""
+        return tuple(dict.fromkeys(source.key for *_, source in self.spec.sources() if source.key is not None))
+
+    @property
+    def yields(self) -> Yields:
+        """All numbers of a specification without template names, as a pytree.
+
+        Raises:
+            YieldError: if the specification names templates.
+        """
+        return gather(self._layout(count_bins(self.spec, None)), None)
+
+    @property
+    def places(self) -> dict[str, list[str]]:
+        """For every field of `yields`, where each entry stands in the specification."""
+        layout = self._layout(count_bins(self.spec, None))
+        return {name: places(layout, name) for name in FIELDS}
+
+    @property
+    def config(self) -> ModelConfig:
+        """``pyhf.Model.config`` of a specification without template names."""
+        return self().config
+
+    def __call__(self, numbers: Any = None) -> BoundModel:
+        """Bind the model.
+
+        Args:
+            numbers: templates by (channel, sample, variation), each with ``.values`` and ``.variances``; or the
+                `Yields` of a specification without template names; or None for the specification's own numbers.
+
+        Raises:
+            YieldError: if a number is NaN, an uncertainty negative, or a length wrong; with the place. Numbers that
+                are being traced are checked when a fit uses them.
+            UnknownTemplateError: if a template is named that is not there.
+        """
+        if isinstance(numbers, Yields):
+            layout, yields = self._layout(count_bins(self.spec, None)), numbers
+            self._check_shapes(layout, yields)
+        else:
+            layout = self._layout(count_bins(self.spec, numbers))
+            yields = gather(layout, numbers)
+        if is_concrete(yields):
+            check_yields(layout, yields)
+        observed = None
+        if self.observations is not None:
+            observed = tuple(n for channel in layout.channels for n in self.observations[channel])
+        return BoundModel(layout, self.settings, yields, observed)
+
+    def workspace(self, numbers: Any = None, observations: Any = None) -> dict[str, Any]:
+        """A pyhf workspace with numbers in the place of template names.
+
+        Args:
+            numbers: as for calling the model.
+            observations: events of all bins (flat, or by channel); the background-only Asimov data by default.
+
+        Raises:
+            YieldError, UnknownTemplateError: as for calling the model.
+        """
+        return write_workspace(self._source, self.spec, self(numbers), observations)
+
+    def _layout(self, nbins: dict[str, int]) -> Layout:
+        key = tuple(nbins.values())
+        if key not in self._layouts:
+            self._layouts[key] = make_layout(self.spec, nbins)
+        return self._layouts[key]
+
+    def _check_poi(self, poi_name: str) -> None:
+        kinds = {name: kind for c in self.spec.channels for s in c.samples.values() for name, kind in s.modifiers}
+        if poi_name not in kinds:
+            msg = f"the parameter of interest {poi_name!r} is not one of the modifiers {sorted(kinds)}"
+            raise SpecError(msg)
+        if kinds[poi_name] in ("shapefactor", "shapesys", "staterror"):
+            msg = f"the parameter of interest {poi_name!r} is a {kinds[poi_name]} with one parameter a bin"
+            raise SpecError(msg)
+
+    @staticmethod
+    def _check_shapes(layout: Layout, yields: Yields) -> None:
+        for name in FIELDS:
+            expected = sum(length for _, length in layout.pieces[name])
+            if jnp.shape(getattr(yields, name)) != (expected,):
+                msg = f"yields.{name}: expected shape ({expected},), got {jnp.shape(getattr(yields, name))}"
+                raise YieldError(msg)

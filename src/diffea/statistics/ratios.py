@@ -1,0 +1,111 @@
+r"""Profile likelihood ratios $t_\mu$, $\tilde t_\mu$, $q_\mu$, $\tilde q_\mu$ and $q_0$ (arXiv:1007.1727, section 2)."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from diffea.statistics.config import poi_index
+from diffea.statistics.fit import Fit, bounds, ensure, initial, profile
+from diffea.statistics.likelihood import expected_auxdata
+from diffea.statistics.model import BoundModel
+from diffea.statistics.rates import Prepared, rates
+from diffea.statistics.solver import Solver
+
+Statistic = Literal["t", "ttilde", "q", "qtilde", "q0"]
+
+
+class Asimov(NamedTuple):
+    """Asimov data and the parameters they were made with; `fit` if nuisance parameters were fitted to data."""
+
+    data: Array
+    pars: Array
+    fit: Fit | None
+
+
+def poi_low(bound: BoundModel, test_stat: Statistic) -> float:
+    """Lower bound of the parameter of interest in the free fit: 0 for the tilde statistics, else below 0."""
+    low, high = bounds(bound.layout)
+    index = poi_index(bound.layout, bound.settings)
+    if test_stat in ("qtilde", "ttilde"):
+        return max(0.0, float(low[index]))
+    return float(low[index]) if low[index] < 0 else -float(high[index])
+
+
+def asimov(bound: BoundModel, prepared: Prepared, poi: float | Array, data: Array | None, solver: Solver) -> Asimov:
+    """Asimov data of a hypothesis: nuisance parameters at their initial values, or fitted to data.
+
+    Their best fit is known without a fit: the parameters they were made with, where the deviance is 0.
+    """
+    if data is None:
+        index = poi_index(bound.layout, bound.settings)
+        pars, fit = jnp.asarray(initial(bound.layout)).at[index].set(poi), None
+    else:
+        fit = profile(bound, prepared, data, poi, solver)
+        pars = fit.pars
+    main = rates(bound.layout, bound.settings, prepared, pars)
+    return Asimov(jnp.concatenate([main, expected_auxdata(bound.layout, prepared, pars)]), pars, fit)
+
+
+def on_asimov(
+    bound: BoundModel, prepared: Prepared, poi: float | Array, sample: Asimov, solver: Solver
+) -> tuple[Array, Fit]:
+    """The likelihood ratio of a hypothesis on Asimov data of another: one fit."""
+    fit = profile(bound, prepared, sample.data, poi, solver, start=jax.lax.stop_gradient(sample.pars))
+    return 2.0 * fit.deviance, fit
+
+
+def on_data(
+    bound: BoundModel, prepared: Prepared, poi: float | Array, data: Array, test_stat: Statistic, solver: Solver
+) -> tuple[Array, Fit, Fit]:
+    """The test statistic on any data: value, fit at `poi`, free fit."""
+    index = poi_index(bound.layout, bound.settings)
+    fixed = profile(bound, prepared, data, poi, solver)
+    free = profile(bound, prepared, data, None, solver, poi_low=poi_low(bound, test_stat))
+    ratio = jnp.maximum(2.0 * (fixed.deviance - free.deviance), 0.0)
+    best = free.pars[index]
+    if test_stat in ("q", "qtilde"):
+        ratio = jnp.where(best > poi, 0.0, ratio)
+    elif test_stat == "q0":
+        ratio = jnp.where(best < poi, 0.0, ratio)
+    return ratio, fixed, free
+
+
+@functools.partial(jax.jit, static_argnames=("test_stat", "solver"), inline=True)
+def _evaluate(bound: BoundModel, poi: Array, data: Array, test_stat: Statistic, solver: Solver) -> Any:
+    return on_data(bound, bound.prepared(), poi, data, test_stat, solver)
+
+
+def likelihood_ratio(
+    bound: BoundModel, poi: float | Array, data: Any, *, test_stat: Statistic = "qtilde", solver: Solver | None = None
+) -> Array:
+    """A test statistic on data, a scalar.
+
+    Args:
+        bound: the model.
+        poi: hypothesis for the parameter of interest (0 for q0).
+        data: events of all bins and auxiliary data.
+        test_stat: ``"t"`` (eq. 8), ``"ttilde"`` (11), ``"q0"`` (12), ``"q"`` (14), ``"qtilde"`` (16). Those with a tilde
+            keep the parameter of interest at 0 or above in the free fit, the others let it go below.
+        solver: how to fit.
+
+    Raises:
+        FitError: if a fit does not converge.
+        ValueError: for an unknown statistic.
+    """
+    check_name(test_stat)
+    solver = solver or Solver()
+    value, fixed, free = _evaluate(bound, jnp.asarray(poi, float), jnp.asarray(data, float), test_stat, solver)
+    ensure(bound.layout, solver, {f"at {bound.settings.poi_name} fixed": fixed, "of all parameters": free})
+    return value
+
+
+def check_name(test_stat: str) -> None:
+    """Refuse a name that is no test statistic."""
+    if test_stat not in get_args(Statistic):
+        msg = f"test_stat: expected one of {get_args(Statistic)}, got {test_stat!r}"
+        raise ValueError(msg)

@@ -1,0 +1,208 @@
+"""A pyhf model specification, read: every number or template name with its place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonpatch
+import numpy as np
+import pyhf
+
+from diffea.errors import SpecError
+
+Key = tuple[str, str, str]
+
+MODIFIER_TYPES = ("histosys", "lumi", "normfactor", "normsys", "shapefactor", "shapesys", "staterror")
+_LISTS = {"histosys": ("hi_data", "lo_data"), "shapesys": ("data",), "staterror": ("data",)}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where numbers come from: the specification itself, or a template.
+
+    Attributes:
+        place: path in the specification, such as ``channels[0]/samples[1]/data``.
+        numbers: the numbers, or None if a template is named.
+        key: the template's (channel, sample, variation), or None.
+    """
+
+    place: str
+    numbers: tuple[float, ...] | None
+    key: Key | None
+
+
+@dataclass(frozen=True)
+class Modifier:
+    """A modifier of one sample in one channel; `sources` by the name of the field (``hi_data``, ``lo``, ``data`` …)."""
+
+    name: str
+    type: str
+    place: str
+    sources: Mapping[str, Source]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample in one channel; `modifiers` by (name, type)."""
+
+    name: str
+    place: str
+    data: Source
+    modifiers: Mapping[tuple[str, str], Modifier]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A channel; `samples` by name."""
+
+    name: str
+    place: str
+    samples: Mapping[str, Sample]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A whole specification: channels in pyhf's order (sorted by name) and the measurement's settings of parameters."""
+
+    channels: tuple[Channel, ...]
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def sources(self) -> Iterable[tuple[Channel, Sample, Modifier | None, str, Source]]:
+        """Every source with what it belongs to, in the order of the specification's channels, samples, modifiers."""
+        for channel in self.channels:
+            for sample in channel.samples.values():
+                yield channel, sample, None, "data", sample.data
+                for modifier in sample.modifiers.values():
+                    for name, source in modifier.sources.items():
+                        yield channel, sample, modifier, name, source
+
+
+def read_spec(spec: Mapping[str, Any]) -> Spec:
+    """Read a specification of pyhf's schema ``model.json``, in which lists of numbers may be template names.
+
+    A template name is ``"sample"`` (that sample's nominal template in the same channel) or ``"sample:variation"``.
+
+    Raises:
+        SpecError: where pyhf's schema refuses the specification, or names are used twice; with the place.
+    """
+    skeleton = _skeleton(spec)
+    try:
+        pyhf.schema.validate(skeleton, "model.json")
+    except pyhf.exceptions.InvalidSpecification as error:
+        msg = f"{error.path or 'specification'}: {error.parent.message} (schema model.json of pyhf {pyhf.__version__})"
+        raise SpecError(msg) from error
+    channels = []
+    for i, channel in enumerate(spec["channels"]):
+        place = f"channels[{i}]"
+        samples: dict[str, Sample] = {}
+        for j, sample in enumerate(channel["samples"]):
+            if sample["name"] in samples:
+                msg = f"{place}/samples[{j}]: channel {channel['name']!r} has a sample {sample['name']!r} already"
+                raise SpecError(msg)
+            samples[sample["name"]] = _read_sample(sample, f"{place}/samples[{j}]", channel["name"])
+        channels.append(Channel(channel["name"], place, samples))
+    names = [channel.name for channel in channels]
+    for name in names:
+        if names.count(name) > 1:
+            msg = f"two channels are named {name!r}: names of channels must differ"
+            raise SpecError(msg)
+    parameters: dict[str, Mapping[str, Any]] = {}
+    for i, parameter in enumerate(spec.get("parameters", [])):
+        if parameter["name"] in parameters:
+            msg = f"parameters[{i}]: parameter {parameter['name']!r} is configured twice"
+            raise SpecError(msg)
+        parameters[parameter["name"]] = parameter
+    return Spec(tuple(sorted(channels, key=lambda channel: channel.name)), parameters)
+
+
+def _read_sample(sample: Mapping[str, Any], place: str, channel: str) -> Sample:
+    modifiers: dict[tuple[str, str], Modifier] = {}
+    for k, modifier in enumerate(sample["modifiers"]):
+        here = f"{place}/modifiers[{k}]"
+        id_ = (modifier["name"], modifier["type"])
+        if id_ in modifiers:
+            msg = f"{here}: sample {sample['name']!r} in {channel!r} has a {id_[1]} {id_[0]!r} already"
+            raise SpecError(msg)
+        data, sources = modifier["data"], {}
+        if modifier["type"] == "normsys":
+            sources = {name: Source(f"{here}/data/{name}", (float(data[name]),), None) for name in ("hi", "lo")}
+        elif modifier["type"] == "histosys":
+            sources = {name: _source(data[name], f"{here}/data/{name}", channel) for name in ("hi_data", "lo_data")}
+        elif modifier["type"] in ("shapesys", "staterror"):
+            sources = {"data": _source(data, f"{here}/data", channel)}
+        modifiers[id_] = Modifier(*id_, here, sources)
+    return Sample(sample["name"], place, _source(sample["data"], f"{place}/data", channel), modifiers)
+
+
+def _source(data: Any, place: str, channel: str) -> Source:
+    if isinstance(data, str):
+        sample, _, variation = data.partition(":")
+        return Source(place, None, (channel, sample, variation or "nominal"))
+    return Source(place, tuple(float(number) for number in data), None)
+
+
+def _skeleton(spec: Mapping[str, Any]) -> Any:
+    """The specification as pyhf's schema wants it: one number for a template's name, lists for arrays."""
+    if not isinstance(spec, Mapping):
+        msg = f"a specification is a dict with 'channels', got {type(spec).__name__}"
+        raise SpecError(msg)
+    skeleton = copy.deepcopy({key: spec[key] for key in ("channels", "parameters") if key in spec})
+
+    def plain(holder: Any, key: str) -> None:
+        if isinstance(holder, dict) and isinstance(holder.get(key), str):
+            holder[key] = [1.0]
+        elif isinstance(holder, dict) and isinstance(holder.get(key), (np.ndarray, tuple)):
+            holder[key] = np.asarray(holder[key]).tolist()
+
+    for sample in (sample for channel in _items(skeleton, "channels") for sample in _items(channel, "samples")):
+        plain(sample, "data")
+        for modifier in _items(sample, "modifiers"):
+            for key in _LISTS.get(modifier.get("type"), ()):
+                plain(modifier if key == "data" else modifier.get("data"), key)
+    return skeleton
+
+
+def _items(holder: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    value = holder.get(key, [])
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def read_workspace(
+    workspace: Mapping[str, Any], patches: Sequence[Any] = (), measurement: str | None = None
+) -> tuple[dict[str, Any], str | None, dict[str, list[float]]]:
+    """Model specification, parameter of interest and observations of a pyhf workspace.
+
+    Args:
+        workspace: a workspace (template names allowed instead of numbers).
+        patches: JSON patches (lists of operations) or patches of a `pyhf.PatchSet`, applied in turn.
+        measurement: name of the measurement; the first one if None.
+
+    Raises:
+        SpecError: if a part is missing, a patch does not apply, or there is no such measurement.
+    """
+    document = copy.deepcopy(dict(workspace))
+    for number, patch in enumerate(patches):
+        try:
+            document = jsonpatch.JsonPatch(getattr(patch, "patch", patch)).apply(document)
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
+            msg = f"patches[{number}] does not apply to the workspace: {error}"
+            raise SpecError(msg) from error
+    missing = [key for key in ("channels", "measurements", "observations") if key not in document]
+    if missing:
+        msg = f"a workspace has channels, measurements and observations; {', '.join(missing)} missing"
+        raise SpecError(msg)
+    measurements = {item["name"]: item for item in document["measurements"]}
+    if not measurements or (measurement is not None and measurement not in measurements):
+        msg = f"the workspace has no measurement {measurement!r}, only {sorted(measurements)}"
+        raise SpecError(msg)
+    config = measurements[measurement if measurement is not None else next(iter(measurements))]["config"]
+    spec = {"channels": document["channels"], "parameters": config["parameters"]}
+    observations = {item["name"]: [float(n) for n in item["data"]] for item in document["observations"]}
+    absent = sorted({channel["name"] for channel in spec["channels"]} - set(observations))
+    if absent:
+        msg = f"the workspace has no observations for channel(s) {absent}"
+        raise SpecError(msg)
+    return spec, config["poi"] or None, observations

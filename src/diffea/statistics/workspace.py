@@ -1,0 +1,82 @@
+"""Writing a model with numbers as a workspace that pyhf reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyhf
+
+from diffea.statistics.layout import FIELDS, field_of
+from diffea.statistics.spec import Spec
+
+if TYPE_CHECKING:
+    from diffea.statistics.model import BoundModel
+
+VERSION = "1.0.0"
+
+
+def write_workspace(source: Mapping[str, Any], spec: Spec, bound: BoundModel, observations: Any) -> dict[str, Any]:
+    """The workspace of a bound model; pyhf's schema has accepted it.
+
+    Args:
+        source: the specification as it was given: order and everything but the numbers come from it.
+        spec: the same, read.
+        bound: the model with numbers.
+        observations: events of all bins, flat or by channel; None for the background-only Asimov data.
+    """
+    numbers: dict[str, list[float]] = {}
+    for name in FIELDS:
+        values, start = np.asarray(getattr(bound.yields, name)), 0
+        for piece, length in bound.layout.pieces[name]:
+            numbers[piece.place] = values[start : start + length].tolist()
+            start += length
+    by_place: dict[str, dict[str, list[float]]] = {}
+    for _, sample, modifier, name, entry in spec.sources():
+        owner = sample.place if field_of(modifier, name) == "nominal" else (modifier.place if modifier else "")
+        by_place.setdefault(owner, {})[name] = numbers[entry.place]
+    channels = []
+    for i, channel in enumerate(source["channels"]):
+        samples = []
+        for j, sample in enumerate(channel["samples"]):
+            here = f"channels[{i}]/samples[{j}]"
+            modifiers = [
+                {**modifier, "data": _modifier_data(modifier, by_place.get(f"{here}/modifiers[{k}]", {}))}
+                for k, modifier in enumerate(sample["modifiers"])
+            ]
+            samples.append({**sample, "data": by_place[here]["data"], "modifiers": modifiers})
+        channels.append({**channel, "samples": samples})
+    main = _main_data(bound, observations)
+    poi = bound.settings.poi_name or ""
+    workspace = {
+        "channels": channels,
+        "measurements": [
+            {"name": "measurement", "config": {"poi": poi, "parameters": list(source.get("parameters", []))}}
+        ],
+        "observations": [{"name": c, "data": main[s].tolist()} for c, s in bound.layout.slices.items()],
+        "version": VERSION,
+    }
+    pyhf.schema.validate(workspace, "workspace.json", version=VERSION)
+    return workspace
+
+
+def _modifier_data(modifier: Mapping[str, Any], numbers: Mapping[str, list[float]]) -> Any:
+    match modifier["type"]:
+        case "normsys":
+            return {name: values[0] for name, values in numbers.items()}
+        case "histosys":
+            return dict(numbers)
+        case "shapesys" | "staterror":
+            return numbers["data"]
+        case _:
+            return None
+
+
+def _main_data(bound: BoundModel, observations: Any) -> np.ndarray:
+    if observations is not None:
+        return np.asarray(bound.data(observations))[: bound.layout.nbins_total]
+    pars = np.array(bound.config.suggested_init())
+    if bound.config.poi_index is not None:
+        pars[bound.config.poi_index] = 0.0
+    return np.asarray(bound.expected_data(pars, include_auxdata=False))
