@@ -10,7 +10,7 @@ from typing import Any
 
 from jax import Array
 
-from diffea.statistics import hypotest as _tests
+from diffea.statistics import hypotests as _tests
 from diffea.statistics import limits as _limits
 from diffea.statistics.model import BoundModel
 from diffea.statistics.ratios import Statistic

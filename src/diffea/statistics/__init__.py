@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffea.statistics.hypotest import Discovery, HypoTest, discovery, hypotest
+from diffea.statistics.hypotests import Discovery, HypoTest, discovery, hypotest
 from diffea.statistics.limits import Limit, upper_limit
 from diffea.statistics.model import BoundModel, HistFactory
 from diffea.statistics.ratios import likelihood_ratio

@@ -206,7 +206,7 @@ def ensure_codes(layout: Layout, solver: Solver, codes: Mapping[str, tuple[Array
         return
     bad = functools.reduce(jnp.logical_or, [jnp.any(status != CONVERGED) for status, _ in codes.values()])
     tell = runtime.keep_error(functools.partial(_complain, layout))
-    jax.lax.cond(bad, lambda c: jax.debug.callback(tell, c), lambda c: None, dict(codes))
+    jax.lax.cond(bad, lambda c: jax.debug.callback(tell, c), lambda _: None, dict(codes))
 
 
 def _complain(layout: Layout, codes: Mapping[str, tuple[Any, Any]]) -> None:

@@ -154,7 +154,7 @@ def _observed(
 
 
 def _blank(pars: Array) -> Fit:
-    return Fit(pars, jnp.asarray(0.0), pars == pars, jnp.asarray(CONVERGED), jnp.asarray(0), jnp.asarray(-1))
+    return Fit(pars, jnp.asarray(0.0), jnp.ones(pars.shape, bool), jnp.asarray(CONVERGED), jnp.asarray(0), jnp.asarray(-1))
 
 
 def _with_root(end: _Search) -> Fit:

@@ -150,13 +150,13 @@ def _parts(layout: Layout, settings: Settings, prepared: Prepared, pars: Array) 
     if layout.histosys_parameter.size:
         u, d = ADDITIVE_CODES[settings.histosys](pars[layout.histosys_parameter])
         base = base + jnp.tensordot(u, prepared.up, axes=1) + jnp.tensordot(d, prepared.down, axes=1)
-    norm = _norm(layout, settings, prepared, pars[layout.normsys_parameter][:, None, None])
+    norm = _norm(settings, prepared, pars[layout.normsys_parameter][:, None, None])
     scale = jnp.where(layout.scale, pars[layout.scale_parameter][:, None, None], 1.0)
     gammas = jnp.append(pars, 1.0)[layout.gamma]
     return base, jnp.concatenate([norm, scale]), gammas
 
 
-def _norm(layout: Layout, settings: Settings, prepared: Prepared, alpha: Array) -> Array:
+def _norm(settings: Settings, prepared: Prepared, alpha: Array) -> Array:
     return MULTIPLICATIVE_CODES[settings.normsys](alpha, prepared.log_high, prepared.log_low, prepared.polynomial)
 
 
@@ -182,7 +182,7 @@ def derivatives(layout: Layout, settings: Settings, prepared: Prepared, pars: Ar
     """Expected events with first derivatives, and the parts from which `curvature` makes second ones."""
     base, scales, gammas = _parts(layout, settings, prepared, pars)
     alpha = pars[layout.normsys_parameter][:, None, None]
-    slope, bend = _twice(lambda a: _norm(layout, settings, prepared, a), alpha)
+    slope, bend = _twice(lambda a: _norm(settings, prepared, a), alpha)
     mask = jnp.asarray(layout.scale, float)
     slopes, bends = jnp.concatenate([slope, mask]), jnp.concatenate([bend, jnp.zeros_like(mask)])
     safe, safe_gammas = jnp.where(scales == 0, _TINY, scales), jnp.where(gammas == 0, _TINY, gammas)
