@@ -3,3 +3,39 @@
 from __future__ import annotations
 
 from diffea import runtime as _runtime  # noqa: F401  (64-bit JAX before anything traces)
+from diffea import errors, objectives, soft
+from diffea.analysis import Analysis, Pretraining, Variant
+from diffea.distributed import distribute
+from diffea.evaluate import evaluate
+from diffea.events.ragged import Ragged
+from diffea.events.splits import Split
+from diffea.histograms import histogram
+from diffea.histograms.templates import Template, TemplateSet
+from diffea.optimise import anneal, optimise
+from diffea.processor import DifferentiableProcessor, Fill
+from diffea.statistics import HistFactory
+
+__all__ = [
+    "Analysis",
+    "DifferentiableProcessor",
+    "Fill",
+    "HistFactory",
+    "Pretraining",
+    "Ragged",
+    "Split",
+    "Template",
+    "TemplateSet",
+    "Variant",
+    "anneal",
+    "distribute",
+    "errors",
+    "evaluate",
+    "histogram",
+    "objectives",
+    "optimise",
+    "soft",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

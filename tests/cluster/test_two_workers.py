@@ -1,0 +1,98 @@
+"""Two worker processes: the same numbers as in process, to the last bit."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
+
+from diffea import errors
+from diffea.distributed import distribute as distribute_nano
+from diffea.processor import DifferentiableProcessor, Fill
+
+distribute = functools.partial(distribute_nano, schemaclass=QuietSchema, chunksize=700)
+
+
+@pytest.fixture(scope="module")
+def fileset(tmp_path_factory):
+    return write_fileset(tmp_path_factory.mktemp("data"))
+
+
+def loss(templates, params):
+    return sum(
+        jnp.sum(jnp.sqrt(50.0 + t.values)) + 1e-3 * jnp.sum(t.variances**1.5) for t in templates(params).values()
+    )
+
+
+@pytest.mark.parametrize("gradient", ["jacobian", "vjp"])
+def test_value_and_gradient_are_those_of_one_process(fileset, client, gradient) -> None:
+    found = []
+    for where in (None, client):
+        with distribute(Search(), fileset, client=where, gradient=gradient) as templates:
+            value, grad = jax.jit(jax.value_and_grad(functools.partial(loss, templates)))(PARAMS)
+            found.append((value, *jax.tree.leaves(grad)))
+            assert templates.passes == {"jacobian": 1, "vjp": 2}[gradient]
+    np.testing.assert_array_equal(*found)
+
+
+def test_gradient_equals_finite_differences(fileset, client) -> None:
+    with distribute(Search(), fileset, client=client) as templates:
+        gradient = jax.grad(functools.partial(loss, templates))(PARAMS)
+        for name, value in PARAMS.items():
+            up, down = (loss(templates, {**PARAMS, name: value * (1 + sign * 1e-4)}) for sign in (1, -1))
+            assert float(gradient[name]) == pytest.approx(float((up - down) / (2e-4 * value)), rel=1e-6), name
+
+
+def test_a_processor_by_value_compiles_once_a_worker(fileset, client) -> None:
+    """A class that workers cannot import, as from a notebook, is one object there however often it arrives."""
+
+    class Local(DifferentiableProcessor):
+        channels = Search.channels
+        columns = Search.columns
+
+        def fill(self, params, columns):
+            yield Fill("few", columns["met"] + params["shift"], columns["weight"])
+
+    def compilations():
+        from diffea.processor.kernels import _kernels
+
+        return sum(kernels.compilations for kernels in _kernels.values())
+
+    with distribute(Local(), fileset, client=client) as templates:
+        step = jax.jit(jax.value_and_grad(functools.partial(loss, templates)))
+        step(PARAMS)
+        first = client.run(compilations)
+        for shift in (0.1, 0.2, 0.3):
+            step({**PARAMS, "shift": shift})
+        assert client.run(compilations) == first
+
+
+def test_large_parameters_travel(fileset, client) -> None:
+    class Wide(Search):
+        def fill(self, params, columns):
+            score = jnp.tanh(columns["met"][:, None] / 50.0 * params["w"]).mean(axis=1)
+            yield Fill("few", 80.0 * (1 + score), columns["weight"])
+
+    params = {"w": np.linspace(-1, 1, 20_000)}
+    with distribute(Wide(), fileset, client=client) as templates:
+        gradient = jax.grad(functools.partial(loss, templates))(params)["w"]
+        direction = np.cos(np.arange(20_000))
+        up, down = (loss(templates, {"w": params["w"] + sign * 1e-3 * direction}) for sign in (1, -1))
+    assert float(gradient @ direction) == pytest.approx(float((up - down) / 2e-3), rel=1e-6)
+
+
+def test_errors_of_workers_keep_their_names(tmp_path, client) -> None:
+    write(tmp_path / "nan.root", 50, 0, genWeight=np.full(50, np.nan, np.float32))
+    with pytest.raises(errors.NotFiniteError, match=r"'some', file .*nan.root, entries 0–50: column 'weight'"):
+        distribute(Search(), {"some": {"files": {str(tmp_path / "nan.root"): "Events"}}}, client=client)
+
+
+def test_a_worker_in_32_bit_mode_is_refused(client) -> None:
+    from diffea.runtime import check_worker, versions
+
+    with pytest.raises(errors.WorkerMismatchError, match="jax is"):
+        client.submit(check_worker, {**versions(), "jax": "0.0.1"}).result()

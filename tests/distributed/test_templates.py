@@ -1,0 +1,212 @@
+"""distribute in process: sums against boost-histogram, gradients against finite differences, errors by name."""
+
+from __future__ import annotations
+
+import functools
+
+import awkward as ak
+import hist
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import uproot
+from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
+
+from diffea import errors
+from diffea.distributed import distribute as distribute_nano
+from diffea.events.splits import Split
+from diffea.processor import DifferentiableProcessor, Fill
+
+distribute = functools.partial(distribute_nano, schemaclass=QuietSchema)
+
+
+@pytest.fixture(scope="module")
+def fileset(tmp_path_factory):
+    return write_fileset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module", params=["jacobian", "vjp"])
+def templates(request, fileset):
+    with distribute(Search(), fileset, chunksize=700, gradient=request.param) as templates:
+        yield templates
+
+
+def scalar(templates):
+    """Depends on every template, unevenly."""
+    return sum(
+        jnp.sum(jnp.sqrt(50.0 + t.values) * jnp.arange(1, t.values.size + 1)) + 1e-3 * jnp.sum(t.variances**1.5)
+        for t in templates.values()
+    )
+
+
+def test_templates_have_all_the_weight(templates, fileset) -> None:
+    found = templates(PARAMS)
+    assert set(found) == {
+        (channel, sample, variation)
+        for sample in ("signal", "bkg")
+        for channel, variation in [("few", "nominal"), ("many", "nominal"), ("many", "met_up")]
+    }
+    nominal, up = found["many", "bkg"], found["many", "bkg", "met_up"]
+    assert float(nominal.flow_values.sum()) == pytest.approx(float(up.flow_values.sum()), rel=1e-12)
+    assert templates.events == {"signal": 900, "background": 4200}
+    assert found["few", "signal"].to_hist().axes[0] == Search.channels["few"]
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_gradient_equals_finite_differences(templates, jitted) -> None:
+    def loss(params):
+        return scalar(templates(params))
+
+    gradient = jax.grad(loss)
+    gradient = (jax.jit(gradient) if jitted else gradient)(PARAMS)
+    for name, value in PARAMS.items():
+        step = 1e-4 * value
+        up, down = (loss({**PARAMS, name: value + sign * step}) for sign in (1, -1))
+        assert float(gradient[name]) == pytest.approx(float((up - down) / (2 * step)), rel=1e-6), name
+
+
+def test_jacobian_has_the_shape_of_template_and_parameter(fileset) -> None:
+    class Shifted(Search):
+        def fill(self, params, columns):
+            yield Fill("few", columns["met"] * params["scale"][0] + params["scale"][1], columns["weight"])
+
+    params = {"scale": np.array([1.1, 2.0])}
+    with distribute(Shifted(), fileset) as templates:
+        jacobian = templates.jacobian(params)["few", "bkg"].values["scale"]
+        assert jacobian.shape == (8, 2)
+        up, down = (templates({"scale": params["scale"] + [0, e]})["few", "bkg"].values for e in (1e-4, -1e-4))
+        np.testing.assert_allclose(jacobian[:, 1], (up - down) / 2e-4, rtol=1e-6, atol=1e-7)
+
+
+def test_hard_templates_equal_awkward_and_boost_histogram(templates, fileset) -> None:
+    found = templates.hard(PARAMS)
+    for sample, dataset in (("signal", "signal"), ("bkg", "background")):
+        few, many = (hist.Hist(axis, storage=hist.storage.Weight()) for axis in Search.channels.values())
+        for path in fileset[dataset]["files"]:
+            tree = uproot.open(path)["Events"].arrays()
+            keep = tree.MET_pt > PARAMS["mt"]
+            jets = ak.sum(tree.Jet_pt > PARAMS["jet_pt"], axis=1) >= 2
+            for histogram, selected in ((few, keep & ~jets), (many, keep & jets)):
+                met = tree.MET_pt[selected].to_numpy().astype(float) + PARAMS["shift"]
+                histogram.fill(met, weight=tree.genWeight[selected])
+        for channel, expected in (("few", few), ("many", many)):
+            got = found[channel, sample].to_hist()
+            np.testing.assert_allclose(got.values(flow=True), expected.values(flow=True), rtol=1e-12)
+            np.testing.assert_allclose(got.variances(flow=True), expected.variances(flow=True), rtol=1e-12)
+
+
+@pytest.mark.parametrize("chunksize", [150, 100_000])
+def test_chunk_size_does_not_matter(fileset, chunksize) -> None:
+    split = Split(train=0.4, seed=3)
+    with (
+        distribute(Search(), fileset, split=split, chunksize=chunksize) as templates,
+        distribute(Search(), fileset, split=split, chunksize=977) as other,
+    ):
+        assert templates.events == other.events
+        for key, template in templates(PARAMS).items():
+            np.testing.assert_allclose(template.flow_values, other(PARAMS)[key].flow_values, rtol=1e-12, atol=1e-9)
+
+
+def test_split_parts_are_disjoint_complete_and_scaled(fileset) -> None:
+    split = Split(train=0.5, validation=0.2, seed=1)
+    hard = {}
+    events = 0
+    for part in ("train", "validation", "test"):
+        with distribute(Search(), fileset, split=split.of(part)) as templates:
+            events += sum(templates.events.values())
+            hard[part] = templates.hard(PARAMS)["few", "bkg"].flow_values / split.of(part).scale
+    with distribute(Search(), fileset) as templates:
+        assert events == sum(templates.events.values())
+        np.testing.assert_allclose(sum(hard.values()), templates.hard(PARAMS)["few", "bkg"].flow_values, rtol=1e-12)
+
+
+def test_float32_columns_are_close_and_sums_are_float64(fileset) -> None:
+    with distribute(Search(), fileset, precision="float32") as single, distribute(Search(), fileset) as double:
+        a, b = single(PARAMS)["few", "bkg"].values, double(PARAMS)["few", "bkg"].values
+        assert a.dtype == np.float64
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+class Missing(Search):
+    def columns(self, events):
+        return {"met": events.MET.ptt}
+
+
+class Short(Search):
+    def columns(self, events):
+        return {"met": events.MET.pt, "weight": events.genWeight[:-1]}
+
+
+class WrongChannel(Search):
+    def fill(self, params, columns):
+        yield Fill("fw", columns["met"])
+
+
+class NotAFill(Search):
+    def fill(self, params, columns):
+        yield columns["met"]
+
+
+class Singular(Search):
+    def fill(self, params, columns):
+        yield Fill("few", columns["met"], jnp.log(columns["met"] - params["mt"]))
+
+
+class SingularGradient(Search):
+    def fill(self, params, columns):
+        yield Fill(
+            "few", columns["met"], jnp.sqrt(jnp.maximum(columns["met"] - columns["met"] + params["mt"] - 45.0, 0))
+        )
+
+
+@pytest.mark.parametrize(
+    ("processor", "error", "text"),
+    [
+        (Missing(), errors.MissingBranchError, r"dataset 'signal', file .*signal.root, entries 0–900.* 'ptt'.*MET.pt"),
+        (Short(), errors.ColumnError, "'weight': 899"),
+        (WrongChannel(), errors.FillError, "'fw'; `channels` has: few, many"),
+        (NotAFill(), errors.FillError, "must yield diffea.Fill"),
+        (Singular(), errors.NotFiniteError, r"dataset '\w+', file .*\.root, entries .*event \d+ of"),
+        (SingularGradient(), errors.NotFiniteError, "or its gradient is NaN or infinite from dataset 'signal'"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, DifferentiableProcessor) else None,
+)
+def test_a_bad_processor_is_named(fileset, processor, error, text) -> None:
+    from diffea.optimise import optimise
+
+    def run():
+        with distribute(processor, fileset) as templates:
+            optimise(lambda p: jnp.sum(templates(p)["few", "bkg"].values), PARAMS, optimizer="l-bfgs-b", steps=1)
+
+    with pytest.raises(error, match=text):
+        run()
+
+
+def test_bad_files_are_named(tmp_path) -> None:
+    write(tmp_path / "nan.root", 50, 0, genWeight=np.full(50, np.nan, np.float32))
+    write(tmp_path / "empty.root", 0, 0)
+    (tmp_path / "garbage.root").write_bytes(b"no ROOT file at all")
+
+    def read(name, tree="Events"):
+        distribute(Search(), {"some": {"files": {str(tmp_path / name): tree}}})
+
+    with pytest.raises(errors.NotFiniteError, match=r"'some', file .*nan.root, entries 0–50: column 'weight' has 50"):
+        read("nan.root")
+    with pytest.raises(errors.FilesetError, match="no events"):
+        read("empty.root")
+    with pytest.raises(errors.FileReadError, match=r"garbage.root cannot be read"):
+        read("garbage.root")
+    with pytest.raises(errors.FileReadError, match="no tree 'Eventz'; it has: Events"):
+        read("nan.root", "Eventz")
+    with pytest.raises(errors.FileReadError, match=r"missing.root"):
+        read("missing.root")
+    with pytest.raises(errors.FilesetError, match="a fileset is a dict"):
+        distribute(Search(), {})
+
+
+def test_unknown_templates_and_parameters_are_named(templates) -> None:
+    with pytest.raises(errors.UnknownTemplateError, match="few/tt/nominal; there are: few/bkg/nominal"):
+        templates(PARAMS)["few", "tt"]
+    with pytest.raises(errors.ParameterError, match="'mt' must be finite"):
+        templates({**PARAMS, "mt": np.inf})
