@@ -26,7 +26,7 @@ from diffea.statistics.config import poi_index
 from diffea.statistics.layout import Layout
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, Settings, rates
-from diffea.statistics.solver import CONVERGED, REASONS, Solver, scoring
+from diffea.statistics.solver import CONVERGED, REASONS, Minimum, Solver, scoring
 from diffea.statistics.yields import is_concrete
 
 
@@ -84,6 +84,24 @@ def profile(
         start: initial values other than the model's.
         poi_low: lower bound of the parameter of interest other than the model's.
     """
+    minimum = minimise(bound, prepared, data, poi, solver, start=start, poi_low=poi_low)
+    pars, value = anchored(bound, prepared, data, poi, minimum.pars, minimum.free)
+    culprit = _culprit(bound.layout, bound.settings, prepared, data, pars)
+    return Fit(pars, value, minimum.free, minimum.status, minimum.iterations, culprit)
+
+
+def minimise(
+    bound: BoundModel,
+    prepared: Prepared,
+    data: Array,
+    poi: Array | float | None,
+    solver: Solver,
+    *,
+    start: Array | None = None,
+    poi_low: float | None = None,
+    damping: float = 1e-2,
+) -> Minimum:
+    """As `profile`, without derivatives."""
     layout, settings = bound.layout, bound.settings
     low, high = bounds(layout)
     first = jnp.asarray(initial(layout) if start is None else start)
@@ -96,10 +114,14 @@ def profile(
         else:
             first = first.at[index].set(poi)
             free = free.at[index].set(False)
-    still = jax.lax.stop_gradient((prepared, data, first))
-    minimum = _minimise(layout, settings, *still, jnp.asarray(low), jnp.asarray(high), free, solver)
-    pars, value = anchored(bound, prepared, data, poi, minimum.pars, minimum.free)
-    return Fit(pars, value, minimum.free, minimum.status, minimum.iterations, _culprit(layout, settings, *still))
+    prepared, data, first = jax.lax.stop_gradient((prepared, data, first))
+    box = (jnp.asarray(low), jnp.asarray(high))
+    if solver.method == "scoring":
+        expand = functools.partial(_expand, layout, settings, prepared, data)
+        return scoring(expand, first, *box, free, solver, damping)
+    return jaxopt_solvers.minimise(
+        lambda pars: likelihood.deviance(layout, settings, prepared, pars, data), first, *box, free, solver
+    )
 
 
 def anchored(
@@ -117,26 +139,7 @@ def anchored(
     pars, free = jax.lax.stop_gradient((pars, free))
     target = pars if poi is None else pars.at[poi_index(layout, settings)].set(poi)
     pars = _attach(layout, settings, prepared, data, pars, free, target)
-    return pars, profiled(layout, settings, prepared, data, pars, free)
-
-
-def _minimise(
-    layout: Layout,
-    settings: Settings,
-    prepared: Prepared,
-    data: Array,
-    start: Array,
-    low: Array,
-    high: Array,
-    free: Array,
-    solver: Solver,
-) -> Any:
-    if solver.method == "scoring":
-        expand = functools.partial(_expand, layout, settings, prepared, data)
-        return scoring(expand, start, low, high, free, solver)
-    return jaxopt_solvers.minimise(
-        lambda pars: likelihood.deviance(layout, settings, prepared, pars, data), start, low, high, free, solver
-    )
+    return pars, profiled(layout, settings, prepared, data, pars, target, free)
 
 
 def _expand(layout: Layout, settings: Settings, prepared: Prepared, data: Array, pars: Array) -> likelihood.Expansion:
@@ -161,22 +164,26 @@ def _attach(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def profiled(layout: Layout, settings: Settings, prepared: Prepared, data: Array, pars: Array, free: Array) -> Array:
-    """Deviance at a minimum over the free parameters, whose own derivative does not count (envelope theorem)."""
-    del free
+def profiled(
+    layout: Layout, settings: Settings, prepared: Prepared, data: Array, pars: Array, target: Array, free: Array
+) -> Array:
+    """Deviance at a minimum over the free parameters, whose own derivative does not count (envelope theorem).
+
+    The others are at `target`, and have its derivative.
+    """
+    del target, free
     return likelihood.deviance(layout, settings, prepared, pars, data)
 
 
 @profiled.defjvp
 def _profiled_jvp(layout: Layout, settings: Settings, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    prepared, data, pars, free = primals
-    d_prepared, d_data, d_pars, _ = tangents
-    d_pars = jnp.where(free, 0.0, d_pars)
-    value = profiled(layout, settings, prepared, data, pars, free)
+    prepared, data, pars, target, free = primals
+    d_prepared, d_data, _, d_target, _ = tangents
+    value = profiled(layout, settings, prepared, data, pars, target, free)
     _, tangent = jax.jvp(
         lambda a, b, c: likelihood.deviance(layout, settings, a, c, b),
         (prepared, data, pars),
-        (d_prepared, d_data, d_pars),
+        (d_prepared, d_data, jnp.where(free, 0.0, d_target)),
     )
     return value, tangent
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.linalg import cho_solve
 
 
 def informed(information: Array, free: Array) -> Array:
@@ -22,5 +23,6 @@ def covariance(information: Array, free: Array) -> Array:
     diagonal = jnp.where(keep, jnp.diagonal(information), 1.0)
     scale = jnp.where(keep, 1.0 / jnp.sqrt(diagonal), 0.0)
     scaled = information * scale[:, None] * scale + jnp.diag(jnp.where(keep, 0.0, 1.0))
-    inverse = jnp.linalg.inv(scaled) * scale[:, None] * scale
+    identity = jnp.eye(len(scale))
+    inverse = cho_solve((jnp.linalg.cholesky(scaled), True), identity) * scale[:, None] * scale
     return inverse + jnp.diag(jnp.where(free & ~keep, jnp.inf, 0.0))

@@ -37,7 +37,8 @@ def minimise(
         msg = f"no method {solver.method!r}: expected 'scoring' or one of {METHODS}"
         raise ValueError(msg)
     end = run.run(start, bounds=box) if solver.method == "lbfgsb" else run.run(start, hyperparams_proj=box)
-    gradient = jax.grad(function)(end.params)
+    value, gradient = jax.value_and_grad(function)(end.params)
     status = jnp.where(end.state.error <= solver.tolerance, CONVERGED, EXHAUSTED)
     status = jnp.where(jnp.isfinite(function(start)), status, NOT_FINITE)
-    return Minimum(end.params, movable(end.params, gradient, low, high, free), status, end.state.iter_num)
+    inside = movable(end.params, gradient, low, high, free)
+    return Minimum(end.params, inside, value, gradient, status, end.state.iter_num)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -13,12 +13,12 @@ from jax import Array
 
 from diffea.statistics import asymptotics, likelihood
 from diffea.statistics.config import poi_index
-from diffea.statistics.fit import Fit, anchored, ensure, profile
+from diffea.statistics.fit import Fit, anchored, ensure, minimise, profile
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared
-from diffea.statistics.ratios import Asimov, Statistic, asimov, check_name, poi_low
-from diffea.statistics.solver import CONVERGED, NO_ROOT, Solver
+from diffea.statistics.ratios import Statistic, asimov, check_name, poi_low
+from diffea.statistics.solver import CONVERGED, NO_ROOT, Minimum, Solver
 
 _STEPS = 60
 _TOLERANCE = 1e-9
@@ -96,72 +96,72 @@ class _Line(NamedTuple):
     lowest: Array | float
     solver: Solver
 
-    def __call__(self, poi: Array, start: Array) -> tuple[Array, Array, Fit]:
-        """Ratio q, its slope (envelope theorem: the partial derivative) and the fit."""
-        fit = profile(self.bound, self.prepared, self.data, poi, self.solver, start=start)
-        layout, settings = self.bound.layout, self.bound.settings
-        slope = jax.grad(lambda p: likelihood.deviance(layout, settings, self.prepared, p, self.data))(fit.pars)
-        ratio = jnp.maximum(2.0 * (fit.deviance - self.lowest), 0.0)
-        return ratio, 2.0 * slope[poi_index(layout, settings)], fit
+    def __call__(self, poi: Array, last: Minimum) -> tuple[Array, Array, Minimum]:
+        """Ratio q, its slope (envelope theorem: the partial derivative) and the minimum, starting at the last one."""
+        index = poi_index(self.bound.layout, self.bound.settings)
+        end = minimise(self.bound, self.prepared, self.data, poi, self.solver, start=last.pars, damping=1e-4)
+        return jnp.maximum(2.0 * (end.value - self.lowest), 0.0), 2.0 * end.gradient[index], end
 
-    def differentiable(self, poi: Array, fit: Fit) -> Array:
-        """The ratio at a fit that was made, with its derivatives."""
-        _, value = anchored(self.bound, self.prepared, self.data, poi, fit.pars, fit.free)
+    def still(self) -> _Line:
+        """The same without derivatives."""
+        return jax.lax.stop_gradient(self._replace(solver=None))._replace(solver=self.solver)
+
+    def differentiable(self, poi: Array, minimum: Minimum) -> Array:
+        """The ratio at a minimum that was found, with its derivatives."""
+        _, value = anchored(self.bound, self.prepared, self.data, poi, minimum.pars, minimum.free)
         return jnp.maximum(2.0 * (value - self.lowest), 0.0)
 
+    def fit(self, search: _Search, poi: Array, minimum: Minimum) -> Fit:
+        """The last fit of a search, its status saying so if the search found nothing."""
+        pars, value = anchored(self.bound, self.prepared, self.data, poi, minimum.pars, minimum.free)
+        lost = (minimum.status == CONVERGED) & ~(search.change <= _TOLERANCE)
+        status = jnp.where(lost, NO_ROOT, minimum.status)
+        return Fit(pars, value, minimum.free, status, minimum.iterations, jnp.asarray(-1))
 
-def _expected(line: _Line, sample: Asimov, guess: Array, goal: Array) -> tuple[Array, Array, Fit]:
+
+def _expected(line: _Line, pars: Array, guess: Array, goal: Array) -> tuple[Array, Array, Fit]:
     r"""Where $\sqrt{q_A(\mu)}$ reaches a goal: the limit, the number of steps and the last fit."""
-    still = jax.lax.stop_gradient(line._replace(solver=None))._replace(solver=line.solver)
+    still = line.still()
 
-    def gap(poi: Array, fit: Fit) -> tuple[Array, Array, Fit]:
-        q, slope, fit = still(poi, fit.pars)
+    def gap(poi: Array, last: Minimum) -> tuple[Array, Array, Minimum]:
+        q, slope, end = still(poi, last)
         root = asymptotics.root(q)
-        return goal - root, -slope / (2.0 * jnp.where(root > 0, root, 1.0)), fit
+        return goal - root, -slope / (2.0 * jnp.where(root > 0, root, 1.0)), end
 
-    first = _blank(jax.lax.stop_gradient(sample.pars))
-    end = _find_root(gap, jax.lax.stop_gradient(guess * goal), first)
+    end = _find_root(gap, jax.lax.stop_gradient(guess * goal), _begin(pars))
     limit = _attach(lambda poi: goal - asymptotics.root(line.differentiable(poi, end.carry)), end.poi)
-    return limit, end.steps, _with_root(end)
+    return limit, end.steps, line.fit(end, limit, end.carry)
 
 
 def _observed(
     on_data: _Line, on_asimov: _Line, pars: Array, start: Array, cl: float, test_stat: Statistic
 ) -> tuple[Array, Fit, Fit]:
     """Where the observed CLs falls to 1 − cl: the limit and the last fits on data and on Asimov data."""
-    still_data, still_asimov = (
-        jax.lax.stop_gradient(line._replace(solver=None))._replace(solver=line.solver) for line in (on_data, on_asimov)
-    )
+    still_data, still_asimov = on_data.still(), on_asimov.still()
 
     def log_cls(q: Array, q_asimov: Array) -> Array:
         root_asimov = asymptotics.root(q_asimov)
         value = asymptotics.statistic(asymptotics.root(q), root_asimov, test_stat)
         return asymptotics.log_p_values(value, root_asimov)[2] - jnp.log(1.0 - cl)
 
-    def gap(poi: Array, fits: tuple[Fit, Fit]) -> tuple[Array, Array, tuple[Fit, Fit]]:
-        q, slope, fit = still_data(poi, fits[0].pars)
-        q_asimov, slope_asimov, fit_asimov = still_asimov(poi, fits[1].pars)
+    def gap(poi: Array, last: tuple[Minimum, Minimum]) -> tuple[Array, Array, tuple[Minimum, Minimum]]:
+        q, slope, end = still_data(poi, last[0])
+        q_asimov, slope_asimov, end_asimov = still_asimov(poi, last[1])
         value, slope = jax.jvp(log_cls, (q, q_asimov), (slope, slope_asimov))
-        return value, slope, (fit, fit_asimov)
+        return value, slope, (end, end_asimov)
 
-    blank = _blank(jax.lax.stop_gradient(pars))
-    end = _find_root(gap, jax.lax.stop_gradient(start), (blank, blank))
-    fits = end.carry
+    end = _find_root(gap, jax.lax.stop_gradient(start), (_begin(pars), _begin(pars)))
+    seen, asimov_end = end.carry
     limit = _attach(
-        lambda poi: log_cls(on_data.differentiable(poi, fits[0]), on_asimov.differentiable(poi, fits[1])), end.poi
+        lambda poi: log_cls(on_data.differentiable(poi, seen), on_asimov.differentiable(poi, asimov_end)), end.poi
     )
-    return limit, _with_root(end._replace(carry=fits[0])), fits[1]
+    return limit, on_data.fit(end, limit, seen), on_asimov.fit(end, limit, asimov_end)
 
 
-def _blank(pars: Array) -> Fit:
-    return Fit(pars, jnp.asarray(0.0), jnp.ones(pars.shape, bool), jnp.asarray(CONVERGED), jnp.asarray(0), jnp.asarray(-1))
-
-
-def _with_root(end: _Search) -> Fit:
-    """The last fit, its status saying so if there was no root."""
-    found = end.change <= _TOLERANCE
-    status = jnp.where((end.carry.status == CONVERGED) & ~found, NO_ROOT, end.carry.status)
-    return replace(end.carry, status=status)
+def _begin(pars: Array) -> Minimum:
+    pars = jax.lax.stop_gradient(pars)
+    whole = jnp.asarray(0)
+    return Minimum(pars, jnp.ones(pars.shape, bool), jnp.asarray(0.0), jnp.zeros_like(pars), whole, whole)
 
 
 @functools.partial(jax.jit, static_argnames=("cl", "band", "test_stat", "solver"), inline=True)
@@ -173,12 +173,12 @@ def _upper_limit(
     sample = asimov(bound, prepared, 0.0, data, solver)
     line = _Line(bound, prepared, sample.data, 0.0, solver)
     guess = poi_scale(bound, prepared, sample.pars)
-    limit, steps, fit = _expected(line, sample, guess, asymptotics.target(cl, 0.0))
+    limit, steps, fit = _expected(line, sample.pars, guess, asymptotics.target(cl, 0.0))
     fits = {f"at {name} = expected limit on Asimov data": fit}
     all_limits = observed = None
     if band:
         goals = asymptotics.target(cl, asymptotics.SIGMAS)
-        all_limits, _, band_fits = jax.vmap(lambda goal: _expected(line, sample, guess, goal))(goals)
+        all_limits, _, band_fits = jax.vmap(lambda goal: _expected(line, sample.pars, guess, goal))(goals)
         fits[f"at {name} = expected limits of the band on Asimov data"] = band_fits
     if data is not None:
         assert sample.fit is not None

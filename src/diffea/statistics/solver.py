@@ -31,22 +31,31 @@ class Solver:
     Attributes:
         method: ``"scoring"`` (damped Fisher scoring with bounds), or one of jaxopt's: ``"lbfgsb"``,
             ``"projected-gradient"``.
-        tolerance: largest last step, in units of each parameter's conditional uncertainty.
+        tolerance: largest last step, in units of each parameter's conditional uncertainty; that step is still made, and
+            steps converge quadratically.
         max_iterations: steps after which a fit is given up.
         throw: raise `FitError` for a fit that did not converge (under `jax.jit` too); otherwise only its status says so.
     """
 
     method: str = "scoring"
-    tolerance: float = 1e-8
+    tolerance: float = 1e-6
     max_iterations: int = 200
     throw: bool = True
 
 
 class Minimum(NamedTuple):
-    """Where a minimisation ended: parameters, which of them are free there, status code and number of iterations."""
+    """Where a minimisation ended.
+
+    Attributes:
+        pars: parameters; `free`: which of them are neither fixed nor at a bound.
+        value: of the function; `gradient`: its derivative in all parameters (the free ones' vanishes).
+        status: 0 or why it failed; `iterations`: evaluations.
+    """
 
     pars: Array
     free: Array
+    value: Array
+    gradient: Array
     status: Array
     iterations: Array
 
@@ -54,6 +63,8 @@ class Minimum(NamedTuple):
 class _State(NamedTuple):
     pars: Array
     at: Expansion
+    trial: Array
+    predicted: Array
     damping: Array
     iterations: Array
     status: Array
@@ -70,7 +81,7 @@ def movable(pars: Array, gradient: Array, low: Array, high: Array, free: Array) 
 
 
 def scoring(
-    expand: Callable[[Array], Expansion], start: Array, low: Array, high: Array, free: Array, solver: Solver
+    expand: Callable[[Array], Expansion], start: Array, low: Array, high: Array, free: Array, solver: Solver, damping: float = 1e-2
 ) -> Minimum:
     r"""Newton steps with Levenberg-Marquardt damping, projected on the bounds.
 
@@ -83,37 +94,41 @@ def scoring(
         start, low, high: shapes (parameters,).
         free: shape (parameters,), False for parameters that stay where they are.
         solver: tolerance and number of iterations.
+        damping: the first λ; smaller when the start is close to the minimum.
     """
 
     def step(state: _State) -> _State:
-        at = state.at
-        move = movable(state.pars, at.gradient, low, high, free) & (at.scale > 0)
-        scale = jnp.where(move, 1.0 / jnp.sqrt(jnp.where(move, at.scale, 1.0)), 0.0)
-        scaled = at.hessian * scale[:, None] * scale
-        damped = scaled + jnp.diag(jnp.where(move, state.damping + _RIDGE, 1.0))
-        y = -jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(damped), True), scale * at.gradient)
-        trial = jnp.clip(state.pars + scale * y, low, high)
-        change = trial - state.pars
-        new = expand(trial)
-        predicted = -(at.gradient @ change + 0.5 * change @ at.hessian @ change)
-        noise = 1e-13 * (1.0 + jnp.abs(at.value))
-        gain = at.value - new.value + noise
-        accept = jnp.isfinite(new.value) & (gain >= 1e-4 * predicted)
+        new = expand(state.trial)
+        noise = 1e-13 * (1.0 + jnp.abs(new.value))
+        gain = state.at.value - new.value + noise
+        accept = jnp.isfinite(new.value) & (gain >= 1e-4 * state.predicted)
         raised = jnp.maximum(state.damping, 1e-4) * 10
-        damping = jnp.where(accept, state.damping * jnp.where(gain >= 0.25 * predicted, 0.1, 2.0), raised)
-        done = accept & (jnp.max(jnp.abs(y)) < solver.tolerance) & (state.damping < 1e-2)
+        damping = jnp.where(accept, state.damping * jnp.where(gain >= 0.25 * state.predicted, 0.1, 2.0), raised)
+        pars, at = jax.tree.map(lambda a, b: jnp.where(accept, a, b), (state.trial, new), (state.pars, state.at))
+
+        move = movable(pars, at.gradient, low, high, free) & (at.scale > 0)
+        scale = jnp.where(move, 1.0 / jnp.sqrt(jnp.where(move, at.scale, 1.0)), 0.0)
+        damped = at.hessian * scale[:, None] * scale + jnp.diag(jnp.where(move, damping + _RIDGE, 1.0))
+        y = -jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(damped), True), scale * at.gradient)
+        trial = jnp.clip(pars + scale * y, low, high)
+        change = trial - pars
+        predicted = -(at.gradient @ change + 0.5 * change @ at.hessian @ change)
+
         iterations = state.iterations + 1
+        done = accept & (jnp.max(jnp.abs(y)) < solver.tolerance) & (damping < 1e-2)
         status = jnp.select(
-            [done, damping > _LARGEST_DAMPING, iterations >= solver.max_iterations],
-            [CONVERGED, STALLED, EXHAUSTED],
+            [done, ~jnp.isfinite(at.value), damping > _LARGEST_DAMPING, iterations >= solver.max_iterations],
+            [CONVERGED, NOT_FINITE, STALLED, EXHAUSTED],
             _RUNNING,
         )
-        pars, at = jax.tree.map(lambda a, b: jnp.where(accept, a, b), (trial, new), (state.pars, at))
-        return _State(pars, at, damping, iterations, status)
+        return _State(pars, at, trial, predicted, damping, iterations, status)
 
-    first = expand(start)
-    begin = jnp.where(jnp.isfinite(first.value), _RUNNING, NOT_FINITE)
-    state = _State(start, first, jnp.asarray(1e-3), jnp.asarray(0), begin)
+    n = len(start)
+    nowhere = Expansion(jnp.asarray(jnp.inf), jnp.zeros(n), jnp.zeros((n, n)), jnp.zeros(n))
+    state = _State(
+        start, nowhere, start, jnp.asarray(0.0), jnp.asarray(damping), jnp.asarray(0), jnp.asarray(_RUNNING)
+    )
     end = jax.lax.while_loop(lambda s: s.status == _RUNNING, step, state)
     inside = movable(end.pars, end.at.gradient, low, high, free) & (end.at.scale > 0)
-    return Minimum(end.pars, inside, end.status, end.iterations)
+    pars = jnp.where(end.status == CONVERGED, end.trial, end.pars)
+    return Minimum(pars, inside, end.at.value, end.at.gradient, end.status, end.iterations)
