@@ -52,6 +52,7 @@ class Variant:
         validate_every: steps between validations, where the split has a validation part.
         patience: stop after so many validations without improvement.
         limit: whether to quote the expected 95 % CL limit.
+        baseline: what the result is compared with, if something else than this variant at the parameters it starts from.
     """
 
     processor: DifferentiableProcessor
@@ -66,6 +67,7 @@ class Variant:
     validate_every: int = 1
     patience: int | None = None
     limit: bool = True
+    baseline: Variant | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

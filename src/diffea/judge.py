@@ -69,7 +69,7 @@ class Judge:
         Raises:
             JudgementError: if CLs does not reach 1 − cl, or pyhf's minimisers fail.
         """
-        low, high = 0.9 * guess, 1.1 * guess
+        low, high = 0.98 * guess, 1.02 * guess
 
         def above(poi_test: float) -> float:
             return float(np.log(max(self.cls(poi_test), 1e-300) / (1 - cl)))

@@ -67,7 +67,7 @@ def run_variant(
     model = HistFactory(variant.spec)
     with contextlib.ExitStack() as stack:
 
-        def events(part: Part) -> Templates:
+        def events(part: Part, variant: Variant = variant) -> Templates:
             split = analysis.split and analysis.split.of(part)
             return stack.enter_context(
                 distribute(
@@ -84,10 +84,13 @@ def run_variant(
         validation = events("validation") if analysis.split and analysis.split.validation else None
         test = events("test") if analysis.split else train
         found = _train(variant, model, train, validation, out, steps, resume, progress)
-        states = {
-            when: _State.of(variant, model, train, test, params)
-            for when, params in (("before", variant.params), ("after", found.params))
-        }
+        after = _State.of(variant.objective, model, train, test, found.params)
+        if variant.baseline is None:
+            before = _State.of(variant.objective, model, train, test, variant.params)
+        else:
+            halves = (events(part, variant.baseline) for part in ("train", "test"))
+            before = _State.of(variant.objective, HistFactory(variant.baseline.spec), *halves, variant.baseline.params)
+        states = {"before": before, "after": after}
         result = {
             "analysis": analysis.name,
             "title": analysis.title,
@@ -202,15 +205,17 @@ class _State:
     soft: TemplateSet
 
     @classmethod
-    def of(cls, variant: Variant, model: HistFactory, train: Templates, test: Templates, params: Any) -> _State:
+    def of(
+        cls, objective: Callable[[Any], Any], model: HistFactory, train: Templates, test: Templates, params: Any
+    ) -> _State:
         with named_errors():
             soft = jax.tree.map(np.asarray, train(params))
         hard = {
             "hard_train": Evaluation(train.hard(params), model, train.events),
             "hard_test": Evaluation(test.hard(params), model, test.events),
         }
-        values = {"soft": float(variant.objective(model(soft)))}
-        values |= {name: judged(variant.objective, evaluation) for name, evaluation in hard.items()}
+        values = {"soft": float(objective(model(soft)))}
+        values |= {name: judged(objective, evaluation) for name, evaluation in hard.items()}
         return cls(values, hard["hard_test"], soft)
 
     @property

@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 from coffea.nanoevents import NanoEventsFactory
 
-from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranchError, NotFiniteError
+from diffea.errors import ColumnError, FileReadError, MissingBranchError, NotFiniteError
 from diffea.events.filesets import Chunk
 from diffea.events.ragged import Ragged
 from diffea.events.splits import Split, identity
@@ -49,7 +49,10 @@ def read(chunk: Chunk, columns: Callable[[Any], Any], schemaclass: type, split: 
             events = events[split.mask(identity(events, str(chunk.file.uuid), chunk.start))]
         return check(columns(events), len(events), str(chunk))
     except (AttributeError, ak.errors.FieldNotFoundError) as error:
-        raise _missing_branch(error, events, chunk) from error
+        if missing := _missing_branch(error, events, chunk):
+            raise missing from error
+        error.add_note(f"in `columns`, reading {chunk}")
+        raise
     except OSError as error:
         msg = f"{chunk}: reading a branch failed: {error}"
         raise FileReadError(msg) from error
@@ -179,10 +182,10 @@ def _flat_numbers(array: Any, place: str) -> np.ndarray:
     return flat
 
 
-def _missing_branch(error: Exception, events: Any, chunk: Chunk) -> Exception:
+def _missing_branch(error: Exception, events: Any, chunk: Chunk) -> MissingBranchError | None:
     asked = re.search(r"no field (?:named )?['\"]?(\w+)", str(error))
-    if isinstance(error, DiffeaError) or asked is None:
-        return error
+    if asked is None:
+        return None
     known = [
         *events.fields,
         *(f"{name}.{field}" for name in events.fields for field in getattr(events[name], "fields", ())),
