@@ -1,0 +1,50 @@
+"""coffea's own Runner on ``processor.at(params)``: the same templates and derivatives as ``distribute``."""
+
+from __future__ import annotations
+
+import coffea.processor
+import numpy as np
+import pytest
+from tests.samples import PARAMS, QuietSchema, Search, write_fileset
+
+from diffea.distributed import distribute
+from diffea.errors import FillError
+
+
+@pytest.fixture(scope="module")
+def fileset(tmp_path_factory):
+    return write_fileset(tmp_path_factory.mktemp("data"))
+
+
+def run(fileset, instance, executor=None):
+    runner = coffea.processor.Runner(
+        executor or coffea.processor.IterativeExecutor(status=False), schema=QuietSchema, chunksize=700
+    )
+    return runner(fileset, instance)
+
+
+def test_templates_and_jacobian_are_those_of_distribute(fileset) -> None:
+    found = run(fileset, Search().at(PARAMS, jacobian=True))
+    with distribute(Search(), fileset, schemaclass=QuietSchema) as templates:
+        expected, jacobian = templates(PARAMS), templates.jacobian(PARAMS)
+    for dataset, sample in (("signal", "signal"), ("background", "bkg")):
+        for key in found[dataset]["templates"]:
+            assert key[1] == sample
+            got, derivative = found[dataset]["templates"][key], found[dataset]["jacobian"][key]
+            np.testing.assert_allclose(got.flow_values, expected[key].flow_values, rtol=1e-12, atol=1e-9)
+            np.testing.assert_allclose(got.flow_variances, expected[key].flow_variances, rtol=1e-12, atol=1e-9)
+            for name in PARAMS:
+                np.testing.assert_allclose(derivative.values[name], jacobian[key].values[name], rtol=1e-9, atol=1e-9)
+
+
+def test_hard_templates_are_those_of_distribute(fileset) -> None:
+    found = run(fileset, Search().at(PARAMS, hard=True))
+    total = found["signal"] + found["background"]
+    with distribute(Search(), fileset, schemaclass=QuietSchema) as templates:
+        for key, expected in templates.hard(PARAMS).items():
+            np.testing.assert_allclose(total[key].flow_values, expected.flow_values, rtol=1e-12)
+
+
+def test_without_parameters_the_runner_is_told_what_to_do() -> None:
+    with pytest.raises(FillError, match=r"processor.at\(params\)"):
+        Search().process(None)

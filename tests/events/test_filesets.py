@@ -1,0 +1,86 @@
+"""Filesets in all of coffea's forms become the same chunks; batches and shares keep their order."""
+
+from __future__ import annotations
+
+import pytest
+from tests.samples import write
+
+from diffea.errors import FilesetError
+from diffea.events.batches import ROWS, batches_of, shares
+from diffea.events.blocks import CAPACITIES, block_rows, capacity
+from diffea.events.filesets import Chunk, File, files_of, plan
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("data") / "a.root"
+    write(path, 1000, 0)
+    return str(path)
+
+
+def test_forms_of_a_fileset_are_one(path) -> None:
+    forms = [
+        {"d": [path]},
+        {"d": {"files": [path], "treename": "Events"}},
+        {"d": {"files": {path: "Events"}}},
+        {"d": {"files": {path: {"object_path": "Events"}}}},
+    ]
+    chunks = [plan(form, 300) for form in forms]
+    assert all(found == chunks[0] for found in chunks)
+    assert [(chunk.start, chunk.stop) for chunk in chunks[0]] == [(0, 333), (333, 666), (666, 1000)]
+
+
+def test_a_preprocessed_fileset_keeps_its_steps(path) -> None:
+    from coffea.dataset_tools import preprocess
+
+    prepared, _ = preprocess({"d": {"files": {path: "Events"}, "metadata": {"sample": "s"}}}, step_size=400)
+    chunks = plan(prepared, 100_000)
+    assert len(chunks) == len(prepared["d"]["files"][path]["steps"]) > 1
+    assert sum(chunk.rows for chunk in chunks) == 1000
+    assert chunks[0].file.sample == "s"
+
+
+def test_a_data_group_spec_is_a_fileset(path) -> None:
+    from coffea.dataset_tools import DataGroupSpec
+
+    spec = DataGroupSpec.model_validate({"d": {"files": {path: "Events"}, "metadata": {"sample": "s"}}})
+    assert plan(spec, 300) == plan({"d": {"files": {path: "Events"}, "metadata": {"sample": "s"}}}, 300)
+
+
+@pytest.mark.parametrize(
+    ("fileset", "text"),
+    [
+        ([], "a fileset is a dict"),
+        ({"d": {"files": {}}}, "name no files"),
+        ({"d": {"files": {"a": 3}}}, "name of its tree"),
+    ],
+)
+def test_malformed_filesets_are_named(fileset, text) -> None:
+    with pytest.raises(FilesetError, match=text):
+        files_of(fileset)
+
+
+def test_chunk_size_is_positive(path) -> None:
+    with pytest.raises(FilesetError, match="at least 1"):
+        plan({"d": [path]}, 0)
+
+
+def test_batches_coalesce_small_chunks_of_one_dataset() -> None:
+    chunks = [
+        Chunk(File(name, f"{name}.root", "Events", {}), i * 1000, (i + 1) * 1000) for name in "ab" for i in range(200)
+    ]
+    batches = batches_of(chunks)
+    assert [chunk for batch in batches for chunk in batch.chunks] == chunks
+    assert all(len({chunk.file.dataset for chunk in batch.chunks}) == 1 for batch in batches)
+    assert len(batches) == 2 * -(-200_000 // (ROWS + 1000))
+    for number in (1, 2, 3, 7):
+        runs = shares(batches, number)
+        assert [batch for run in runs for batch in run] == batches
+        assert len(runs) <= number
+
+
+def test_blocks_are_of_few_shapes_and_little_padding() -> None:
+    assert block_rows([1_000_000]) == 16_384
+    assert block_rows([800, 900]) == 1_024
+    assert {capacity(n) for n in range(1, 17)} == set(CAPACITIES)
+    assert capacity(33) == 48

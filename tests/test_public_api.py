@@ -1,0 +1,37 @@
+"""The public interface, as a snapshot: whoever changes it changes this file, and says so in the changelog."""
+
+from __future__ import annotations
+
+import inspect
+
+import diffea
+
+NAMES = [
+    "Analysis", "DifferentiableProcessor", "Fill", "HistFactory", "Pretraining", "Ragged", "Split", "Template",
+    "TemplateSet", "Variant", "anneal", "distribute", "errors", "evaluate", "histogram", "objectives", "optimise", "soft",
+]  # fmt: skip
+PARAMETERS = {
+    "Fill": "channel observable weight sample variation bandwidth kernel",
+    "HistFactory": "spec poi_name modifier_settings",
+    "Split": "train validation seed part",
+    "distribute": "processor fileset client schemaclass chunksize split precision gradient",
+    "evaluate": "processor fileset params model client schemaclass chunksize split",
+    "histogram": "x edges weights bandwidth kernel flow",
+    "optimise": "loss params optimizer steps bounds schedules checkpoint resume progress validate validate_every patience",
+}
+
+
+def test_names() -> None:
+    assert sorted(diffea.__all__) == NAMES
+    assert dir(diffea) == sorted(diffea.__all__)
+
+
+def test_parameters() -> None:
+    found = {name: list(inspect.signature(getattr(diffea, name)).parameters) for name in PARAMETERS}
+    assert {name: " ".join(p for p in names if p != "_") for name, names in found.items()} == PARAMETERS
+
+
+def test_every_error_is_named_and_says_when_it_is_raised() -> None:
+    classes = [cls for cls in vars(diffea.errors).values() if inspect.isclass(cls)]
+    assert all(issubclass(cls, diffea.errors.DiffeaError) for cls in classes)
+    assert all((cls.__doc__ or "").startswith(("Raised when", "Base of", "Warned")) for cls in classes)
