@@ -47,7 +47,7 @@ def histogram(
     Raises:
         HistogramError: when shapes do not fit, or edges or bandwidth make no sense.
     """
-    values, _ = fill(x, edges, weights, bandwidth=bandwidth, kernel=kernel)
+    values = _sums(*_windows(x, edges, weights, bandwidth, kernel))
     return values if flow else values[(slice(1, -1),) * values.ndim]
 
 
@@ -66,6 +66,11 @@ def fill(
     Raises:
         HistogramError: when shapes do not fit, or edges or bandwidth make no sense.
     """
+    return _sums_and_squares(*_windows(x, edges, weights, bandwidth, kernel))
+
+
+def _windows(x: Any, edges: Any, weights: Any, bandwidth: Any, kernel: str) -> tuple[list[Window], jax.Array]:
+    """What every event touches on each axis, and its weight."""
     several = isinstance(x, tuple)
     xs, all_edges = (x, edges) if several else ((x,), (edges,))
     bandwidths = bandwidth if isinstance(bandwidth, tuple) else (bandwidth,) * len(xs)
@@ -75,7 +80,7 @@ def fill(
     arrays, w = _rows(xs, weights)
     chosen = kernel_named(kernel)
     windows = [_window(*axis, chosen) for axis in zip(arrays, all_edges, bandwidths, strict=True)]
-    return _deposit(windows, w)
+    return windows, w
 
 
 def _window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Any) -> Window:
@@ -119,22 +124,43 @@ def _floating(x: Any) -> jax.Array:
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
 
 
-def _deposit(windows: list[Window], weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Add every event's fractions to its bins (row-major over the axes)."""
-    extents = tuple(window.extent for window in windows)
-    strides = [math.prod(extents[axis + 1 :]) for axis in range(len(extents))]
-    start = sum(w.first * s for w, s in zip(windows, strides, strict=True) if w.first is not None)
-    values = jnp.zeros(math.prod(extents), float)
-    variances = values
-    for places in itertools.product(*(range(len(window.fractions)) for window in windows)):
-        part = functools.reduce(
-            operator.mul, (w.fractions[place] for w, place in zip(windows, places, strict=True)), weights
-        ).astype(float)
+def _fractions(windows: list[Window]) -> tuple[Any, list[tuple[int, jax.Array]]]:
+    """The first bin of each event (row-major over the axes), and the fraction in each bin from there on.
+
+    The first bin is ``None`` when every event touches every bin.
+    """
+    strides = [math.prod(w.extent for w in windows[axis + 1 :]) for axis in range(len(windows))]
+    firsts = [w.first * stride for w, stride in zip(windows, strides, strict=True) if w.first is not None]
+    parts = []
+    for places in itertools.product(*(range(len(w.fractions)) for w in windows)):
         offset = sum(place * stride for place, stride in zip(places, strides, strict=True))
-        if isinstance(start, int):
-            values = values.at[offset].add(jnp.sum(part))
-            variances = variances.at[offset].add(jnp.sum(part * part))
-        else:
-            values = values.at[start + offset].add(part, mode="promise_in_bounds")
-            variances = variances.at[start + offset].add(part * part, mode="promise_in_bounds")
-    return values.reshape(extents), variances.reshape(extents)
+        factors = [w.fractions[place] for w, place in zip(windows, places, strict=True)]
+        parts.append((offset, functools.reduce(operator.mul, factors)))
+    return (functools.reduce(operator.add, firsts) if firsts else None), parts
+
+
+def _sums(windows: list[Window], weights: jax.Array) -> jax.Array:
+    """Sum of weights in each bin."""
+    first, parts = _fractions(windows)
+    extents = tuple(w.extent for w in windows)
+    if first is None:
+        return jnp.stack([jnp.sum(weights * f, dtype=float) for _, f in parts]).reshape(extents)
+    empty = jnp.zeros(math.prod(extents))
+    # a scatter each from zero is faster than one upon the other
+    added = [empty.at[first + place].add((weights * f).astype(float), mode="promise_in_bounds") for place, f in parts]
+    return functools.reduce(operator.add, added).reshape(extents)
+
+
+def _sums_and_squares(windows: list[Window], weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Sums of weights and of their squares in each bin: real and imaginary part of one pass over the events."""
+    first, parts = _fractions(windows)
+    extents = tuple(w.extent for w in windows)
+    if first is None:
+        shares = [(weights * f).astype(float) for _, f in parts]
+        values, squares = ([jnp.sum(s) for s in shares], [jnp.sum(s * s) for s in shares])
+        return jnp.stack(values).reshape(extents), jnp.stack(squares).reshape(extents)
+    total = jnp.zeros(math.prod(extents), complex)
+    for place, f in parts:
+        share = (weights * f).astype(float)
+        total = total.at[first + place].add(jax.lax.complex(share, share * share), mode="promise_in_bounds")
+    return total.real.reshape(extents), total.imag.reshape(extents)

@@ -13,6 +13,7 @@ import numpy as np
 from diffea.errors import HistogramError
 from diffea.histograms.bandwidth import per_edge
 from diffea.histograms.kernels import Kernel
+from diffea.histograms.lookup import count_reached
 from diffea.soft.transition import step
 
 __all__ = ["Window", "checked_edges", "hard_window", "soft_window"]
@@ -108,10 +109,4 @@ def _first_edge(x: jax.Array, edges: np.ndarray, half: np.ndarray) -> tuple[jax.
         return None, touched
     # anywhere between the end of one edge's reach and the start of that of the edge `touched` places on
     turns = 0.5 * (high[: edges.size - touched] + low[touched:])
-    steps = np.diff(turns)
-    if steps.size == 0 or np.ptp(steps) <= 1e-9 * np.min(steps):
-        step = steps[0] if steps.size else 1.0
-        position = (x - (turns[0] - step)) * (1.0 / step)
-        return jnp.where(position > 0, jnp.minimum(position, turns.size), 0).astype(jnp.int32), touched
-    first = jnp.searchsorted(jnp.asarray(turns, x.dtype), x, side="right", method="compare_all")
-    return first.astype(jnp.int32), touched
+    return count_reached(x, turns), touched
