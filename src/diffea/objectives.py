@@ -6,15 +6,41 @@ Without ``data`` every objective uses Asimov data: background only at the nuisan
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.scipy.special import xlogy
 
+from diffea.statistics import asymptotics, diagnostics
 from diffea.statistics import hypotests as _tests
 from diffea.statistics import limits as _limits
+from diffea.statistics.config import poi_index
+from diffea.statistics.fits import ensure, ensure_codes
+from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
+from diffea.statistics.rates import rates
 from diffea.statistics.ratios import Statistic
-from diffea.statistics.solver import Solver
+from diffea.statistics.solver import CONVERGED, NO_BACKGROUND, Solver
+
+__all__ = [
+    "binary_cross_entropy",
+    "cls",
+    "counting_significance",
+    "cross_entropy",
+    "cross_entropy_with_variations",
+    "discovery",
+    "discovery_significance",
+    "generalised_variance",
+    "mc_statistical_error",
+    "nuisance_penalty",
+    "poi_uncertainty",
+    "upper_limit",
+]
 
 
 def cls(
@@ -38,7 +64,10 @@ def cls(
 
     Raises:
         FitError: if a fit does not converge.
+        YieldError: if a bin of the Asimov data has signal and no background.
     """
+    if data is None:
+        _refuse_bare_bins(bound, solver)
     return _tests.hypotest(bound, poi_test, data, test_stat=test_stat, solver=solver).cls
 
 
@@ -64,7 +93,10 @@ def upper_limit(
 
     Raises:
         FitError: if a fit does not converge, or no value is excluded.
+        YieldError: if a bin of the Asimov data has signal and no background.
     """
+    if data is None:
+        _refuse_bare_bins(bound, solver)
     limit = _limits.upper_limit(bound, cl, data, test_stat=test_stat, solver=solver)
     return limit.expected if limit.observed is None else limit.observed
 
@@ -83,4 +115,219 @@ def discovery(
     Raises:
         FitError: if a fit does not converge.
     """
+    if data is None:
+        _refuse_bare_bins(bound, solver)
     return _tests.discovery(bound, data, poi_true=poi_true, solver=solver).p_value
+
+
+def discovery_significance(
+    bound: BoundModel, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
+) -> Array:
+    r"""Discovery significance $Z = \sqrt{q_0}$; larger is better, so minimise its negative.
+
+    Arguments and errors as for `discovery`.
+    """
+    if data is None:
+        _refuse_bare_bins(bound, solver)
+    return _tests.discovery(bound, data, poi_true=poi_true, solver=solver).significance
+
+
+def counting_significance(bound: BoundModel, relative_uncertainty: float | Array = 0.0) -> Array:
+    r"""Significance of independent counting experiments, one in each bin; larger is better. No fit.
+
+    Without uncertainty $Z_b^2 = 2[(s+b)\ln(1 + s/b) - s]$ (arXiv:1007.1727, eq. 97); with background uncertainty σ
+    $$Z_b^2 = 2\Big[(s+b)\ln\frac{(s+b)(b+\sigma^2)}{b^2+(s+b)\sigma^2}
+      - \frac{b^2}{\sigma^2}\ln\Big(1 + \frac{\sigma^2 s}{b(b+\sigma^2)}\Big)\Big]$$
+    (Cowan, "Discovery sensitivity for a counting experiment with background uncertainty", 2012, eq. 20);
+    $Z = \sqrt{\sum_b Z_b^2}$. Bins without background do not count.
+
+    Args:
+        bound: the model; s and b are the expectations at initial nuisance parameters.
+        relative_uncertainty: σ/b, scalar or shape (bins,).
+    """
+    background, signal = _signal_and_background(bound)
+    relative = jnp.broadcast_to(jnp.asarray(relative_uncertainty, float), background.shape)
+    usable = (background > 0) & (signal > 0)
+    b, s = jnp.where(usable, background, 1.0), jnp.where(usable, signal, 0.0)
+    known = relative > 0
+    variance = (jnp.where(known, relative, 1.0) * b) ** 2
+    n = s + b
+    plain = n * jnp.log1p(s / b) - s
+    first = n * jnp.log(n * (b + variance) / (b**2 + n * variance))
+    uncertain = first - b**2 / variance * jnp.log1p(variance * s / (b * (b + variance)))
+    return asymptotics.root(2.0 * jnp.sum(jnp.where(usable, jnp.where(known, uncertain, plain), 0.0)))
+
+
+def poi_uncertainty(
+    bound: BoundModel, data: Any = None, *, poi_true: float | Array = 0.0, solver: Solver | None = None
+) -> Array:
+    r"""Uncertainty of the parameter of interest, $\sqrt{(I^{-1})_{\mu\mu}}$ (INFERNO, arXiv:1806.04743, eq. 14).
+
+    On Asimov data $I$ is the Fisher information at the parameters they were made with, so no fit is needed.
+
+    Args:
+        bound: the model.
+        data: events of all bins and auxiliary data (then the observed information at their best fit).
+        poi_true: value of the parameter of interest behind the Asimov data (INFERNO takes signal plus background, 1).
+        solver: how to fit data.
+
+    Raises:
+        FitError: if a fit to data does not converge.
+    """
+    cov, _ = _covariance(bound, poi_true, data, solver)
+    index = poi_index(bound.layout, bound.settings)
+    return jnp.sqrt(cov[index, index])
+
+
+def nuisance_penalty(
+    bound: BoundModel, data: Any = None, *, poi_true: float | Array = 0.0, solver: Solver | None = None
+) -> Array:
+    r"""Penalty on over- and under-constrained nuisances, $\sum_j (1 - \sigma_j/\sigma_j^\text{prior})^2$.
+
+    neos (arXiv:2203.05570, section 3) quotes $1 - \sigma_\gamma$ of each loss. Per-bin parameters do not count.
+
+    Arguments and errors as for `poi_uncertainty`.
+    """
+    cov, free = _covariance(bound, poi_true, data, solver)
+    prior = diagnostics.prior_widths(bound, bound.prepared())
+    scalar = np.concatenate([np.full(s.n_parameters, s.is_scalar) for s in bound.layout.sets.values()])
+    counts = scalar & free & jnp.isfinite(prior) & (prior > 0)
+    sigma = jnp.sqrt(jnp.where(counts, jnp.diagonal(cov), 1.0))
+    return jnp.sum(jnp.where(counts, (1.0 - sigma / jnp.where(counts, prior, 1.0)) ** 2, 0.0))
+
+
+def generalised_variance(
+    bound: BoundModel,
+    parameters: Sequence[str] | None = None,
+    data: Any = None,
+    *,
+    poi_true: float | Array = 0.0,
+    solver: Solver | None = None,
+) -> Array:
+    r"""Determinant of the covariance of some parameters (Wilks 1932; "D-optimality"), all others profiled.
+
+    Args:
+        bound: the model.
+        parameters: names of parameter sets; all free ones by default.
+        data, poi_true, solver: as for `poi_uncertainty`.
+
+    Raises:
+        SpecError: for a parameter that is none.
+        FitError: if a fit to data does not converge.
+    """
+    cov, free = _covariance(bound, poi_true, data, solver)
+    chosen = np.ones(bound.layout.npars, bool) if parameters is None else np.zeros(bound.layout.npars, bool)
+    for name in parameters or ():
+        chosen[bound.config.par_slice(name)] = True
+    keep = free & chosen & (jnp.diagonal(cov) > 0)
+    return jnp.linalg.det(jnp.where(keep[:, None] & keep, cov, jnp.eye(len(chosen))))
+
+
+def mc_statistical_error(bound: BoundModel) -> Array:
+    r"""Penalty on templates carried by few simulated events: $\frac{1}{B}\sum_b \delta_b^2 / \nu_b$. No fit.
+
+    δ² is the variance of the simulation (from staterror and shapesys), ν the expected background: the mean ratio of
+    the simulation's variance to that of the data it predicts (Barlow and Beeston, CPC 77 (1993) 219, ask for ≪ 1).
+
+    Args:
+        bound: the model.
+    """
+    layout, prepared = bound.layout, bound.prepared()
+    variance = jnp.zeros(layout.nbins_total)
+    for table, _, _ in layout.staterror:
+        variance += jnp.sum(jnp.append(bound.yields.staterror, 0.0)[table] ** 2, axis=0)
+    for _, bins, table, _ in layout.shapesys:
+        variance = variance.at[bins].add(bound.yields.shapesys[table] ** 2)
+    nu = rates(layout, bound.settings, prepared, diagnostics.at_asimov(bound, 0.0))
+    filled = nu > 0
+    return jnp.mean(jnp.where(filled, variance / jnp.where(filled, nu, 1.0), 0.0))
+
+
+def cross_entropy(bound: BoundModel) -> Array:
+    r"""Cross-entropy of telling signal from background by the bin an event is in. No fit.
+
+    $$-\tfrac12\sum_b \hat s_b \ln\frac{\hat s_b}{\hat s_b + \hat b_b} + \hat b_b\ln\frac{\hat b_b}{\hat s_b+\hat b_b}$$
+    with shapes normalised to 1: ln 2 if both are alike, 0 if they do not overlap. The binned form of the baseline of
+    neos (arXiv:2203.05570, eq. 12); `binary_cross_entropy` is the one on events.
+
+    Args:
+        bound: the model.
+    """
+    background, signal = _signal_and_background(bound)
+    return _binned_entropy(signal, background)
+
+
+def cross_entropy_with_variations(bound: BoundModel) -> Array:
+    r"""`cross_entropy` with systematic variations mixed into the background in equal parts. No fit.
+
+    The background is the mean of the nominal expectation and those with each normsys and histosys at ±1σ: the second
+    baseline of neos (arXiv:2203.05570, section 3).
+
+    Args:
+        bound: the model.
+    """
+    layout, prepared = bound.layout, bound.prepared()
+    _, signal = _signal_and_background(bound)
+    nominal = diagnostics.at_asimov(bound, 0.0)
+    shifted = np.unique(np.concatenate([layout.histosys_parameter, layout.normsys_parameter]))
+    steps = np.zeros((2 * len(shifted) + 1, layout.npars))
+    for row, parameter in enumerate(shifted):
+        steps[2 * row, parameter], steps[2 * row + 1, parameter] = 1.0, -1.0
+    all_rates = jax.vmap(lambda step: rates(layout, bound.settings, prepared, nominal + step))(jnp.asarray(steps))
+    return _binned_entropy(signal, jnp.mean(all_rates, axis=0))
+
+
+def binary_cross_entropy(score: Array, label: Array, weight: Array | None = None) -> Array:
+    r"""Mean weighted cross-entropy of a classifier's scores, $-\sum_i w_i [y_i\ln p_i + (1-y_i)\ln(1-p_i)] / \sum_i w_i$.
+
+    Args:
+        score: probability of being signal, in (0, 1), shape (events,).
+        label: 1 for signal, 0 for background, shape (events,).
+        weight: shape (events,); all alike by default.
+    """
+    weight = jnp.ones_like(score) if weight is None else weight
+    tiny = jnp.finfo(score.dtype).tiny
+    terms = label * jnp.log(jnp.maximum(score, tiny)) + (1 - label) * jnp.log(jnp.maximum(1 - score, tiny))
+    return -jnp.sum(weight * terms) / jnp.sum(weight)
+
+
+def _binned_entropy(signal: Array, background: Array) -> Array:
+    s, b = signal / jnp.sum(signal), background / jnp.sum(background)
+    total = jnp.where(s + b > 0, s + b, 1.0)
+    return -0.5 * jnp.sum(xlogy(s, s / total) + xlogy(b, b / total))
+
+
+def _signal_and_background(bound: BoundModel) -> tuple[Array, Array]:
+    """Expectations at initial nuisance parameters: background, and signal of strength 1; shapes (bins,)."""
+    prepared = bound.prepared()
+    background, both = (
+        rates(bound.layout, bound.settings, prepared, diagnostics.at_asimov(bound, poi)) for poi in (0.0, 1.0)
+    )
+    return background, both - background
+
+
+@functools.partial(jax.jit, static_argnames=("solver",), inline=True)
+def _information(bound: BoundModel, poi_true: Array, data: Array | None, solver: Solver) -> Any:
+    return diagnostics.information(bound, bound.prepared(), poi_true, data, solver)
+
+
+def _covariance(bound: BoundModel, poi_true: float | Array, data: Any, solver: Solver | None) -> tuple[Array, Array]:
+    """Covariance of all parameters, and which of them are free."""
+    solver = solver or Solver()
+    given = None if data is None else jnp.asarray(data, float)
+    matrix, free, fit = _information(bound, jnp.asarray(poi_true, float), given, solver)
+    if fit is not None:
+        ensure(bound.layout, solver, {"of all parameters to data": fit})
+    return covariance(matrix, free), free
+
+
+@functools.partial(jax.jit, inline=True)
+def _bare_bins(bound: BoundModel) -> tuple[Array, Array]:
+    background, signal = _signal_and_background(bound)
+    bare = (background <= 0) & (signal > 0)
+    return jnp.where(bare.any(), NO_BACKGROUND, CONVERGED), jnp.where(bare.any(), jnp.argmax(bare), -1)
+
+
+def _refuse_bare_bins(bound: BoundModel, solver: Solver | None) -> None:
+    """Raise where signal has no background."""
+    ensure_codes(bound.layout, solver or Solver(), {"the expected data": _bare_bins(bound)})

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from diffea.statistics import asymptotics
-from diffea.statistics.fit import Fit, ensure
+from diffea.statistics.fits import Fit, ensure
 from diffea.statistics.model import BoundModel
 from diffea.statistics.ratios import Statistic, asimov, check_name, on_asimov, on_data
 from diffea.statistics.solver import Solver

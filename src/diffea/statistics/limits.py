@@ -13,7 +13,7 @@ from jax import Array
 
 from diffea.statistics import asymptotics, likelihood
 from diffea.statistics.config import poi_index
-from diffea.statistics.fit import Fit, anchored, ensure, minimise, profile
+from diffea.statistics.fits import Fit, anchored, ensure, minimise, profile
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from diffea.statistics.config import poi_index
-from diffea.statistics.fit import Fit, bounds, ensure, initial, profile
+from diffea.statistics.fits import Fit, bounds, ensure, initial, profile
 from diffea.statistics.likelihood import expected_auxdata
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates

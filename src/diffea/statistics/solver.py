@@ -12,7 +12,7 @@ from jax import Array
 
 from diffea.statistics.likelihood import Expansion
 
-CONVERGED, EXHAUSTED, NOT_FINITE, STALLED, NO_ROOT = range(5)
+CONVERGED, EXHAUSTED, NOT_FINITE, STALLED, NO_ROOT, NO_BACKGROUND = range(6)
 
 REASONS = {
     EXHAUSTED: "the iterations ran out; look for parameters that nothing constrains, or allow more (max_iterations)",
@@ -21,6 +21,8 @@ REASONS = {
     STALLED: "no step lowers the likelihood although its gradient is not zero (a kink of interpolation codes 0 or 1, "
     "a jump of code 2, or yields too large for 64 bits); codes 4 and 4p have neither kinks nor jumps",
     NO_ROOT: "no value of the parameter of interest is excluded at this confidence level; is there any signal?",
+    NO_BACKGROUND: "signal without background, where the asymptotic formulae do not hold and an optimiser finds "
+    "significance for nothing: merge bins, widen the kernel, or add a floor to the background",
 }
 
 
@@ -81,7 +83,13 @@ def movable(pars: Array, gradient: Array, low: Array, high: Array, free: Array) 
 
 
 def scoring(
-    expand: Callable[[Array], Expansion], start: Array, low: Array, high: Array, free: Array, solver: Solver, damping: float = 1e-2
+    expand: Callable[[Array], Expansion],
+    start: Array,
+    low: Array,
+    high: Array,
+    free: Array,
+    solver: Solver,
+    damping: float = 1e-2,
 ) -> Minimum:
     r"""Newton steps with Levenberg-Marquardt damping, projected on the bounds.
 
@@ -125,9 +133,7 @@ def scoring(
 
     n = len(start)
     nowhere = Expansion(jnp.asarray(jnp.inf), jnp.zeros(n), jnp.zeros((n, n)), jnp.zeros(n))
-    state = _State(
-        start, nowhere, start, jnp.asarray(0.0), jnp.asarray(damping), jnp.asarray(0), jnp.asarray(_RUNNING)
-    )
+    state = _State(start, nowhere, start, jnp.asarray(0.0), jnp.asarray(damping), jnp.asarray(0), jnp.asarray(_RUNNING))
     end = jax.lax.while_loop(lambda s: s.status == _RUNNING, step, state)
     inside = movable(end.pars, end.at.gradient, low, high, free) & (end.at.scale > 0)
     pars = jnp.where(end.status == CONVERGED, end.trial, end.pars)

@@ -20,13 +20,13 @@ import numpy as np
 from jax import Array
 
 from diffea import runtime
-from diffea.errors import FitError
+from diffea.errors import FitError, YieldError
 from diffea.statistics import jaxopt_solvers, likelihood
 from diffea.statistics.config import poi_index
 from diffea.statistics.layout import Layout
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, Settings, rates
-from diffea.statistics.solver import CONVERGED, REASONS, Minimum, Solver, scoring
+from diffea.statistics.solver import CONVERGED, NO_BACKGROUND, REASONS, Minimum, Solver, scoring
 from diffea.statistics.yields import is_concrete
 
 
@@ -195,6 +195,30 @@ def _culprit(layout: Layout, settings: Settings, prepared: Prepared, data: Array
     return jnp.where(bad.any(), jnp.argmax(bad), -1)
 
 
+@functools.partial(jax.jit, static_argnames=("solver",), inline=True)
+def _fit(bound: BoundModel, data: Array, poi: Array | None, solver: Solver) -> Fit:
+    return profile(bound, bound.prepared(), data, poi, solver)
+
+
+def fit(bound: BoundModel, data: Any, *, poi: float | Array | None = None, solver: Solver | None = None) -> Fit:
+    """Maximum-likelihood fit within the parameters' bounds (``pyhf.infer.mle.fit`` and ``fixed_poi_fit``).
+
+    Args:
+        bound: the model.
+        data: events of all bins and auxiliary data, shape (nmaindata + nauxdata,).
+        poi: value at which the parameter of interest is held; None to fit it.
+        solver: how.
+
+    Raises:
+        FitError: if the fit does not converge.
+    """
+    solver = solver or Solver()
+    held = None if poi is None else jnp.asarray(poi, float)
+    result = _fit(bound, jnp.asarray(data, float), held, solver)
+    ensure(bound.layout, solver, {"to data": result})
+    return result
+
+
 def ensure(layout: Layout, solver: Solver, fits: Mapping[str, Fit]) -> None:
     """Raise for fits that did not converge: at once if their status is known, else when the compiled function runs.
 
@@ -224,4 +248,4 @@ def _complain(layout: Layout, codes: Mapping[str, tuple[Any, Any]]) -> None:
             many = f" ({failed.size} of {np.size(status)})" if np.size(status) > 1 else ""
             where = f" in bin {layout.bin_names[bin_]}" if bin_ >= 0 else ""
             msg = f"{name}{many} failed: {REASONS[code]}{where}"
-            raise FitError(msg)
+            raise YieldError(msg) if code == NO_BACKGROUND else FitError(msg)

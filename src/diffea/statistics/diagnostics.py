@@ -1,0 +1,254 @@
+"""What a fit did to the nuisance parameters, whether the model describes the data, and whether to believe an optimum."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import gammaincc
+
+from diffea.statistics import likelihood
+from diffea.statistics.config import poi_index
+from diffea.statistics.fits import Fit, ensure, initial, profile
+from diffea.statistics.information import covariance, informed
+from diffea.statistics.model import BoundModel
+from diffea.statistics.rates import Prepared, rates
+from diffea.statistics.solver import Solver
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Nuisances:
+    """Parameters after a fit, each of shape (npars,) in the order of ``config.par_names``; differentiable.
+
+    Attributes:
+        values: best-fit values.
+        priors: widths of the constraints, infinite for free parameters, 0 for fixed ones.
+        uncertainties: from the inverse Hessian at the best fit.
+        pulls: (value − auxiliary datum) / prior width; 0 without a constraint.
+        constraints: uncertainty / prior width: 1 is untouched, small is constrained by the data; NaN without a prior.
+        impacts: shift of the parameter of interest when a parameter moves by its uncertainty and all others are
+            refitted, $\\mathrm{cov}(\\mu, \\theta_j) / \\sigma_j$ (linear; sign included).
+        fit: the fit.
+    """
+
+    values: Array
+    priors: Array
+    uncertainties: Array
+    pulls: Array
+    constraints: Array
+    impacts: Array
+    fit: Fit
+
+
+def at_asimov(bound: BoundModel, poi_true: float | Array) -> Array:
+    """Initial parameters with the parameter of interest at its true value: the best fit to their Asimov data."""
+    index = poi_index(bound.layout, bound.settings)
+    return jnp.asarray(initial(bound.layout)).at[index].set(poi_true)
+
+
+def prior_widths(bound: BoundModel, prepared: Prepared) -> Array:
+    """Widths of the constraints, shape (npars,): infinite for free parameters, 0 for fixed ones."""
+    widths = jnp.full(bound.layout.npars, jnp.inf)
+    widths = widths.at[bound.layout.normal[0]].set(prepared.sigmas)
+    widths = widths.at[bound.layout.poisson[0]].set(1.0 / jnp.sqrt(prepared.factors))
+    return jnp.where(prepared.fixed, 0.0, widths)
+
+
+def information(
+    bound: BoundModel, prepared: Prepared, poi_true: float | Array, data: Array | None, solver: Solver
+) -> tuple[Array, Array, Fit | None]:
+    """Hessian of the negative log-likelihood at the best fit, which parameters are free there, and the fit.
+
+    Without data: the Fisher information at the initial parameters, where their Asimov data have their best fit.
+    """
+    if data is None:
+        pars = at_asimov(bound, poi_true)
+        fisher = likelihood.fisher_information(bound.layout, bound.settings, prepared, pars)
+        return fisher, ~prepared.fixed, None
+    fit = profile(bound, prepared, data, None, solver)
+    hessian = likelihood.expansion(bound.layout, bound.settings, prepared, fit.pars, data).hessian
+    return hessian, fit.free, fit
+
+
+@functools.partial(jax.jit, static_argnames=("solver",), inline=True)
+def _nuisances(bound: BoundModel, data: Array, solver: Solver) -> Nuisances:
+    prepared, layout = bound.prepared(), bound.layout
+    matrix, free, fit = information(bound, prepared, 0.0, data, solver)
+    assert fit is not None
+    cov = covariance(matrix, free)
+    variance = jnp.diagonal(cov)
+    known = (variance > 0) & jnp.isfinite(variance)
+    sigma = jnp.where(known, jnp.sqrt(jnp.where(known, variance, 1.0)), variance)
+    prior = prior_widths(bound, prepared)
+    has = jnp.isfinite(prior) & (prior > 0)
+    aux = jnp.zeros(layout.npars)
+    main = layout.nbins_total
+    aux = aux.at[layout.normal[0]].set(data[main + layout.normal[1]])
+    aux = aux.at[layout.poisson[0]].set(data[main + layout.poisson[1]] / prepared.factors)
+    index = poi_index(layout, bound.settings)
+    return Nuisances(
+        values=fit.pars,
+        priors=prior,
+        uncertainties=sigma,
+        pulls=jnp.where(has, (fit.pars - aux) / jnp.where(has, prior, 1.0), 0.0),
+        constraints=jnp.where(has, sigma / jnp.where(has, prior, 1.0), jnp.nan),
+        impacts=jnp.where(known, cov[index] / jnp.where(known, sigma, 1.0), 0.0),
+        fit=fit,
+    )
+
+
+def nuisances(bound: BoundModel, data: Any = None, *, poi_true: float = 0.0, solver: Solver | None = None) -> Nuisances:
+    """Pulls, constraints and impacts of all parameters.
+
+    Args:
+        bound: the model.
+        data: events of all bins and auxiliary data; Asimov data of `poi_true` by default (then all pulls are 0).
+        poi_true: value of the parameter of interest behind the Asimov data.
+        solver: how to fit.
+
+    Raises:
+        FitError: if the fit does not converge.
+    """
+    solver = solver or Solver()
+    given = bound.expected_data(at_asimov(bound, poi_true)) if data is None else data
+    result = _nuisances(bound, jnp.asarray(given, float), solver)
+    ensure(bound.layout, solver, {"of all parameters": result.fit})
+    return result
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class GoodnessOfFit:
+    """Twice the log-likelihood ratio to the saturated model, its degrees of freedom and asymptotic p-value."""
+
+    statistic: Array
+    degrees: Array
+    p_value: Array
+    fit: Fit
+
+
+@functools.partial(jax.jit, static_argnames=("solver",), inline=True)
+def _goodness(bound: BoundModel, data: Array, solver: Solver) -> GoodnessOfFit:
+    prepared, layout = bound.prepared(), bound.layout
+    fit = profile(bound, prepared, data, None, solver)
+    unconstrained = np.ones(layout.npars, bool)
+    unconstrained[np.concatenate([layout.normal[0], layout.poisson[0]])] = False
+    degrees = layout.nbins_total - jnp.sum(unconstrained & ~prepared.fixed)
+    statistic = 2.0 * fit.deviance
+    return GoodnessOfFit(statistic, degrees, gammaincc(0.5 * degrees, 0.5 * statistic), fit)
+
+
+def goodness_of_fit(bound: BoundModel, data: Any, *, solver: Solver | None = None) -> GoodnessOfFit:
+    """How well the best fit describes data: the saturated-model test (Baker and Cousins, NIM 221 (1984) 437).
+
+    Every constrained parameter brings its own auxiliary datum, so the degrees of freedom are the bins less the free
+    parameters without constraint.
+
+    Args:
+        bound: the model.
+        data: events of all bins and auxiliary data.
+        solver: how to fit.
+
+    Raises:
+        FitError: if the fit does not converge.
+    """
+    solver = solver or Solver()
+    result = _goodness(bound, jnp.asarray(data, float), solver)
+    ensure(bound.layout, solver, {"of all parameters": result.fit})
+    return result
+
+
+def fisher_condition(bound: BoundModel, poi_true: float = 0.0) -> Array:
+    """Condition number of the Fisher information in units of each parameter's own uncertainty (its correlations).
+
+    Large (above about 1e8) means that some combination of parameters is not measured by anything.
+
+    Args:
+        bound: the model.
+        poi_true: value of the parameter of interest at which it is taken.
+    """
+    prepared = bound.prepared()
+    matrix, free, _ = information(bound, prepared, poi_true, None, Solver())
+    keep = informed(matrix, free)
+    scale = jnp.where(keep, 1.0 / jnp.sqrt(jnp.where(keep, jnp.diagonal(matrix), 1.0)), 0.0)
+    scaled = matrix * scale[:, None] * scale
+    eigenvalues = jnp.linalg.eigvalsh(scaled + jnp.diag(jnp.where(keep, 0.0, 1.0)))
+    return eigenvalues[-1] / eigenvalues[0]
+
+
+def effective_events(bound: BoundModel) -> Array:
+    r"""Effective number of MC events behind every bin, $(\sum_s N_s)^2 / \sum_s \delta_s^2$ from its staterrors.
+
+    Infinite where a bin has no staterror.
+    """
+    prepared, layout = bound.prepared(), bound.layout
+    effective = jnp.full(layout.nbins_total, jnp.inf)
+    for table, mask, _ in layout.staterror:
+        variance = jnp.sum(jnp.append(bound.yields.staterror, 0.0)[table] ** 2, axis=0)
+        total = jnp.sum(jnp.where(table < bound.yields.staterror.size, prepared.nominal, 0.0), axis=0)
+        events = jnp.where(variance > 0, total**2 / jnp.where(variance > 0, variance, 1.0), 0.0)
+        effective = jnp.where(mask, jnp.minimum(effective, events), effective)
+    return effective
+
+
+def warnings(
+    bound: BoundModel,
+    *,
+    data: Any = None,
+    poi_true: float = 0.0,
+    constraint: float = 0.5,
+    events: float = 10.0,
+    condition: float = 1e8,
+    solver: Solver | None = None,
+) -> list[str]:
+    """In words, what makes an optimum doubtful; empty if nothing does.
+
+    Args:
+        bound: the model with concrete numbers.
+        data: events of all bins and auxiliary data; Asimov data by default.
+        poi_true: value of the parameter of interest behind the Asimov data.
+        constraint: smallest credible ratio of a nuisance parameter's uncertainty to its prior width.
+        events: smallest credible number of effective MC events in a bin.
+        condition: largest credible condition number of the Fisher information.
+        solver: how to fit.
+    """
+    layout = bound.layout
+    result = nuisances(bound, data, poi_true=poi_true, solver=solver)
+    names, found = bound.config.par_names, []
+    per_bin = {n for name, item in layout.sets.items() if not item.is_scalar for n in range(*_span(item.slice))}
+    for i, ratio in enumerate(np.asarray(result.constraints)):
+        if ratio < constraint and i not in per_bin:
+            found.append(
+                f"the nuisance parameter {names[i]!r} is constrained to {ratio:.2f} of its prior width (below "
+                f"{constraint}): the fit measures it in situ; is its effect on the templates that well known?"
+            )
+    for name, n in zip(layout.bin_names, np.asarray(effective_events(bound)), strict=True):
+        if n < events:
+            found.append(
+                f"bin {name} is carried by {n:.1f} effective MC events (below {events:g}): its content is a fluctuation "
+                "as much as a prediction; merge it, or add the MC-statistical penalty to the objective"
+            )
+    number = float(fisher_condition(bound, poi_true))
+    if not number < condition:
+        found.append(
+            f"the Fisher information has condition {number:.1e} (above {condition:.0e}): some combination of parameters "
+            "is not measured; fix or merge parameters that do the same"
+        )
+    prepared = bound.prepared()
+    background = rates(layout, bound.settings, prepared, at_asimov(bound, 0.0))
+    both = rates(layout, bound.settings, prepared, at_asimov(bound, 1.0))
+    found += [
+        f"bin {layout.bin_names[i]} has signal and no background: asymptotic formulae do not hold there"
+        for i in np.flatnonzero((np.asarray(background) <= 0) & (np.asarray(both) > np.asarray(background)))
+    ]
+    return found
+
+
+def _span(where: slice) -> tuple[int, int]:
+    return where.start, where.stop

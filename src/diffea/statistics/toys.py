@@ -1,0 +1,122 @@
+"""Hypothesis tests with pseudo-experiments instead of asymptotic formulae, all toys in one compiled function."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from diffea.statistics.fits import ensure_codes, profile
+from diffea.statistics.likelihood import expected_auxdata
+from diffea.statistics.model import BoundModel
+from diffea.statistics.rates import Prepared, rates
+from diffea.statistics.ratios import Statistic, check_name, on_data
+from diffea.statistics.solver import Solver
+
+_BATCH = 50
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ToyTest:
+    """Result of a test with toys.
+
+    Attributes:
+        cls, clsb, clb: fractions of toys with a test statistic at least as large as the data's, and their ratio.
+        band: CLs at the background toys' quantiles of −2, −1, 0, 1, 2 σ, shape (5,).
+        q: test statistic of the data.
+        signal, background: test statistics of the toys with and without signal, shape (toys,).
+        failed: number of toys whose fits did not converge; they are left out (NaN) of the fractions.
+    """
+
+    cls: Array
+    clsb: Array
+    clb: Array
+    band: Array
+    q: Array
+    signal: Array
+    background: Array
+    failed: Array
+
+
+def sample_data(bound: BoundModel, prepared: Prepared, pars: Array, key: Array) -> Array:
+    """One pseudo-experiment: Poisson counts in all bins, and auxiliary data from their constraints."""
+    layout = bound.layout
+    keys = jax.random.split(key, 3)
+    main = jax.random.poisson(keys[0], rates(layout, bound.settings, prepared, pars)).astype(float)
+    aux = expected_auxdata(layout, prepared, pars)
+    _, places = layout.normal
+    aux = aux.at[places].add(prepared.sigmas * jax.random.normal(keys[1], prepared.sigmas.shape))
+    _, places = layout.poisson
+    aux = aux.at[places].set(jax.random.poisson(keys[2], aux[places]).astype(float))
+    return jnp.concatenate([main, aux])
+
+
+@functools.partial(jax.jit, static_argnames=("toys", "test_stat", "solver"))
+def _toys(
+    bound: BoundModel, poi: Array, data: Array, key: Array, toys: int, test_stat: Statistic, solver: Solver
+) -> tuple[ToyTest, dict[str, tuple[Array, Array]]]:
+    prepared = bound.prepared()
+    q, fixed, free = on_data(bound, prepared, poi, data, test_stat, solver)
+    null = profile(bound, prepared, data, 0.0, solver)
+
+    def one(pars: Array, key: Array) -> Array:
+        toy = sample_data(bound, prepared, pars, key)
+        value, *fits = on_data(bound, prepared, poi, toy, test_stat, solver)
+        converged = (fits[0].status == 0) & (fits[1].status == 0)
+        return jnp.where(converged, value, jnp.nan)
+
+    keys = jax.random.split(key, (2, toys))
+    signal = jax.lax.map(functools.partial(one, fixed.pars), keys[0], batch_size=_BATCH)
+    background = jax.lax.map(functools.partial(one, null.pars), keys[1], batch_size=_BATCH)
+
+    def tail(sample: Array, value: Array) -> Array:
+        return jnp.sum(sample >= value) / jnp.sum(jnp.isfinite(sample))
+
+    quantiles = jax.scipy.stats.norm.cdf(jnp.array([2.0, 1.0, 0.0, -1.0, -2.0]))
+    medians = jnp.nanquantile(background, quantiles)
+    band = jax.vmap(lambda value: tail(signal, value) / tail(background, value))(medians)
+    clsb, clb = tail(signal, q), tail(background, q)
+    failed = jnp.sum(jnp.isnan(signal)) + jnp.sum(jnp.isnan(background))
+    result = ToyTest(clsb / clb, clsb, clb, band, q, signal, background, failed)
+    fits = {"at the tested value": fixed, "of all parameters": free, "without signal": null}
+    return result, {f"the fit to data {name}": (f.status, f.culprit) for name, f in fits.items()}
+
+
+def toy_test(
+    bound: BoundModel,
+    poi_test: float,
+    data: Any,
+    *,
+    toys: int = 2000,
+    seed: int = 0,
+    test_stat: Statistic = "qtilde",
+    solver: Solver | None = None,
+) -> ToyTest:
+    """Test a value of the parameter of interest with toys, as pyhf's ``ToyCalculator``: a check of the asymptotics.
+
+    Toys are drawn at the nuisance parameters that fit the data best, auxiliary data included. Not differentiable.
+
+    Args:
+        bound: the model.
+        poi_test: tested value.
+        data: events of all bins and auxiliary data.
+        toys: number of toys with, and without, signal.
+        seed: of the random numbers.
+        test_stat: ``"qtilde"`` or ``"q"``.
+        solver: how to fit.
+
+    Raises:
+        FitError: if a fit to the data does not converge; failed fits to toys are counted in the result.
+    """
+    check_name(test_stat)
+    solver = solver or Solver()
+    key = jax.random.key(seed)
+    arguments = (jnp.asarray(poi_test, float), jnp.asarray(data, float), key, toys, test_stat, solver)
+    result, codes = _toys(bound, *arguments)
+    ensure_codes(bound.layout, solver, codes)
+    return result
