@@ -1,0 +1,204 @@
+"""`report.html`: one self-contained page from the files that a run left behind."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from diffea.errors import ReportError
+from diffea.report import plots
+from diffea.report.contents import Run, find_runs, read_run
+from diffea.report.nuisances import nuisances
+
+__all__ = ["leaves", "write"]
+
+PAGE = "report.html"
+FEW = 8
+
+
+def write(out: Path) -> Path:
+    """Write ``report.html`` for a run, or for each variant of a run with a page that compares them.
+
+    Args:
+        out: the folder that a run wrote, with ``result.json``, ``workspace.json`` and ``templates.json`` in it or, for an
+            analysis with variants, in its folders.
+
+    Returns:
+        The path of ``out/report.html``.
+
+    Raises:
+        ReportError: there is no finished run in `out`, or its files cannot be read.
+    """
+    runs = {name: read_run(folder) for name, folder in find_runs(out)}
+    if not runs:
+        msg = f"{out} holds no result.json, nor does any folder in it: expected what `diffea run --out` wrote"
+        raise ReportError(msg)
+    for run in runs.values():
+        _save(run.folder / PAGE, _render("run.html.j2", **_run(run)))
+    if "" not in runs:
+        _save(out / PAGE, _render("index.html.j2", **_index(runs)))
+    return out / PAGE
+
+
+def _run(run: Run) -> dict[str, Any]:
+    samples = {name: run.samples(name) for name in run.channels}
+    backgrounds = dict.fromkeys(s for pair in samples.values() for s in pair[0])
+    signals = dict.fromkeys(s for pair in samples.values() for s in pair[1])
+    colours = {name: plots.COLOURS[i % len(plots.COLOURS)] for i, name in enumerate(backgrounds)}
+    colours |= dict.fromkeys(signals, plots.SIGNAL)
+    return {
+        "result": run.result,
+        "poi": run.poi,
+        "history": _image(plots.history(run.result["history"]), "Loss and gradient norm at every step"),
+        "channels": [
+            {
+                "name": name,
+                "stacks": _image(plots.stacks(run, name, colours), f"Templates of {name} before and after"),
+                "gap": _image(plots.soft_and_hard(run, name), f"Soft and hard templates of {name}"),
+                "yields": [_yields(run, name, sample) for pair in samples[name] for sample in pair],
+            }
+            for name in run.channels
+        ],
+        "parameters": _parameters(run.result["params"]),
+        "nuisances": nuisances(run.workspace),
+    }
+
+
+def _yields(run: Run, channel: str, sample: str) -> dict[str, Any]:
+    """Expected events of a sample in a channel: hard before and after, soft after."""
+
+    def total(when: str, kind: str) -> float | None:
+        histogram = run.histogram(when, kind, channel, sample)
+        return None if histogram is None else float(histogram.values.sum())
+
+    return {
+        "sample": sample,
+        "before": total("before", "hard_test"),
+        "after": total("after", "hard_test"),
+        "soft": total("after", "soft"),
+    }
+
+
+def _parameters(params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each scalar and each short array's element, one for each long array (root mean square instead of value)."""
+    before, after = dict(leaves(params["before"])), dict(leaves(params["after"]))
+    bounds: list[dict[str, Any]] = [dict(leaves(side)) for side in _sides(params.get("bounds"))]
+    rows = []
+    for name, first in before.items():
+        last = after[name]
+        low, high = (float(np.min(side.get(name, np.nan))) for side in bounds) if bounds else (np.nan, np.nan)
+        row = {
+            "name": name,
+            "count": first.size,
+            "before": _size(first),
+            "after": _size(last),
+            "low": low,
+            "high": high,
+        }
+        if np.isfinite(low) and np.isfinite(high) and high > low and first.size == 1:
+            row["from"], row["to"] = (100 * (size - low) / (high - low) for size in (_size(first), _size(last)))
+        rows.append(row)
+    return rows
+
+
+def _sides(bounds: Any) -> list[Any]:
+    """The lower and upper bounds as two trees, from a pair of trees or a tree of pairs; empty without bounds."""
+    if bounds is None:
+        return []
+    if isinstance(bounds, list) and len(bounds) == 2 and isinstance(bounds[0], dict | list):
+        return bounds
+    return [_side(bounds, 0), _side(bounds, 1)]
+
+
+def _side(tree: Any, index: int) -> Any:
+    return {key: _side(value, index) for key, value in tree.items()} if isinstance(tree, dict) else tree[index]
+
+
+def _size(array: np.ndarray) -> float:
+    return float(array.ravel()[0]) if array.size == 1 else float(np.sqrt(np.mean(array**2)))
+
+
+def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """Dotted name and array of every leaf of a JSON tree; up to 8 numbers of a list are leaves of their own."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from leaves(value, f"{name}.{key}" if name else str(key))
+        return
+    if isinstance(tree, list):
+        try:
+            array = np.asarray(tree, float)
+        except (TypeError, ValueError):
+            array = None
+        if array is None or array.size <= FEW:
+            for index, value in enumerate(tree):
+                yield from leaves(value, f"{name}[{index}]")
+            return
+        yield name, array
+    elif tree is not None:
+        yield name, np.asarray(tree, float)
+
+
+def _index(runs: Mapping[str, Run]) -> dict[str, Any]:
+    first = next(iter(runs.values())).result
+    counts = {name: sum(array.size for _, array in leaves(run.result["params"]["after"])) for name, run in runs.items()}
+    return {"title": first["title"] or first["analysis"], "analysis": first["analysis"], "runs": runs, "counts": counts}
+
+
+def _image(svg: str, alternative: str) -> dict[str, str]:
+    encoded = base64.b64encode(svg.encode()).decode()
+    return {"src": f"data:image/svg+xml;base64,{encoded}", "alt": alternative}
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    """A number as people write it: `digits` significant digits, no exponent between 1e-4 and 1e6."""
+    if value is None or not np.isfinite(float(value)):
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\u202f").replace("-", "−")
+    value = float(value)
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        decimals = digits - 1 - int(np.floor(np.log10(abs(value)))) if value else 0
+        return f"{value:,.{max(decimals, 0)}f}".replace(",", "\u202f").replace("-", "−")
+    return f"{value:.{digits - 1}e}".replace("-", "−")
+
+
+def _change(before: Any, after: Any) -> str:
+    """The relative change as a signed percentage."""
+    if before is None or after is None or not before:
+        return "–"
+    return f"{100 * (after - before) / abs(before):+.0f}\u202f%".replace("-", "−")
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("diffea.report", "templates"),
+        autoescape=jinja2.select_autoescape(default=True, default_for_string=True),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    environment.globals["change"] = _change
+    return environment.get_template(template).render(**values)
+
+
+def _save(path: Path, text: str) -> None:
+    """Write through a temporary file beside `path`, so that no half-written page is ever seen."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".report.", delete=False) as part:
+        temporary = Path(part.name)
+        try:
+            part.write(text)
+            part.flush()
+            os.fsync(part.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

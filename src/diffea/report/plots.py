@@ -1,0 +1,162 @@
+"""The report's figures, each returned as an SVG document."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import mplhep
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from diffea.report.contents import Run
+
+__all__ = ["history", "soft_and_hard", "stacks"]
+
+COLOURS = ("#5790fc", "#f89c20", "#964a8b", "#9c9ca1", "#7a21dd", "#86c8dd", "#b9ac70", "#717581", "#92dadd", "#a96b59")
+SIGNAL, INK = "#e42536", "#222222"
+STYLE: dict[str, Any] = {
+    "font.size": 9.0,
+    "axes.labelsize": 9.5,
+    "axes.titlesize": 9.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.0,
+    "legend.handlelength": 1.3,
+    "legend.borderpad": 0.2,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.0,
+    "xtick.major.size": 5.0,
+    "ytick.major.size": 5.0,
+    "xtick.minor.size": 2.5,
+    "ytick.minor.size": 2.5,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.minor.width": 0.5,
+    "ytick.minor.width": 0.5,
+    "axes.formatter.limits": (-4, 5),
+    "axes.edgecolor": INK,
+    "figure.constrained_layout.use": True,
+    "savefig.bbox": None,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "diffea",
+}
+
+
+def history(steps: Sequence[dict[str, Any]]) -> str:
+    """Loss and gradient norm of every step, side by side."""
+    number = np.array([step.get("step", i) for i, step in enumerate(steps)])
+    with _style():
+        figure = Figure(figsize=(7.6, 2.7))
+        loss, gradient = figure.subplots(1, 2)
+        loss.plot(number, [step["loss"] for step in steps], marker="o", color=COLOURS[0])
+        loss.set_ylabel("loss")
+        gradient.plot(number, [step["gradient_norm"] for step in steps], marker="o", color=COLOURS[2])
+        if all(step["gradient_norm"] > 0 for step in steps):
+            gradient.set_yscale("log")
+        gradient.set_ylabel("gradient norm")
+        for axes in (loss, gradient):
+            axes.set_xlabel("step")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return _svg(figure)
+
+
+def stacks(run: Run, channel: str, colours: dict[str, str]) -> str:
+    """Hard templates of a channel before and after, on events not trained on: stacked backgrounds, their uncertainty, the signal."""
+    with _style():
+        figure = Figure(figsize=(7.6, 3.5))
+        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        lowest, highest = [], []
+        for axes, when in zip(panels, ("before", "after"), strict=True):
+            low, high = _stack(axes, run, when, channel, colours)
+            lowest.append(low)
+            highest.append(high)
+            axes.set_title(when, loc="left", fontweight="bold")
+        bottom = max(min(lowest) / 3, max(highest) * 1e-5)
+        panels[0].set_yscale("log")
+        panels[0].set_ylim(bottom, max(highest) * (max(highest) / bottom) ** 0.45)
+        panels[0].set_ylabel("expected events per bin")
+        panels[1].legend(loc="upper right", ncols=2)
+        return _svg(figure)
+
+
+def _stack(axes: Axes, run: Run, when: str, channel: str, colours: dict[str, str]) -> tuple[float, float]:
+    """Draw one stack; returns the smallest yield worth showing and the largest."""
+    backgrounds, signals = run.samples(channel)
+    drawn = {s: h for s in backgrounds if (h := run.histogram(when, "hard_test", channel, s)) is not None}
+    order = sorted(drawn, key=lambda sample: drawn[sample].values.sum())
+    heights = []
+    if order:
+        edges = drawn[order[0]].edges
+        total = np.sum([drawn[sample].values for sample in order], axis=0)
+        mplhep.histplot(
+            [drawn[sample].values for sample in order], edges, ax=axes, stack=True, histtype="fill",
+            label=order, color=[colours[sample] for sample in order], linewidth=0.0,
+        )  # fmt: skip
+        error = run.uncertainty(when, "hard_test", channel, order)
+        axes.stairs(
+            total + error, edges, baseline=np.maximum(total - error, 0), fill=True, facecolor="none",
+            edgecolor=INK, hatch="//////", linewidth=0.0, label="uncertainty",
+        )  # fmt: skip
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_xlabel(drawn[order[0]].label)
+        heights += [*total, *(total + error)]
+    for index, sample in enumerate(signals):
+        histogram = run.histogram(when, "hard_test", channel, sample)
+        if histogram is not None:
+            axes.stairs(
+                histogram.values, histogram.edges, color=colours[sample], linewidth=1.8, label=f"{sample} ($\\mu=1$)",
+                linestyle=("-", "--", ":")[index % 3], baseline=None,
+            )  # fmt: skip
+            heights += list(histogram.values)
+    positive = [height for height in heights if height > 0] or [1.0]
+    return min(positive), max(positive)
+
+
+def soft_and_hard(run: Run, channel: str) -> str:
+    """All backgrounds and all signals of a channel after the optimisation, with soft and with hard cuts, and their ratio."""
+    with _style():
+        figure = Figure(figsize=(7.6, 3.0))
+        upper, lower = figure.subplots(2, 2, sharex=True, height_ratios=(2.4, 1.0))
+        groups = zip(("background", "signal"), run.samples(channel), (COLOURS[0], SIGNAL), strict=True)
+        for column, (name, samples, colour) in enumerate(groups):
+            soft, _, _ = _sum(run, "soft", channel, samples)
+            hard, variance, histogram = _sum(run, "hard_test", channel, samples)
+            if histogram is None:
+                continue
+            centres, error = (histogram.edges[1:] + histogram.edges[:-1]) / 2, np.sqrt(variance)
+            upper[column].stairs(soft, histogram.edges, color=colour, linewidth=1.6, label="soft cuts")
+            upper[column].errorbar(centres, hard, error, fmt="o", color=INK, label="hard cuts", linewidth=1.0)
+            upper[column].set_title(name, loc="left", fontweight="bold")
+            upper[column].set_ylim(bottom=0)
+            upper[column].legend(loc="upper right")
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio, spread = soft / hard, error / np.abs(hard)
+            lower[column].axhline(1.0, color=INK, linewidth=0.7)
+            lower[column].stairs(1 + spread, histogram.edges, baseline=1 - spread, fill=True, color="#dddddd")
+            lower[column].stairs(ratio, histogram.edges, color=colour, linewidth=1.6, baseline=None)
+            lower[column].set(ylim=(0.5, 1.5), xlim=(histogram.edges[0], histogram.edges[-1]), xlabel=histogram.label)
+        upper[0].set_ylabel("events per bin")
+        lower[0].set_ylabel("soft / hard")
+        return _svg(figure)
+
+
+def _sum(run: Run, kind: str, channel: str, samples: Sequence[str]) -> tuple[Any, Any, Any]:
+    """Values, variances and one of the histograms (None without any) of the sum of the samples after the optimisation."""
+    found = [h for sample in samples if (h := run.histogram("after", kind, channel, sample)) is not None]
+    return sum(h.values for h in found), sum(h.variances for h in found), found[0] if found else None
+
+
+def _style() -> Any:
+    return style.context([mplhep.style.ROOT, STYLE])
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
