@@ -94,7 +94,7 @@ class Analysis:
     split: Split | None = dataclasses.field(default_factory=Split)
     chunksize: int = 100_000
     fetch: Sequence[RemoteFile] = ()
-    default_data: Callable[[Path], None] | None = None
+    default_data: Callable[[Path], object] | None = None
 
 
 def load_analysis(place: Path) -> Analysis:

@@ -111,3 +111,15 @@ class JudgementError(DiffeaError, RuntimeError):
 
 class AnalysisError(DiffeaError):
     """Raised when a file holds no analysis, or an analysis no such variant."""
+
+
+class ChoiceError(DiffeaError, ValueError):
+    """Raised when a soft choice has not as many options as logits."""
+
+
+class ClusterError(DiffeaError, RuntimeError):
+    """Raised when the scheduler is lost, or workers keep dying under the same work."""
+
+
+class CorrectionError(DiffeaError, ValueError):
+    """Raised when a scale factor's table, file or inputs do not fit together."""

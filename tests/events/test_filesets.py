@@ -25,7 +25,7 @@ def test_forms_of_a_fileset_are_one(path) -> None:
         {"d": {"files": {path: "Events"}}},
         {"d": {"files": {path: {"object_path": "Events"}}}},
     ]
-    chunks = [plan(form, 300) for form in forms]
+    chunks = [plan(form, 300)[0] for form in forms]
     assert all(found == chunks[0] for found in chunks)
     assert [(chunk.start, chunk.stop) for chunk in chunks[0]] == [(0, 333), (333, 666), (666, 1000)]
 
@@ -34,7 +34,7 @@ def test_a_preprocessed_fileset_keeps_its_steps(path) -> None:
     from coffea.dataset_tools import preprocess
 
     prepared, _ = preprocess({"d": {"files": {path: "Events"}, "metadata": {"sample": "s"}}}, step_size=400)
-    chunks = plan(prepared, 100_000)
+    chunks, _ = plan(prepared, 100_000)
     assert len(chunks) == len(prepared["d"]["files"][path]["steps"]) > 1
     assert sum(chunk.rows for chunk in chunks) == 1000
     assert chunks[0].file.sample == "s"

@@ -9,7 +9,8 @@ from coffea.nanoevents import NanoAODSchema
 
 from diffea.distributed.function import Gradient, Templates
 from diffea.distributed.lanes import InProcess, Lane, OnCluster
-from diffea.distributed.shards import Source
+from diffea.distributed.ledger import Ledger
+from diffea.distributed.shards import Skipped, Source
 from diffea.events.batches import batches_of
 from diffea.events.blocks import block_rows
 from diffea.events.filesets import plan
@@ -29,6 +30,7 @@ def distribute(
     chunksize: int = 100_000,
     split: Split | None = None,
     precision: Literal["float64", "float32"] = "float64",
+    on_bad_file: Literal["raise", "skip"] = "raise",
     gradient: Gradient = "auto",
 ) -> Templates:
     """Read the columns of all events once, and make them a JAX function of the parameters.
@@ -41,6 +43,8 @@ def distribute(
         chunksize: entries that are read at once.
         split: keep its train part only (or the part that it names), weights scaled to the full yield.
         precision: of columns and parameters inside ``fill``; sums are float64 either way.
+        on_bad_file: whether a file that stays bad stops the run, or is left out of values and gradients (``skipped`` of
+            the function then lists it). A passing read error is tried again either way.
         gradient: ``"jacobian"`` (one pass, few parameters), ``"vjp"`` (two passes, any number), or chosen by their number.
 
     Returns:
@@ -52,9 +56,11 @@ def distribute(
         WorkerMismatchError: if a worker's versions differ from the driver's.
     """
     lane: Lane = InProcess() if client is None else OnCluster(client, type(processor).__name__)
-    chunks = plan(fileset, chunksize, lane.map)
+    skip = on_bad_file == "skip"
+    chunks, left_out = plan(fileset, chunksize, lane.map, skip=skip)
     batches = batches_of(chunks)
     fraction = 1.0 if split is None else 1.0 / split.scale
     block = block_rows(int(batch.rows * fraction) for batch in batches)
-    source = Source(Portable(processor), schemaclass, split, np.dtype(precision), block, len(batches), versions())
-    return Templates(processor, lane, lane.load(source, batches), len(chunks), gradient)
+    source = Source(Portable(processor), schemaclass, split, np.dtype(precision), block, len(batches), skip, versions())
+    skipped = [Skipped(file.dataset, file.path, None, reason) for file, reason in left_out]
+    return Templates(processor, lane, Ledger.of(chunks, lane.load(source, batches), skipped), gradient)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import jax
+from distributed import CancelledError, KilledWorker
 
 from diffea.distributed.reduction import Partial, merge
-from diffea.distributed.shards import Content, Shard, Source, content, load, step
+from diffea.distributed.shards import Content, Shard, Source, load
+from diffea.distributed.steps import step
+from diffea.errors import ClusterError
 from diffea.events.batches import Batch, shares
 from diffea.runtime import Portable
 
 LARGE = 100_000
+ATTEMPTS = 10
 
 
 class Lane(Protocol):
@@ -51,7 +56,7 @@ class InProcess:
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
         runs = shares(batches, _shards_for(self.workers))
         self._shards = list(self._pool.map(lambda run: load(source, run), runs))
-        return [content(shard) for shard in self._shards]
+        return [Content.of(shard) for shard in self._shards]
 
     def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
         return merge(self._pool.map(lambda shard: step(shard, mode, layout, params, *more), self._shards))
@@ -64,6 +69,9 @@ class InProcess:
 class OnCluster:
     """Shards as futures of tasks on a dask cluster, so that dask reads again what a lost worker held.
 
+    Dask gives a task up whose workers died several times. Since whole machines may be lost under it, such a task is
+    submitted anew, with the same result, a number of times without success before the run stops.
+
     Args:
         client: of the cluster.
         name: by which the dashboard shows the tasks.
@@ -72,6 +80,7 @@ class OnCluster:
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
         self._name = name
+        self._reads: list[tuple[Any, ...]] = []
         self._shards: list[Any] = []
 
     @property
@@ -79,37 +88,55 @@ class OnCluster:
         return max(sum(self._client.nthreads().values()), 1)
 
     def map(self, function: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
-        return self._client.gather(self._client.map(function, items, pure=False, retries=2))
+        return self._persist(lambda: self._client.gather(self._client.map(function, items, pure=False)))
 
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
         self._client.wait_for_workers(1)
         slots = [address for address, threads in sorted(self._client.nthreads().items()) for _ in range(threads)]
         runs = shares(batches, _shards_for(len(slots)))
+        self._reads = [(load, source, run) for run in runs]
         self._shards = [
-            self._client.submit(
-                load,
-                source,
-                run,
-                key=f"{self._name}-read-{source.processor.digest[:8]}-{id(self):x}-{number}",
-                workers=[slots[number * len(slots) // len(runs)]],
-                allow_other_workers=True,
-                retries=2,
-            )
-            for number, run in enumerate(runs)
+            self._submit("read", *read, workers=[slots[number * len(slots) // len(runs)]], allow_other_workers=True)
+            for number, read in enumerate(self._reads)
         ]
-        return self._client.gather(self._client.map(content, self._shards, pure=False))
+        return self._persist(lambda: self._client.gather(self._client.map(Content.of, self._shards, pure=False)))
 
     def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
-        arguments = (params, *more)
-        if sum(leaf.nbytes for leaf in jax.tree.leaves(arguments)) > LARGE:
-            arguments = tuple(self._client.submit(_same, argument, pure=False) for argument in arguments)
-        partials = [
-            self._client.submit(step, shard, mode, layout, *arguments, pure=False, key=None) for shard in self._shards
-        ]
-        return self._client.submit(merge, partials, pure=False, key=None).result()
+        def once() -> Partial:
+            arguments: tuple[Any, ...] = (params, *more)
+            if sum(leaf.nbytes for leaf in jax.tree.leaves(arguments)) > LARGE:
+                arguments = tuple(self._submit("send", _same, argument) for argument in arguments)
+            partials = [self._submit(mode, step, shard, mode, layout, *arguments) for shard in self._shards]
+            return self._submit("reduce", merge, partials).result()
+
+        return self._persist(once)
 
     def close(self) -> None:
         self._shards = []
+
+    def _submit(self, what: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        key = f"{self._name}.{what}-{uuid.uuid4().hex}"
+        return self._client.submit(function, *arguments, key=key, pure=False, **keywords)
+
+    def _persist(self, attempt: Callable[[], Any]) -> Any:
+        lost: list[str] = []
+        while len(lost) < ATTEMPTS:
+            try:
+                return attempt()
+            except (KilledWorker, CancelledError) as error:
+                if self._client.status != "running":
+                    break
+                lost.append(str(error))
+                self._client.wait_for_workers(1)
+                self._shards = [
+                    self._submit("read", *read) if shard.status in ("error", "cancelled", "lost") else shard
+                    for read, shard in zip(self._reads, self._shards, strict=True)
+                ]
+        if self._client.status != "running":
+            msg = "the connection to the dask scheduler is lost; start the cluster again and resume from the checkpoint"
+            raise ClusterError(msg)
+        msg = f"workers died under the same work {ATTEMPTS} times (out of memory?); the last time: {lost[-1]}"
+        raise ClusterError(msg)
 
 
 def _shards_for(workers: int) -> int:

@@ -24,13 +24,17 @@ class Partial:
 
     Attributes:
         batches: leaves of the whole tree.
-        nodes: the sums held, and the number of events that each counts.
-        seconds: time spent computing.
+        nodes: the sums held (None where nothing could be read), and the number of events that each counts.
+        seconds: spent on the workers, by what for, summed over them.
     """
 
     batches: int
     nodes: Mapping[Node, tuple[int, Any]]
-    seconds: float = 0.0
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def timed(self, **seconds: float) -> Partial:
+        """The same sums, with the time that they took."""
+        return dataclasses.replace(self, seconds=seconds)
 
     @property
     def total(self) -> Any:
@@ -64,13 +68,22 @@ def merge(partials: Iterable[Partial]) -> Partial:
     partials = list(partials)
     batches = partials[0].batches
     nodes: dict[Node, tuple[int, Any]] = {}
+    seconds: dict[str, float] = {}
     for partial in partials:
         for node, value in partial.nodes.items():
             if node in nodes or any((node[0] + up, node[1] >> up) in nodes for up in range(1, 64)):
                 msg = f"the batches of node {node} of {batches} were counted twice"
                 raise LedgerError(msg)
             _insert(nodes, node, value, batches)
-    return Partial(batches, nodes, sum(partial.seconds for partial in partials))
+        for name, spent in partial.seconds.items():
+            seconds[name] = seconds.get(name, 0.0) + spent
+    return Partial(batches, nodes, seconds)
+
+
+def _add(left: Any, right: Any) -> Any:
+    if left is None or right is None:
+        return right if left is None else left
+    return jax.tree.map(np.add, left, right)
 
 
 def _insert(nodes: dict[Node, tuple[int, Any]], node: Node, value: tuple[int, Any], batches: int) -> None:
@@ -80,7 +93,7 @@ def _insert(nodes: dict[Node, tuple[int, Any]], node: Node, value: tuple[int, An
         if sibling in nodes:
             pair = sorted([((level, index), value), (sibling, nodes.pop(sibling))], key=lambda item: item[0])
             (_, (left_events, left)), (_, (right_events, right)) = pair
-            value = (left_events + right_events, jax.tree.map(np.add, left, right))
+            value = (left_events + right_events, _add(left, right))
         elif (index ^ 1) << level < batches:
             break
         level, index = level + 1, index >> 1

@@ -1,25 +1,22 @@
-"""Shards: the batches that stay on one worker, and what is computed on them in a step."""
+"""Shards: the batches whose columns stay on one worker."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from functools import partial
 
-import jax
 import numpy as np
 
-from diffea.distributed.reduction import Partial, merge
-from diffea.errors import NotFiniteError
+from diffea.errors import FileReadError
 from diffea.events.batches import Batch
 from diffea.events.blocks import Blocks
-from diffea.events.columns import concatenate, read
+from diffea.events.columns import Columns, concatenate, read
+from diffea.events.filesets import Chunk
+from diffea.events.patience import patiently
 from diffea.events.splits import Split
-from diffea.histograms.templates import Layout
-from diffea.processor import Kernels, Structure, kernels_of, structured
-from diffea.processor.hard import hard_templates
-from diffea.processor.kernels import Mode
+from diffea.processor import Structure, structured
 from diffea.runtime import Portable, check_worker
 
 
@@ -34,6 +31,7 @@ class Source:
         dtype: of floating-point columns.
         block: rows of a block.
         batches: their number in the whole data set.
+        skip: whether to leave out chunks whose file stays bad.
         versions: of the driver's packages.
     """
 
@@ -43,6 +41,7 @@ class Source:
     dtype: np.dtype
     block: int
     batches: int
+    skip: bool
     versions: dict[str, str]
 
 
@@ -51,7 +50,8 @@ class Held:
     """A batch in memory.
 
     Attributes:
-        kept: number of events of each chunk.
+        batch: of the chunks that could be read.
+        kept: number of selected events of each chunk.
     """
 
     batch: Batch
@@ -61,11 +61,36 @@ class Held:
 
 
 @dataclasses.dataclass(frozen=True)
+class Skipped:
+    """Entries that were left out because their file stayed bad.
+
+    Attributes:
+        entries: how many; None where the file could not even be opened.
+        reason: the last error.
+    """
+
+    dataset: str
+    file: str
+    entries: int | None
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Shard:
-    """Some batches, their columns in memory."""
+    """Some batches, their columns in memory.
+
+    Attributes:
+        held: those of which anything could be read.
+        empty: indices of the others.
+        skipped: what was left out.
+        seconds: that reading took.
+    """
 
     source: Source
     held: tuple[Held, ...]
+    empty: tuple[int, ...]
+    skipped: tuple[Skipped, ...]
+    seconds: float
 
     def __sizeof__(self) -> int:
         return sum(held.blocks.nbytes for held in self.held)
@@ -77,13 +102,28 @@ class Content:
 
     Attributes:
         structures: those that occur, each with its sample.
-        events: how many it holds, by dataset.
+        chunks: what was read, each with its number of selected events.
+        skipped: what was left out.
         nbytes: of columns.
+        seconds: that reading took.
     """
 
     structures: frozenset[tuple[str, Structure]]
-    events: dict[str, int]
+    chunks: tuple[tuple[Chunk, int], ...]
+    skipped: tuple[Skipped, ...]
     nbytes: int
+    seconds: float
+
+    @classmethod
+    def of(cls, shard: Shard) -> Content:
+        """Tell the driver what a shard holds."""
+        return cls(
+            frozenset((held.batch.file.sample, held.structure) for held in shard.held),
+            tuple(pair for held in shard.held for pair in zip(held.batch.chunks, held.kept, strict=True)),
+            shard.skipped,
+            shard.__sizeof__(),
+            shard.seconds,
+        )
 
 
 def load(source: Source, batches: Sequence[Batch]) -> Shard:
@@ -91,108 +131,32 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
 
     Raises:
         WorkerMismatchError: if this worker would compute other numbers than the driver.
-        FileReadError, MissingBranchError, ColumnError, NotFiniteError: naming dataset, file and entries.
+        FileReadError: if a file stays bad, unless such are to be skipped.
+        MissingBranchError, ColumnError, NotFiniteError: naming dataset, file and entries.
     """
+    began = time.perf_counter()
     check_worker(source.versions)
-    return Shard(source, tuple(_hold(source, batch) for batch in batches))
-
-
-def content(shard: Shard) -> Content:
-    """Tell the driver what a shard holds."""
-    events: dict[str, int] = {}
-    for held in shard.held:
-        events[held.batch.file.dataset] = events.get(held.batch.file.dataset, 0) + sum(held.kept)
-    return Content(
-        frozenset((held.batch.file.sample, held.structure) for held in shard.held), events, shard.__sizeof__()
-    )
-
-
-def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: Any, *more: Any) -> Partial:
-    """Sums over a shard.
-
-    Args:
-        shard: its batches.
-        mode: see ``Kernels.run``; ``hard`` for exact cuts and plain histograms.
-        layout: of the analysis.
-        params: pytree of float64 arrays.
-        *more: the cotangents, for ``vjp``.
-
-    Raises:
-        NotFiniteError: if a sum or gradient is NaN or infinite, naming dataset, file and entries.
-    """
-    start = time.perf_counter()
-    kernels = kernels_of(shard.source.processor, shard.source.dtype)
-    partials = []
-    for held in shard.held:
-        summed = _sum(kernels, held, _scale(shard.source), mode, layout.value, params, *more)
-        node = {(0, held.batch.index): (sum(held.kept), summed)}
-        partials.append(Partial(shard.source.batches, node))
-    return dataclasses.replace(merge(partials), seconds=time.perf_counter() - start)
-
-
-def _sum(kernels: Kernels, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any) -> Any:
-    if mode == "hard":
-        templates = hard_templates(kernels, held.structure, held.batch.file.sample, params, held.blocks, scale)
-        spread = np.zeros((2, whole.size))
-        spread[:, templates.layout.within(whole)] = templates.values_flat, templates.variances_flat
-        return spread
-    summed = kernels.run(mode, held.structure, held.batch.file.sample, whole, params, held.blocks, scale, *more)
-    summed = jax.tree.map(np.asarray, summed)
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(summed)):
-        raise _not_finite(kernels, held, scale, mode, whole, params, *more)
-    return summed
-
-
-def _not_finite(
-    kernels: Kernels, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any
-) -> Exception:
-    """Find the first event whose contribution is not finite, by running it alone."""
-
-    def bad(start: int, stop: int) -> bool:
-        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[start:stop], held.blocks.arrays)
-        padding = size - (stop - start)
-        block = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], padding, 0)])[None], rows)
-        summed = kernels.run(
-            mode,
-            held.structure,
-            held.batch.file.sample,
-            whole,
-            params,
-            Blocks(block, np.asarray(stop - start)),
-            scale,
-            *more,
-        )
-        return not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(summed))
-
-    size = jax.tree.leaves(held.blocks.arrays)[0].shape[1]
-    total = sum(held.kept)
-    start = next((row for row in range(0, total, size) if bad(row, min(row + size, total))), 0)
-    stop = min(start + size, total)
-    while stop - start > 1:
-        middle = (start + stop) // 2
-        start, stop = (start, middle) if bad(start, middle) else (middle, stop)
-    before = np.cumsum([0, *held.kept])
-    number = int(np.searchsorted(before, start, side="right")) - 1
-    what = "a template" if mode == "values" else "a template or its gradient"
-    msg = (
-        f"{what} is NaN or infinite from {held.batch.chunks[number]}, "
-        f"event {start - before[number]} of the {held.kept[number]} that the split kept there; look at "
-        f" `{type(kernels.processor).__name__}.fill` for these parameters: {_brief(params)}"
-    )
-    return NotFiniteError(msg)
-
-
-def _hold(source: Source, batch: Batch) -> Held:
     processor = source.processor.value
-    parts = [read(chunk, processor.columns, source.schemaclass, source.split) for chunk in batch.chunks]
-    structure, blocks = structured(concatenate(parts), source.dtype, source.block)
-    return Held(batch, structure, blocks, tuple(part.rows for part in parts))
+    held, empty, skipped = [], [], []
+    for batch in batches:
+        parts = []
+        for chunk in batch.chunks:
+            try:
+                columns = patiently(partial(read, chunk, processor.columns, source.schemaclass, source.split))
+            except FileReadError as error:
+                if not source.skip:
+                    raise
+                skipped.append(Skipped(chunk.file.dataset, chunk.file.path, chunk.rows, str(error)))
+            else:
+                parts.append((chunk, columns))
+        if parts:
+            held.append(_hold(source, batch.index, parts))
+        else:
+            empty.append(batch.index)
+    return Shard(source, tuple(held), tuple(empty), tuple(skipped), time.perf_counter() - began)
 
 
-def _scale(source: Source) -> float:
-    return 1.0 if source.split is None else source.split.scale
-
-
-def _brief(params: Any) -> str:
-    text = str(params)
-    return text if len(text) < 200 else f"{text[:200]}…"
+def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]]) -> Held:
+    structure, blocks = structured(concatenate([columns for _, columns in parts]), source.dtype, source.block)
+    batch = Batch(index, tuple(chunk for chunk, _ in parts))
+    return Held(batch, structure, blocks, tuple(columns.rows for _, columns in parts))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import uproot
 
 from diffea.errors import FileReadError, FilesetError
+from diffea.events.patience import patiently
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +78,10 @@ def inspect(file: File) -> File:
     Raises:
         FileReadError: if the file or its tree cannot be opened.
     """
-    if file.entries is not None and file.uuid is not None:
-        return file
+    return file if file.entries is not None and file.uuid is not None else patiently(partial(_inspect, file))
+
+
+def _inspect(file: File) -> File:
     try:
         with uproot.open(file.path) as root:
             if file.tree not in root:
@@ -111,18 +115,38 @@ def chunks_of(files: Iterable[File], chunksize: int) -> list[Chunk]:
     return chunks
 
 
-def plan(fileset: Any, chunksize: int, map_files: Callable[..., Iterable[File]] = map) -> list[Chunk]:
+def plan(
+    fileset: Any, chunksize: int, map_files: Callable[..., Iterable[Any]] = map, *, skip: bool = False
+) -> tuple[list[Chunk], list[tuple[File, str]]]:
     """The chunks of a fileset.
 
     Args:
         fileset: coffea's own.
         chunksize: entries.
         map_files: how to apply a function to all files (a cluster's ``map``).
+        skip: leave out files that cannot be opened.
+
+    Returns:
+        the chunks; and the files that were left out, each with the reason.
+
+    Raises:
+        FilesetError: if the fileset is malformed or has no events.
+        FileReadError: if a file cannot be opened.
     """
     if chunksize < 1:
         msg = f"chunksize counts entries, so it is at least 1, got {chunksize}"
         raise FilesetError(msg)
-    return chunks_of(map_files(inspect, files_of(fileset)), chunksize)
+    files = files_of(fileset)
+    found = list(map_files(_inspect_or_say if skip else inspect, files))
+    left_out = [(file, answer) for file, answer in zip(files, found, strict=True) if isinstance(answer, str)]
+    return chunks_of([answer for answer in found if isinstance(answer, File)], chunksize), left_out
+
+
+def _inspect_or_say(file: File) -> File | str:
+    try:
+        return inspect(file)
+    except FileReadError as error:
+        return str(error)
 
 
 def _files_of_dataset(name: str, dataset: Any) -> list[File]:

@@ -5,6 +5,7 @@ Value and derivative are taken *inside* the loop over blocks, so that reverse mo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -31,12 +32,16 @@ class Kernels:
     Args:
         processor: whose ``fill`` is run.
         dtype: in which floating-point columns and parameters enter ``fill``; sums are float64.
+
+    Attributes:
+        compile_seconds: spent on calls that compiled.
     """
 
     def __init__(self, processor: DifferentiableProcessor, dtype: Any = np.float64) -> None:
         self.processor = processor
         self.dtype = np.dtype(dtype)
         self._compiled: dict[tuple[Mode, Structure], Any] = {}
+        self.compile_seconds = 0.0
         self._keys: dict[Any, tuple[Key, ...]] = {}
 
     def fills(self, structure: Structure, sample: str, params: Any, arrays: Any) -> list[tuple[Key, Fill]]:
@@ -82,14 +87,14 @@ class Kernels:
         """
         if (mode, structure) not in self._compiled:
             self._compiled[mode, structure] = jax.jit(getattr(self, f"_{mode}")(structure))
+        kernel = self._compiled[mode, structure]
         positions = self.layout(structure, sample, params).within(whole)
-        if mode == "vjp":
-            scale, cotangents = more
-            return jax.tree.map(
-                np.asarray, self._compiled[mode, structure](params, blocks, scale, cotangents[:, positions])
-            )
-        sums = self._compiled[mode, structure](params, blocks, *more)
-        return jax.tree.map(lambda part: _spread(np.asarray(part), positions, whole.size), sums)
+        scale, *cotangents = more
+        known, began = kernel._cache_size(), time.perf_counter()
+        sums = jax.tree.map(np.asarray, kernel(params, blocks, scale, *(part[:, positions] for part in cotangents)))
+        if kernel._cache_size() > known:
+            self.compile_seconds += time.perf_counter() - began
+        return sums if mode == "vjp" else jax.tree.map(lambda part: _spread(part, positions, whole.size), sums)
 
     @property
     def compilations(self) -> int:

@@ -1,0 +1,77 @@
+"""Ledger: which entries of which files are held, so that every pass can prove that it counted each event once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from diffea.distributed.shards import Content, Skipped
+from diffea.errors import FilesetError, LedgerError
+from diffea.events.filesets import Chunk
+from diffea.processor import Structure
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledger:
+    """What was planned, held and left out.
+
+    Attributes:
+        chunks: file and entry range of all that is held, each with its number of selected events.
+        skipped: what was left out because it stayed bad.
+        structures: those that occur, each with its sample.
+        nbytes: of columns held.
+        read_seconds: spent on reading, summed over the workers.
+    """
+
+    chunks: tuple[tuple[Chunk, int], ...]
+    skipped: tuple[Skipped, ...]
+    structures: frozenset[tuple[str, Structure]]
+    nbytes: int
+    read_seconds: float
+
+    @classmethod
+    def of(cls, planned: Iterable[Chunk], contents: Sequence[Content], skipped: Iterable[Skipped]) -> Ledger:
+        """Compare what the shards hold with what was planned.
+
+        Raises:
+            LedgerError: if a range of entries is neither held nor skipped, or held twice.
+            FilesetError: if nothing could be read.
+        """
+        held = [pair for content in contents for pair in content.chunks]
+        lost = tuple(skipped) + tuple(entry for content in contents for entry in content.skipped)
+        planned = list(planned)
+        expected = Counter((chunk.file.dataset, chunk.file.path, chunk.start, chunk.stop) for chunk in planned)
+        found = Counter((chunk.file.dataset, chunk.file.path, chunk.start, chunk.stop) for chunk, _ in held)
+        missing = sum((expected - found).values()) - sum(entry.entries is not None for entry in lost)
+        if missing or found - expected:
+            msg = f"of {len(planned)} ranges of entries {missing} are missing, and these are held twice: {found - expected}"
+            raise LedgerError(msg)
+        if not held:
+            msg = f"no file of the fileset could be read; the first reason: {lost[0].reason}"
+            raise FilesetError(msg)
+        structures = frozenset().union(*(content.structures for content in contents))
+        nbytes = sum(content.nbytes for content in contents)
+        return cls(tuple(held), lost, structures, nbytes, sum(content.seconds for content in contents))
+
+    @property
+    def events(self) -> dict[str, int]:
+        """Number of events held, by dataset."""
+        events: dict[str, int] = {}
+        for chunk, kept in self.chunks:
+            events[chunk.file.dataset] = events.get(chunk.file.dataset, 0) + kept
+        return events
+
+    def check(self, counted: int) -> None:
+        """See that a pass counted all that is held.
+
+        Raises:
+            LedgerError: if it did not.
+        """
+        expected = sum(self.events.values())
+        if counted != expected:
+            msg = (
+                f"a pass counted {counted} events of {expected}: a shard that was read again found other events, so a file "
+                "changed or became unreadable since the start"
+            )
+            raise LedgerError(msg)

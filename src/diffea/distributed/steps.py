@@ -1,0 +1,109 @@
+"""Steps: what is computed on a shard, and how what is not finite is traced to an event."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from diffea.distributed.reduction import Partial, merge
+from diffea.distributed.shards import Held, Shard
+from diffea.errors import NotFiniteError
+from diffea.events.blocks import Blocks
+from diffea.histograms.templates import Layout
+from diffea.processor import Kernels, kernels_of
+from diffea.processor.hard import hard_templates
+from diffea.processor.kernels import Mode
+from diffea.runtime import Portable
+
+
+def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: Any, *more: Any) -> Partial:
+    """Sums over a shard.
+
+    Args:
+        shard: its batches.
+        mode: see ``Kernels.run``; ``hard`` for exact cuts and plain histograms.
+        layout: of the analysis.
+        params: pytree of float64 arrays.
+        *more: the cotangents, for ``vjp``.
+
+    Raises:
+        NotFiniteError: if a sum or gradient is NaN or infinite, naming dataset, file and event.
+    """
+    began = time.perf_counter()
+    kernels = kernels_of(shard.source.processor, shard.source.dtype)
+    compiled = kernels.compile_seconds
+    scale = 1.0 if shard.source.split is None else shard.source.split.scale
+    partial = merge(
+        [
+            Partial(shard.source.batches, {(0, index): (0, None) for index in shard.empty}),
+            *(
+                Partial(
+                    shard.source.batches,
+                    {
+                        (0, held.batch.index): (
+                            sum(held.kept),
+                            _sum(kernels, held, scale, mode, layout.value, params, *more),
+                        )
+                    },
+                )
+                for held in shard.held
+            ),
+        ]
+    )
+    compiling = kernels.compile_seconds - compiled
+    return partial.timed(compute=time.perf_counter() - began - compiling, compile=compiling)
+
+
+def _sum(kernels: Kernels, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any) -> Any:
+    sample = held.batch.file.sample
+    if mode == "hard":
+        templates = hard_templates(kernels, held.structure, sample, params, held.blocks, scale)
+        spread = np.zeros((2, whole.size))
+        spread[:, templates.layout.within(whole)] = templates.values_flat, templates.variances_flat
+        return spread
+    summed = kernels.run(mode, held.structure, sample, whole, params, held.blocks, scale, *more)
+    if not _finite(summed):
+        raise _not_finite(kernels, held, scale, mode, whole, params, *more)
+    return summed
+
+
+def _not_finite(
+    kernels: Kernels, held: Held, scale: float, mode: Mode, whole: Layout, params: Any, *more: Any
+) -> NotFiniteError:
+    """Find the first event whose contribution is not finite: by blocks, then by halves."""
+    size = jax.tree.leaves(held.blocks.arrays)[0].shape[1]
+
+    def bad(start: int, stop: int) -> bool:
+        take = np.minimum(np.arange(start, start + size), stop - 1)
+        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[take][None], held.blocks.arrays)
+        blocks = Blocks(rows, np.asarray(stop - start))
+        return not _finite(
+            kernels.run(mode, held.structure, held.batch.file.sample, whole, params, blocks, scale, *more)
+        )
+
+    total = sum(held.kept)
+    start = next((row for row in range(0, total, size) if bad(row, min(row + size, total))), 0)
+    stop = min(start + size, total)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        start, stop = (start, middle) if bad(start, middle) else (middle, stop)
+    before = np.cumsum([0, *held.kept])
+    number = int(np.searchsorted(before, start, side="right")) - 1
+    what = "a template" if mode == "values" else "a template or its gradient"
+    msg = (
+        f"{what} is NaN or infinite from {held.batch.chunks[number]}, event {start - before[number]} of the "
+        f"{held.kept[number]} selected there; look at `{type(kernels.processor).__name__}.fill` at the parameters {_brief(params)}"
+    )
+    return NotFiniteError(msg)
+
+
+def _finite(tree: Any) -> bool:
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+
+
+def _brief(params: Any) -> str:
+    text = str(params)
+    return text if len(text) < 200 else f"{text[:200]}…"
