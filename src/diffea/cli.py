@@ -1,0 +1,284 @@
+"""The command line: ``diffea demo``, ``run``, ``report``, ``list`` and ``fetch``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import dask
+from dask.distributed import Client, LocalCluster
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from diffea import report
+from diffea.analysis import Analysis, load_analysis
+from diffea.demo import analysis as demo_analysis
+from diffea.errors import AnalysisError, ClusterError, DiffeaError
+from diffea.fetch import RemoteFile, fetch
+from diffea.optimise import Step
+from diffea.run import run_variant
+
+ANALYSES = Path("analyses")
+PORTAL = "https://opendata.cern.ch/record"
+FOLDER = click.Path(file_okay=False, path_type=Path)
+EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+out_console = Console()
+log_console = Console(stderr=True)
+
+
+class Group(click.Group):
+    """Shows an error of diffea as its message and exits with 1, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DiffeaError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="diffea")
+def main() -> None:
+    """Optimise a whole particle-physics analysis by gradient descent, over all of its data, on a dask cluster."""
+
+
+@main.command()
+@click.option("--out", type=FOLDER, default=Path("diffea-demo"), show_default=True, help="Folder for data and results.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Local worker processes.")
+def demo(out: Path, workers: int) -> None:
+    """Make a small data set, optimise a search on it over a local cluster, and write the report."""
+    run_analysis(demo_analysis, data=None, out=out, workers=workers)
+
+
+@main.command()
+@click.argument("analysis")
+@click.option("--data", type=EXISTING_FOLDER, help="Folder of the analysis's data.")
+@click.option("--out", type=FOLDER, help="Folder for the results.  [default: diffea-NAME]")
+@click.option("--workers", type=click.IntRange(min=1), help="Start so many local worker processes, one thread each.")
+@click.option("--scheduler", metavar="ADDRESS", help="Use a running dask cluster, for example tcp://10.0.0.1:8786.")
+@click.option("--steps", type=click.IntRange(min=0), help="Optimisation steps, instead of the analysis's own number.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoints in OUT.")
+@click.option("--variant", metavar="NAME", help="Run this variant only.  [default: all]")
+def run(analysis: str, data: Path | None, out: Path | None, variant: str | None, **options: Any) -> None:
+    """Optimise ANALYSIS and judge the result: with hard cuts, by pyhf, on events not trained on.
+
+    ANALYSIS is a folder with an analysis.py, a Python file with an `analysis` object, or the name of a folder in analyses/.
+    Without --workers and --scheduler everything runs in this process.
+    """
+    if options["workers"] and options["scheduler"]:
+        msg = "--workers starts a local cluster and --scheduler uses a running one: give one of them"
+        raise click.UsageError(msg)
+    loaded = load_analysis(_place(analysis))
+    if variant is not None and variant not in loaded.variants:
+        msg = f"{loaded.name} has no variant {variant!r}; it has: {', '.join(filter(None, loaded.variants)) or 'none'}"
+        raise AnalysisError(msg)
+    if data is None and loaded.default_data is None:
+        raise AnalysisError(_where_from(loaded, analysis))
+    run_analysis(loaded, data=data, out=out or Path(f"diffea-{loaded.name}"), variant=variant, **options)
+
+
+@main.command(name="report")
+@click.argument("out", type=EXISTING_FOLDER)
+def report_command(out: Path) -> None:
+    """Write report.html again from what a run left in OUT."""
+    out_console.print(f"report: {escape(str(report.write(out)))}", soft_wrap=True)
+
+
+@main.command(name="list")
+def list_command() -> None:
+    """List the analyses in ./analyses, and the demo."""
+    table = Table("analysis", "what it is", "variants", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    found: list[tuple[str, Analysis | DiffeaError]] = [("demo (diffea demo)", demo_analysis)]
+    for path in sorted(ANALYSES.glob("*/analysis.py")):
+        try:
+            found.append((str(path.parent), load_analysis(path.parent)))
+        except DiffeaError as error:
+            found.append((str(path.parent), error))
+    for name, analysis in found:
+        if isinstance(analysis, DiffeaError):
+            table.add_row(escape(name), f"[red]{escape(str(analysis))}[/]", "")
+        else:
+            table.add_row(escape(name), escape(analysis.title), ", ".join(filter(None, analysis.variants)) or "–")
+    out_console.print(table)
+
+
+@main.command(name="fetch")
+@click.argument("analysis")
+@click.option("--data", type=FOLDER, help="Folder for the files.  [default: data/NAME]")
+def fetch_command(analysis: str, data: Path | None) -> None:
+    """Download the data of ANALYSIS, checked against the published checksums; what is there and whole is left alone."""
+    loaded = load_analysis(_place(analysis))
+    if not loaded.fetch:
+        msg = f"{loaded.name} says nothing about where its data come from, so there is nothing to fetch"
+        raise AnalysisError(msg)
+    folder = data or Path("data") / loaded.name
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=log_console) as bars:
+        tasks = {file: bars.add_task(escape(file.name), total=file.size) for file in loaded.fetch}
+
+        def progress(file: RemoteFile, received: int, total: int | None) -> None:
+            bars.update(tasks[file], completed=received, total=total)
+
+        paths = fetch(loaded.fetch, folder, progress=progress)
+        for file, path in zip(loaded.fetch, paths, strict=True):
+            size = path.stat().st_size
+            bars.update(tasks[file], completed=size, total=size)
+    out_console.print(f"{len(paths)} files, all whole, in {escape(str(folder))}", soft_wrap=True)
+
+
+def run_analysis(
+    analysis: Analysis,
+    *,
+    data: Path | None,
+    out: Path,
+    variant: str | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    steps: int | None = None,
+    resume: bool = False,
+) -> None:
+    """Run some or all variants, write their reports, and print what changed."""
+    names = list(analysis.variants) if variant is None else [variant]
+    if data is None:
+        data = _made_data(analysis, out)
+    log_console.print(f"[bold]{escape(analysis.title)}[/]", soft_wrap=True)
+    results = {}
+    with cluster(workers, scheduler) as client:
+        for name in names:
+            with _progress(name or analysis.name) as progress:
+                results[name] = run_variant(
+                    analysis,
+                    name,
+                    data=data,
+                    out=out / name,
+                    client=client,
+                    steps=steps,
+                    resume=resume,
+                    progress=progress,
+                )
+    page = report.write(out)
+    for name, result in results.items():
+        out_console.print(_summary(name or analysis.name, result))
+    out_console.print(f"\nreport: {escape(str(page))}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def cluster(workers: int | None, scheduler: str | None) -> Iterator[Client | None]:
+    """A client of `workers` local one-thread processes or of a running cluster; None, for in process, without either.
+
+    Raises:
+        ClusterError: nothing answers at the address.
+    """
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout="10s")
+        except (OSError, ValueError) as error:
+            msg = f"no dask scheduler answers at {scheduler} ({error}): start one with `dask scheduler`, or use --workers N"
+            raise ClusterError(msg) from error
+        with client:
+            yield client
+    elif workers is not None:
+        one_thread = {f"distributed.nanny.pre-spawn-environ.{name}": 1 for name in ("NPROC", "OMP_NUM_THREADS")}
+        with (
+            dask.config.set(one_thread),
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
+            ) as local,
+            Client(local) as client,
+        ):
+            yield client
+    else:
+        yield None
+
+
+@contextlib.contextmanager
+def _progress(name: str) -> Iterator[Callable[[Step], None]]:
+    """A bar with loss, gradient norm, passes over the data and the time left."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=log_console) as bar:
+        task = bar.add_task(escape(name), total=None, state="reading events")
+
+        def progress(step: Step) -> None:
+            state = f"step {step.step}/{step.steps}  loss {step.loss:.4g}  gradient {step.gradient_norm:.2g}  passes {step.passes}"
+            bar.update(task, completed=step.step, total=step.steps, state=state)
+
+        yield progress
+        bar.update(task, completed=1, total=1)
+
+
+def _made_data(analysis: Analysis, out: Path) -> Path:
+    """The data that the analysis makes itself, in OUT/data: all of them or none."""
+    folder = out / "data"
+    if folder.is_dir() or analysis.default_data is None:
+        return folder
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-data-"))
+    try:
+        with log_console.status("making the data"):
+            analysis.default_data(temporary)
+        temporary.chmod(0o755)
+        out.mkdir(exist_ok=True)
+        temporary.replace(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return folder
+
+
+def _place(analysis: str) -> Path:
+    """The path, or the folder of that name in ./analyses."""
+    path, named = Path(analysis), ANALYSES / analysis
+    return named if not path.exists() and named.is_dir() else path
+
+
+def _where_from(analysis: Analysis, place: str) -> str:
+    """What to do for an analysis that needs data and was given none."""
+    lines = [f"{analysis.name} needs data: give their folder with --data DIR."]
+    if analysis.fetch:
+        records = sorted({file.record for file in analysis.fetch if file.record is not None})
+        lines += [f"  CERN Open Data portal, record {record}: {PORTAL}/{record}" for record in records]
+        lines.append(f"Download and check all of it with: diffea fetch {place} --data DIR")
+    return "\n".join(lines)
+
+
+def _summary(name: str, result: Mapping[str, Any]) -> Table:
+    """Before and after, soft and hard, train and test."""
+    table = Table(
+        "", "before", "after", "change", title=f"\n{escape(name)}", title_justify="left", title_style="bold", box=None
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    objective, before, after = escape(result["objective"]), result["before"], result["after"]
+    rows = [
+        (f"{objective}, soft cuts, train", before["soft"], after["soft"]),
+        (f"{objective}, hard cuts, train", before["hard_train"], after["hard_train"]),
+        (f"{objective}, hard cuts, test", before["hard_test"], after["hard_test"]),
+    ]
+    if "limit_after" in result:
+        rows.append(("expected 95 % CL limit, hard cuts, test", result["limit_before"], result["limit_after"]))
+    for what, first, last in rows:
+        change = f"{100 * (last - first) / abs(first):+.0f} %" if first else "–"
+        table.add_row(what, f"{first:.4g}", f"{last:.4g}", change)
+    table.add_row("", "", "", "")
+    table.add_row("passes over the data", "", str(result["passes_over_data"]), f"{result['seconds']:.0f} s")
+    return table
