@@ -33,6 +33,10 @@ class FilesetError(DiffeaError, ValueError):
     """Raised when a fileset is not of coffea's form, or holds no events."""
 
 
+class MissingExtraError(DiffeaError, ImportError):
+    """Raised when something needs an optional dependency that is not installed."""
+
+
 class FileReadError(DiffeaError, OSError):
     """Raised when a file or its tree cannot be read."""
 
@@ -123,3 +127,7 @@ class ClusterError(DiffeaError, RuntimeError):
 
 class CorrectionError(DiffeaError, ValueError):
     """Raised when a scale factor's table, file or inputs do not fit together."""
+
+
+class ExchangeError(DiffeaError, ValueError):
+    """Raised when a file of templates or cotangents is not whole, of another version, or does not fit the parameters."""

@@ -13,6 +13,7 @@ from diffea.distributed.ledger import Ledger
 from diffea.distributed.shards import Skipped, Source
 from diffea.events.batches import batches_of
 from diffea.events.blocks import block_rows
+from diffea.events.collections import is_collection, plan_collections
 from diffea.events.filesets import plan
 from diffea.events.splits import Split
 from diffea.processor import DifferentiableProcessor
@@ -37,7 +38,9 @@ def distribute(
 
     Args:
         processor: whose ``columns`` are read and whose ``fill`` is run at every step.
-        fileset: coffea's own: ``{dataset: {"files": {path: tree}, "metadata": {"sample": …}}}``.
+        fileset: coffea's own: ``{dataset: {"files": {path: tree}, "metadata": {"sample": …}}}``. Or a dask-awkward collection
+            (``NanoEventsFactory.from_root(…, mode="dask").events()``) whose metadata name its dataset, or
+            ``{dataset: collection}``; its partitions then stand in for chunks.
         client: a ``dask.distributed.Client``; without one everything stays in this process.
         schemaclass: of NanoEvents.
         chunksize: entries that are read at once.
@@ -57,7 +60,11 @@ def distribute(
     """
     lane: Lane = InProcess() if client is None else OnCluster(client, type(processor).__name__)
     skip = on_bad_file == "skip"
-    chunks, left_out = plan(fileset, chunksize, lane.map, skip=skip)
+    chunks, left_out = (
+        (plan_collections(fileset, processor.columns, split, lane.map), [])
+        if is_collection(fileset)
+        else plan(fileset, chunksize, lane.map, skip=skip)
+    )
     batches = batches_of(chunks)
     fraction = 1.0 if split is None else 1.0 / split.scale
     block = block_rows(int(batch.rows * fraction) for batch in batches)

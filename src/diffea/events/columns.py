@@ -13,6 +13,7 @@ import numpy as np
 from coffea.nanoevents import NanoEventsFactory
 
 from diffea.errors import ColumnError, FileReadError, MissingBranchError, NotFiniteError
+from diffea.events.collections import Partition
 from diffea.events.filesets import Chunk
 from diffea.events.ragged import Ragged
 from diffea.events.splits import Split, identity
@@ -43,6 +44,8 @@ def read(chunk: Chunk, columns: Callable[[Any], Any], schemaclass: type, split: 
         MissingBranchError: if ``columns`` asks for a branch that is not there.
         ColumnError, NotFiniteError: if a column is not one finite entry an event.
     """
+    if isinstance(chunk, Partition):
+        return check(chunk.compute(), chunk.rows, str(chunk))
     events = open_events(chunk, schemaclass)
     try:
         if split is not None:

@@ -1,0 +1,226 @@
+"""dask-awkward collections: what ``NanoEventsFactory(mode="dask")`` makes, accepted where a fileset is.
+
+A processor's ``columns`` is called once on the whole collection; what it returns is a task graph that reads only the branches
+it needs. Each partition of that graph is a chunk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from dask.base import is_dask_collection, optimize
+from dask.highlevelgraph import HighLevelGraph
+from dask.local import get_sync
+
+from diffea.errors import ColumnError, FileReadError, FilesetError, MissingBranchError, MissingExtraError, SplitError
+from diffea.events.filesets import Chunk, File
+from diffea.events.splits import Split
+from diffea.runtime import Portable
+
+IDENTITY = ("run", "luminosityBlock", "event")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Partition(Chunk):
+    """A partition of a collection: a chunk that is read by running its part of the collection's graph.
+
+    Attributes:
+        graph: optimised, of all partitions.
+        keys: of this partition's columns in the graph, by name.
+        static: plain Python values among the columns.
+    """
+
+    graph: Portable
+    keys: Mapping[str, tuple[str, int]]
+    static: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def compute(self) -> dict[str, Any]:
+        """The columns, as ``columns`` of a processor returns them of a chunk.
+
+        Raises:
+            FileReadError: if a file behind the partition cannot be read.
+        """
+        try:
+            keys = list(self.keys.values())
+            arrays = get_sync(self.graph.value.cull(set(keys)), keys)
+        except OSError as error:
+            msg = f"{self}: reading a branch failed: {error}"
+            raise FileReadError(msg) from error
+        except ModuleNotFoundError as error:
+            raise _missing_extra() from error
+        return {**dict(zip(self.keys, arrays, strict=True)), **self.static}
+
+
+def is_collection(fileset: Any) -> bool:
+    """Whether this is a dask collection, or a dict of them by dataset, rather than a fileset."""
+    if isinstance(fileset, Mapping):
+        return bool(fileset) and all(is_dask_collection(value) for value in fileset.values())
+    return is_dask_collection(fileset)
+
+
+def plan_collections(
+    collections: Any,
+    columns: Callable[[Any], Any],
+    split: Split | None,
+    map_chunks: Callable[..., Iterable[Any]] = map,
+) -> list[Chunk]:
+    """The partitions of a collection, or of several by dataset, as chunks.
+
+    Args:
+        collections: a dask-awkward collection whose metadata name its dataset, or ``{dataset: collection}``; a
+            ``metadata["sample"]`` names its template (default: the dataset's name).
+        columns: of the processor.
+        split: which events to keep, if not all.
+        map_chunks: how to apply a function to all partitions (a cluster's ``map``).
+
+    Raises:
+        MissingExtraError: without dask-awkward.
+        FilesetError: if it is another kind of dask collection, has no dataset's name, or no events.
+        SplitError: if the events to divide have no run, luminosity block and event number.
+        MissingBranchError: if ``columns`` asks for a branch that is not there.
+        ColumnError: if ``columns`` returns what is no array of the collection.
+    """
+    found = list(collections.items()) if isinstance(collections, Mapping) else [(None, collections)]
+    partitions = [
+        partition
+        for dataset, collection in found
+        for partition in _partitions(_checked(collection), dataset, columns, split, map_chunks)
+    ]
+    if not partitions:
+        msg = f"the collections have no events: {', '.join(collection.name for _, collection in found)}"
+        raise FilesetError(msg)
+    return partitions
+
+
+def _partitions(
+    collection: Any,
+    dataset: str | None,
+    columns: Callable[[Any], Any],
+    split: Split | None,
+    map_chunks: Callable[..., Iterable[Any]],
+) -> list[Chunk]:
+    metadata = dict(getattr(collection, "metadata", None) or {})
+    dataset = dataset or metadata.get("dataset")
+    if not dataset:
+        msg = (
+            "a dask-awkward collection needs the name of its dataset: give {'name': collection}, or make it with "
+            "NanoEventsFactory.from_root(…, mode='dask', metadata={'dataset': 'name', 'sample': …})"
+        )
+        raise FilesetError(msg)
+    where = f"dataset {dataset!r}, dask-awkward collection {collection.name}"
+    lengths = _lengths(collection, map_chunks)
+    wanted, static = _columns(collection if split is None else _part(collection, split, where), columns, where)
+    for name, column in wanted.items():
+        if getattr(column, "npartitions", None) != collection.npartitions or not hasattr(column, "_meta"):
+            msg = (
+                f"{where}: column {name!r} must be an array of the collection, one entry an event, "
+                f"got {type(column).__name__}"
+            )
+            raise ColumnError(msg)
+    graph, names = _optimised(wanted)
+    metadata["dataset"] = dataset
+    return [
+        Partition(
+            File(dataset, f"partition {number} of {collection.name}", "", metadata),
+            0,
+            rows,
+            graph=graph,
+            keys={name: (layer, number) for name, layer in names.items()},
+            static=static,
+        )
+        for number, rows in enumerate(lengths)
+        if rows
+    ]
+
+
+def _columns(events: Any, columns: Callable[[Any], Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        found = columns(events)
+    except (AttributeError, ak.errors.FieldNotFoundError) as error:
+        msg = f"{where}: there is no such branch (read by `columns`): {error}; there are: {', '.join(events.fields)}"
+        raise MissingBranchError(msg) from error
+    except Exception as error:
+        error.add_note(f"in `columns`, which is called once on the whole of {where}: use awkward and NumPy's functions")
+        raise
+    if not isinstance(found, Mapping):
+        msg = f"{where}: `columns` must return a dict of arrays, got {type(found).__name__}"
+        raise ColumnError(msg)
+    static = {name: value for name, value in found.items() if isinstance(value, str | bool | int | float | None)}
+    return {name: value for name, value in found.items() if name not in static}, static
+
+
+def _part(collection: Any, split: Split, where: str) -> Any:
+    """The events of a part, chosen partition by partition."""
+    missing = sorted(set(IDENTITY) - set(collection.fields))
+    if missing:
+        msg = f"{where}: to divide its events takes run, luminosityBlock and event, there is no {', '.join(missing)}"
+        raise SplitError(msg)
+    dak = _dask_awkward()
+    return collection[dak.map_partitions(_mask, *(collection[name] for name in IDENTITY), split=split)]
+
+
+def _mask(*identity: Any, split: Split) -> Any:
+    if ak.backend(*identity) == "typetracer":
+        for numbers in identity:
+            ak.typetracer.touch_data(numbers)
+        return ak.values_astype(identity[0], np.bool_)
+    return ak.Array(split.mask(tuple(np.asarray(numbers) for numbers in identity)))
+
+
+def _lengths(collection: Any, map_chunks: Callable[..., Iterable[Any]]) -> list[int]:
+    """Rows of each partition, which the collection knows, or which its files' headers tell."""
+    if collection.known_divisions:
+        return [int(rows) for rows in np.diff(collection.divisions)]
+    graph, names = _optimised({"rows": _dask_awkward().map_partitions(_length, collection)})
+    keys = [(names["rows"], number) for number in range(collection.npartitions)]
+    return list(map_chunks(_Length(graph), keys))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Length:
+    graph: Portable
+
+    def __call__(self, key: tuple[str, int]) -> int:
+        return int(get_sync(self.graph.value.cull({key}), key)[0])
+
+
+def _length(array: Any) -> Any:
+    if ak.backend(array) == "typetracer":
+        return ak.Array(ak.Array([0]).layout.to_typetracer(forget_length=True))
+    return ak.Array([len(array)])
+
+
+def _optimised(arrays: Mapping[str, Any]) -> tuple[Portable, dict[str, str]]:
+    """One graph of all arrays, which reads the branches that they need, and the name of each array's layer."""
+    optimised = optimize(dict(arrays))[0]
+    graph = HighLevelGraph.merge(*(array.__dask_graph__() for array in optimised.values()))
+    return Portable(graph), {name: array.__dask_layers__()[0] for name, array in optimised.items()}
+
+
+def _checked(collection: Any) -> Any:
+    dak = _dask_awkward()
+    if not isinstance(collection, dak.Array):
+        msg = (
+            "a dask collection of events is one of dask-awkward (NanoEventsFactory.from_root(…, mode='dask').events()), "
+            f"got {type(collection).__module__}.{type(collection).__name__}"
+        )
+        raise FilesetError(msg)
+    return collection
+
+
+def _dask_awkward() -> Any:
+    try:
+        import dask_awkward
+    except ModuleNotFoundError as error:
+        raise _missing_extra() from error
+    return dask_awkward
+
+
+def _missing_extra() -> MissingExtraError:
+    return MissingExtraError(
+        "dask collections of events need dask-awkward, here and on the workers: pip install 'diffea[dask-awkward]'"
+    )
