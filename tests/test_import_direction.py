@@ -12,8 +12,8 @@ import diffea
 
 SOURCE = Path(diffea.__file__).parent
 ROOMS = (
-    "errors", "runtime", "events", "soft", "histograms", "processor", "distributed", "statistics", "objectives",
-    "optimise", "evaluate", "fetch", "analysis", "run", "report", "demo", "cli",
+    "errors", "runtime", "events", "soft", "histograms", "processor", "distributed", "exchange", "statistics",
+    "objectives", "optimise", "evaluate", "fetch", "analysis", "run", "report", "demo", "cli",
 )  # fmt: skip
 FOREIGN = dict.fromkeys(
     ("soft", "histograms", "statistics"), ("dask", "distributed", "dask_awkward", "coffea", "uproot")
