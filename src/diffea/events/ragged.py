@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from diffea.errors import ColumnError
 
-__all__ = ["Ragged"]
+__all__ = ["Ragged", "elementwise"]
 
 
 def _per_event(other: Any) -> jax.Array:
@@ -210,3 +210,23 @@ class Ragged:
     __ge__ = _binary(jnp.greater_equal)
     __eq__ = _binary(jnp.equal)  # type: ignore[assignment]
     __ne__ = _binary(jnp.not_equal)  # type: ignore[assignment]
+
+
+def elementwise(function: Callable[..., Any], *columns: Any) -> Any:
+    """An elementwise JAX function of columns of which some, or none, are ragged.
+
+    Args:
+        function: of as many arrays as there are columns.
+        columns: ``Ragged`` of the same objects, arrays of one value an event, or scalars.
+
+    Returns:
+        ``Ragged`` where one of the columns is, an array otherwise.
+    """
+    head = next((i for i, column in enumerate(columns) if isinstance(column, Ragged)), None)
+    if head is None:
+        return function(*map(jnp.asarray, columns))
+
+    def reordered(first: Any, *rest: Any) -> Any:
+        return function(*rest[:head], first, *rest[head:])
+
+    return columns[head].apply(reordered, *columns[:head], *columns[head + 1 :])

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 
 from diffea.errors import CountError
 from diffea.events.ragged import Ragged
+from diffea.soft.binomial import distribution
 
 __all__ = ["at_least", "at_most", "count", "exactly"]
-
-_UNROLL = 16
 
 
 def count(cut: Ragged) -> jax.Array:
@@ -44,33 +43,21 @@ def at_least(n: int, cut: Ragged) -> jax.Array:
 
 def at_most(n: int, cut: Ragged) -> jax.Array:
     """Probability that at most ``n`` of an event's objects pass, shape (events,). Arguments as for ``at_least``."""
-    probabilities = _poisson_binomial(cut, _whole(n))
+    probabilities = _passes(cut, _whole(n))
     return sum(probabilities[1:], start=probabilities[0])
 
 
 def exactly(n: int, cut: Ragged) -> jax.Array:
     """Probability that exactly ``n`` of an event's objects pass, shape (events,). Arguments as for ``at_least``."""
-    return _poisson_binomial(cut, _whole(n))[n]
+    return _passes(cut, _whole(n))[n]
 
 
-def _poisson_binomial(cut: Ragged, most: int) -> list[jax.Array]:
-    """Probabilities of 0, 1, …, ``most`` passes, each of shape (events,), by adding one object after the other."""
+def _passes(cut: Ragged, most: int) -> list[jax.Array]:
+    """Probabilities of 0, 1, …, ``most`` passes, each of shape (events,)."""
     passed = _objects(cut).where(0.0)
-    events, slots = passed.shape
-    most_here = min(most, slots)
-
-    def add(probabilities: tuple[jax.Array, ...], p: jax.Array) -> tuple[jax.Array, ...]:
-        fails = [q * (1.0 - p) for q in probabilities]
-        return tuple([fails[0]] + [f + q * p for f, q in zip(fails[1:], probabilities[:-1], strict=True)])
-
-    one, zero = jnp.ones(events, passed.dtype), jnp.zeros(events, passed.dtype)
-    probabilities = (one,) + (zero,) * most_here
-    if slots <= _UNROLL:
-        for slot in range(slots):
-            probabilities = add(probabilities, passed[:, slot])
-    else:
-        probabilities, _ = jax.lax.scan(lambda q, p: (add(q, p), None), probabilities, passed.T)
-    return [*probabilities, *[zero] * (most - most_here)]
+    slots = passed.shape[1]
+    probabilities = distribution(lambda slot: passed[:, slot], slots, min(most, slots))
+    return [*probabilities, *[jnp.zeros_like(probabilities[0])] * (most - slots)]
 
 
 def _objects(cut: Any) -> Ragged:

@@ -1,0 +1,61 @@
+"""Discrete choices: which working point, which algorithm, as a mixture that hardens to one option."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffea.errors import ChoiceError
+from diffea.events.ragged import Ragged
+from diffea.soft.context import is_hard, width_scale
+from diffea.soft.transition import check_width
+
+__all__ = ["choice"]
+
+
+def choice(logits: Any, options: Sequence[Any], *, temperature: Any = 1.0, straight_through: bool = False) -> Any:
+    """One of several options: softly their mixture with weights softmax(logits / temperature).
+
+    Under ``hard()`` it is the option with the largest logit. Weights of events may be mixed, and are then the exact
+    expectation of a random choice; a mixture of observables is something between them.
+
+    Args:
+        logits: parameters, shape (options,).
+        options: pytrees of arrays (or ``Ragged``) of the same shapes, or one array of shape (options, …).
+        temperature: positive; the smaller, the nearer to one option. ``sharpened`` scales it like a width.
+        straight_through: take the one option, but pass gradients as if it were the mixture.
+
+    Returns:
+        The same pytree as one option.
+
+    Raises:
+        ChoiceError: when there are not as many options as logits.
+        WidthError: when the temperature is known and not positive.
+    """
+    logits = jnp.asarray(logits)
+    if logits.ndim != 1 or len(options) != logits.shape[0] or not len(options):
+        msg = f"expected one logit for each option, got logits of shape {logits.shape} for {len(options)} options"
+        raise ChoiceError(msg)
+    check_width(temperature)
+    scale = width_scale()
+    best = jax.nn.one_hot(jnp.argmax(logits), logits.shape[0], dtype=jnp.result_type(logits, float))
+    if is_hard():
+        shares = best
+    else:
+        shares = jax.nn.softmax(logits / (temperature if scale is None else temperature * scale))
+        if straight_through:
+            shares = shares + jax.lax.stop_gradient(best - shares)
+
+    def mix(*leaves: Any) -> Any:
+        if isinstance(leaves[0], Ragged):
+            values = mix(*(leaf.values for leaf in leaves))
+            return Ragged(values, leaves[0].mask)
+        mixture = shares[0] * leaves[0]
+        for share, leaf in zip(shares[1:], leaves[1:], strict=True):
+            mixture = mixture + share * leaf
+        return mixture
+
+    return jax.tree.map(mix, *options, is_leaf=lambda leaf: isinstance(leaf, Ragged))

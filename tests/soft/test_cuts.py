@@ -1,0 +1,158 @@
+"""Soft cuts: values, hard limits, rates, gradients, and input at the ends of the numbers."""
+
+from __future__ import annotations
+
+import awkward as ak
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.finite_differences import check
+
+from diffea import soft
+from diffea.errors import WidthError
+from diffea.events.ragged import Ragged
+
+SHAPES = ("sigmoid", "normal", "polynomial")
+X = np.array([-3.0, 0.3, 1.1, 1.9, 2.6, 7.0])
+
+
+def test_shapes_are_their_formulas():
+    z = (X - 1.0) / 0.7
+    np.testing.assert_allclose(soft.above(X, 1.0, width=0.7), scipy.special.expit(z), rtol=0, atol=1e-15)
+    np.testing.assert_allclose(soft.above(X, 1.0, width=0.7, shape="normal"), scipy.special.ndtr(z), rtol=0, atol=1e-15)
+    u = np.clip(z, -1, 1)
+    smooth = (8 + 15 * u - 10 * u**3 + 3 * u**5) / 16
+    np.testing.assert_allclose(soft.above(X, 1.0, width=0.7, shape="polynomial"), smooth, rtol=0, atol=1e-15)
+
+
+def test_polynomial_is_exact_outside_of_its_width():
+    values = soft.above(np.array([0.0, 1.0, 3.0, 4.0]), 2.0, width=1.0, shape="polynomial")
+    np.testing.assert_array_equal(values, [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_combinations_are_probabilities_of_independent_events(shape):
+    a, b = soft.above(X, 1.0, width=0.5, shape=shape), soft.below(X, 2.0, width=0.4, shape=shape)
+    np.testing.assert_allclose(soft.all_of(a, b), np.asarray(a) * b)
+    np.testing.assert_allclose(soft.any_of(a, b), a + b - np.asarray(a) * b, atol=1e-15)
+    np.testing.assert_allclose(soft.not_(a), soft.below(X, 1.0, width=0.5, shape=shape), atol=1e-15)
+    inside = soft.between(X, 1.0, 2.0, width=0.4, shape=shape)
+    np.testing.assert_allclose(inside + soft.outside(X, 1.0, 2.0, width=0.4, shape=shape), 1.0)
+
+
+def test_hard_is_exact_and_a_number():
+    with soft.hard():
+        assert soft.is_hard()
+        np.testing.assert_array_equal(soft.above(X, 1.1, width=0.5), X > 1.1)
+        np.testing.assert_array_equal(soft.below(X, 1.1, width=0.5), X < 1.1)
+        np.testing.assert_array_equal(soft.between(X, 0.3, 2.6, width=0.5), (X > 0.3) & (X < 2.6))
+        np.testing.assert_array_equal(soft.outside(X, 0.3, 2.6, width=0.5), (X <= 0.3) | (X >= 2.6))
+        assert jnp.issubdtype(soft.above(X, 1.1, width=0.5).dtype, jnp.floating)
+        assert jnp.issubdtype(soft.above(np.arange(3), 1, width=0.5).dtype, jnp.floating)
+    assert not soft.is_hard()
+
+
+def test_hard_is_not_served_from_the_soft_compilation():
+    cut = jax.jit(lambda x: soft.above(x, 1.0, width=0.5))
+    before = cut(X)
+    with soft.hard():
+        np.testing.assert_array_equal(cut(X), X > 1.0)
+    np.testing.assert_array_equal(cut(X), before)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rate"), [("sigmoid", lambda z: np.exp(-z)), ("normal", lambda z: np.exp(-z * z / 2))]
+)
+def test_hard_limit_is_reached_at_the_stated_rate(shape, rate):
+    for width in (0.3, 0.1, 0.03):
+        gap = np.abs(np.asarray(soft.above(X, 1.5, width=width, shape=shape)) - (X > 1.5))
+        assert np.all(gap <= rate(np.abs(X - 1.5) / width) + 1e-15)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradients(shape):
+    def cut(x, threshold, width):
+        return soft.above(x, threshold, width=width, shape=shape) * soft.below(x, 2.2, width=width, shape=shape)
+
+    check(cut, X, 1.3, 0.9)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_far_and_infinite_values_have_finite_gradients(shape):
+    x = jnp.array([-np.inf, -1e300, -1e5, 1.0, 1e5, 1e300, np.inf])
+
+    def total(x, threshold, width):
+        return jnp.sum(soft.above(x, threshold, width=width, shape=shape))
+
+    np.testing.assert_allclose(soft.above(x, 1.0, width=0.1, shape=shape), [0, 0, 0, 0.5, 1, 1, 1], atol=1e-15)
+    for gradient in jax.jit(jax.grad(total, argnums=(0, 1, 2)))(x, 1.0, 0.1):
+        assert np.all(np.isfinite(gradient))
+    assert np.all(np.isfinite(jax.jit(jax.hessian(total, argnums=2))(x, 1.0, 0.1)))
+
+
+def test_float32_stays_float32():
+    assert soft.above(X.astype(np.float32), jnp.float32(1.0), width=0.5).dtype == np.float32
+
+
+def test_one_threshold_an_event_reaches_its_objects():
+    pt = Ragged.from_awkward(ak.Array([[10.0, 30.0], [], [20.0]]))
+    with soft.hard():
+        passed = soft.above(pt, jnp.array([20.0, 0.0, 30.0]), width=1.0)
+    np.testing.assert_array_equal(passed.where(-1), [[0, 1], [-1, -1], [0, -1]])
+
+
+def test_event_and_object_cuts_combine_to_object_cuts():
+    pt = Ragged.from_awkward(ak.Array([[10.0, 30.0], [], [20.0]]))
+    with soft.hard():
+        both = soft.all_of(soft.above(np.array([1.0, 1.0, 0.0]), 0.5, width=1.0), soft.above(pt, 15.0, width=1.0))
+        either = soft.any_of(both, soft.below(pt, 15.0, width=1.0))
+    np.testing.assert_array_equal(both.where(0), [[0, 1], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(either.where(0), [[1, 1], [0, 0], [0, 0]])
+
+
+def test_sharpened_scales_every_width_without_compiling_again():
+    @jax.jit
+    def cut(x, scale):
+        with soft.sharpened(scale):
+            return soft.above(x, 1.0, width=2.0)
+
+    np.testing.assert_allclose(cut(X, 0.25), soft.above(X, 1.0, width=0.5), rtol=1e-15)
+    cut(X, 0.1)
+    assert cut._cache_size() == 1
+
+
+@pytest.mark.parametrize("width", [0.0, -1.0, np.nan, np.inf])
+def test_a_width_that_is_none_is_an_error(width):
+    with pytest.raises(WidthError, match="positive width"):
+        soft.above(X, 1.0, width=width)
+    with pytest.raises(WidthError, match="positive width"), soft.hard():
+        soft.above(X, 1.0, width=width)
+
+
+def test_nonsense_is_an_error():
+    with pytest.raises(WidthError, match="low < high"):
+        soft.between(X, 2.0, 1.0, width=0.1)
+    with pytest.raises(WidthError, match="shape sigmoid"):
+        soft.above(X, 1.0, width=0.1, shape="step")
+    with pytest.raises(WidthError, match="at least one cut"):
+        soft.all_of()
+    with pytest.raises(WidthError, match="positive scale"), soft.sharpened(0.0):
+        pass
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    x=st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4),
+    threshold=st.floats(-100, 100),
+    width=st.floats(1e-3, 100),
+    shape=st.sampled_from(SHAPES),
+)
+def test_a_cut_is_a_probability_that_rises(x, threshold, width, shape):
+    x = np.sort(np.array(x))
+    passed = np.asarray(soft.above(x, threshold, width=width, shape=shape))
+    assert np.all((passed >= 0) & (passed <= 1))
+    assert np.all(np.diff(passed) >= 0)
