@@ -69,14 +69,14 @@ def make_result(**changes: Any) -> dict[str, Any]:
     result = {
         "analysis": "demo",
         "title": "Search for a heavy particle in one muon, jets and missing momentum (invented data)",
-        "objective": "expected CLs at μ = 1",
+        "objective": "cls(poi_test=1.0)",
         "params": {
             "before": {"muon_pt": 25.0, "muon_iso": 0.15, "jet_pt": 30.0, "met": 50.0, "mt": 50.0, "btag": 0.5},
             "after": {"muon_pt": 22.4, "muon_iso": 0.19, "jet_pt": 38.2, "met": 121.7, "mt": 104.3, "btag": 0.41},
-            "bounds": {
-                "muon_pt": [20.0, 80.0], "muon_iso": [0.03, 0.45], "jet_pt": [22.0, 100.0],
-                "met": [10.0, 300.0], "mt": [10.0, 200.0], "btag": [0.1, 0.95],
-            },
+        },
+        "bounds": {
+            "muon_pt": [20.0, 80.0], "muon_iso": [0.03, 0.45], "jet_pt": [22.0, 100.0],
+            "met": [10.0, 300.0], "mt": [10.0, 200.0], "btag": [0.1, 0.95],
         },
         "before": {"soft": 0.093, "hard_train": 0.0918, "hard_test": 0.0925},
         "after": {"soft": 0.0131, "hard_train": 0.0137, "hard_test": 0.0152},
@@ -87,7 +87,7 @@ def make_result(**changes: Any) -> dict[str, Any]:
             for i in steps
         ],
         "passes_over_data": 30,
-        "events": 100_000,
+        "events": {"train": {"signal": 12421, "ttbar": 40187}, "test": {"signal": 12432, "ttbar": 40273}},
         "chunks": 12,
         "workers": 2,
         "seconds": 41.7,

@@ -49,7 +49,7 @@ class Sample:
 
 SAMPLES = {
     "signal": Sample(
-        share=0.15, cross_section=0.09, negative=0.0, jets=2.4, jet_scale=75.0, b_jets=(0.9, 0.08),
+        share=0.15, cross_section=0.12, negative=0.0, jets=2.4, jet_scale=75.0, b_jets=(0.9, 0.08),
         recoil=130.0, invisible=(1.0, 110.0), nonprompt=0.03,
     ),
     "ttbar": Sample(

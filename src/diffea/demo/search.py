@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import awkward as ak
 import hist
 import numpy as np
+import optax
 import uproot
 from coffea.nanoevents import NanoAODSchema
 
@@ -36,8 +37,8 @@ class Search(DifferentiableProcessor):
     """Selects one muon, at least three jets and missing momentum; fits the effective mass with and without a b jet."""
 
     channels: ClassVar[Mapping[str, Any]] = {
-        "tagged": hist.axis.Variable([150, 300, 450, 600, 800, 1000, 1400], name="m_eff", label="$m_{eff}$ [GeV]"),
-        "untagged": hist.axis.Variable([150, 300, 450, 700, 1400], name="m_eff", label="$m_{eff}$ [GeV]"),
+        "tagged": hist.axis.Variable([200, 450, 600, 750, 900, 1100, 1500], name="m_eff", label="$m_{eff}$ [GeV]"),
+        "untagged": hist.axis.Variable([200, 500, 750, 1500], name="m_eff", label="$m_{eff}$ [GeV]"),
     }
 
     def columns(self, events: Any) -> dict[str, Any]:
@@ -56,11 +57,11 @@ class Search(DifferentiableProcessor):
             met_x = events.MET.px - ak.sum(change * np.cos(events.Jet.phi), axis=1)
             met_y = events.MET.py - ak.sum(change * np.sin(events.Jet.phi), axis=1)
             met = np.hypot(met_x, met_y)
-            cos = (met_x * np.cos(muon.phi) + met_y * np.sin(muon.phi)) / met
+            angle = np.arctan2(met_y, met_x) - muon.phi
             columns |= {
                 f"jet_pt {variation}": shifted,
                 f"met {variation}": met,
-                f"mt {variation}": np.sqrt(2 * muon.pt * met * (1 - cos)),
+                f"mt {variation}": 2 * np.sqrt(muon.pt * met) * np.abs(np.sin(angle / 2)),
                 f"m_eff {variation}": ak.sum(shifted, axis=1) + met + muon.pt,
             }
         return columns
@@ -81,7 +82,7 @@ class Search(DifferentiableProcessor):
             )
             m_eff, weight = columns[f"m_eff {variation}"], columns["weight"] * keep
             yield Fill("tagged", m_eff, weight * tagged, variation=variation)
-            yield Fill("untagged", m_eff, weight * (1.0 - tagged), variation=variation)
+            yield Fill("untagged", m_eff, weight * soft.not_(tagged), variation=variation)
 
 
 def fileset(data: Path) -> dict[str, Any]:
@@ -137,13 +138,14 @@ analysis = Analysis(
             bounds={
                 "muon_pt": (20.0, 80.0),
                 "muon_iso": (0.03, 0.45),
-                "jet_pt": (22.0, 100.0),
-                "met": (10.0, 300.0),
-                "mt": (10.0, 200.0),
+                "jet_pt": (22.0, 80.0),
+                "met": (20.0, 220.0),
+                "mt": (20.0, 160.0),
                 "btag": (0.1, 0.95),
             },
             objective=functools.partial(objectives.cls, poi_test=1.0),
-            steps=25,
+            optimizer=optax.adam(optax.cosine_decay_schedule(0.05, 30)),
+            steps=30,
         )
     },
 )

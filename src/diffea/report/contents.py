@@ -20,6 +20,8 @@ RESULT, WORKSPACE, TEMPLATES = "result.json", "workspace.json", "templates.json"
 OPTIONAL = (
     "title",
     "variant",
+    "bounds",
+    "message",
     "limit_before",
     "limit_after",
     "events",

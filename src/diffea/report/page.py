@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -55,7 +56,9 @@ def _run(run: Run) -> dict[str, Any]:
     colours |= dict.fromkeys(signals, plots.SIGNAL)
     return {
         "result": run.result,
-        "poi": run.poi,
+        "objective": _objective(run.result["objective"]),
+        "events": _events(run.result["events"]),
+        "poi": "μ" if run.poi == "mu" else run.poi,
         "history": _image(plots.history(run.result["history"]), "Loss and gradient norm at every step"),
         "channels": [
             {
@@ -66,9 +69,24 @@ def _run(run: Run) -> dict[str, Any]:
             }
             for name in run.channels
         ],
-        "parameters": _parameters(run.result["params"]),
+        "parameters": _parameters(run.result),
         "nuisances": nuisances(run.workspace),
     }
+
+
+def _objective(objective: str) -> str:
+    """In a physicist's words where it is one of the two common ones."""
+    if match := re.fullmatch(r"cls(?:\(poi_test=([^,)]+)\))?", objective):
+        return f"Expected CLs at μ = {float(match[1] or 1):g}"
+    return "Expected upper limit" if re.fullmatch(r"upper_limit(\(cl=0\.95\))?", objective) else objective
+
+
+def _events(events: Mapping[str, Mapping[str, int]] | None) -> list[tuple[str, int, str]]:
+    """Part, number of events, and the numbers of its data sets in words."""
+    return [
+        (part, sum(counts.values()), ", ".join(f"{name} {_number(count)}" for name, count in counts.items()))
+        for part, counts in (events or {}).items()
+    ]
 
 
 def _yields(run: Run, channel: str, sample: str) -> dict[str, Any]:
@@ -86,39 +104,34 @@ def _yields(run: Run, channel: str, sample: str) -> dict[str, Any]:
     }
 
 
-def _parameters(params: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _parameters(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row for each scalar and each short array's element, one for each long array (root mean square instead of value)."""
-    before, after = dict(leaves(params["before"])), dict(leaves(params["after"]))
-    bounds: list[dict[str, Any]] = [dict(leaves(side)) for side in _sides(params.get("bounds"))]
+    after = dict(leaves(result["params"]["after"]))
+    limits = dict(_limits(result["params"]["before"], result["bounds"]))
     rows = []
-    for name, first in before.items():
+    for name, first in leaves(result["params"]["before"]):
         last = after[name]
-        low, high = (float(np.min(side.get(name, np.nan))) for side in bounds) if bounds else (np.nan, np.nan)
-        row = {
-            "name": name,
-            "count": first.size,
-            "before": _size(first),
-            "after": _size(last),
-            "low": low,
-            "high": high,
-        }
-        if np.isfinite(low) and np.isfinite(high) and high > low and first.size == 1:
-            row["from"], row["to"] = (100 * (size - low) / (high - low) for size in (_size(first), _size(last)))
+        row: dict[str, Any] = {"name": name, "count": first.size, "before": _size(first), "after": _size(last)}
+        low, high = limits.get(name, (np.nan, np.nan))
+        if first.size == 1 and np.isfinite([low, high]).all():
+            row |= {"low": float(low), "high": float(high)}
+            row["from"], row["to"] = (
+                100 * (_size(value) - row["low"]) / (row["high"] - row["low"]) for value in (first, last)
+            )
         rows.append(row)
     return rows
 
 
-def _sides(bounds: Any) -> list[Any]:
-    """The lower and upper bounds as two trees, from a pair of trees or a tree of pairs; empty without bounds."""
-    if bounds is None:
-        return []
-    if isinstance(bounds, list) and len(bounds) == 2 and isinstance(bounds[0], dict | list):
-        return bounds
-    return [_side(bounds, 0), _side(bounds, 1)]
-
-
-def _side(tree: Any, index: int) -> Any:
-    return {key: _side(value, index) for key, value in tree.items()} if isinstance(tree, dict) else tree[index]
+def _limits(params: Any, bounds: Any, name: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Lower and upper bound of each of the `leaves` that has them."""
+    if isinstance(params, Mapping) and isinstance(bounds, Mapping):
+        for key, value in params.items():
+            yield from _limits(value, bounds.get(key), f"{name}.{key}" if name else str(key))
+    elif isinstance(params, list | float | int) and isinstance(bounds, list) and len(bounds) == 2:
+        low, high = (np.broadcast_to(np.asarray(side, float), np.shape(params)).tolist() for side in bounds)
+        yield from (
+            (leaf, (one, other)) for (leaf, one), (_, other) in zip(leaves(low, name), leaves(high, name), strict=True)
+        )
 
 
 def _size(array: np.ndarray) -> float:
@@ -148,7 +161,18 @@ def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
 def _index(runs: Mapping[str, Run]) -> dict[str, Any]:
     first = next(iter(runs.values())).result
     counts = {name: sum(array.size for _, array in leaves(run.result["params"]["after"])) for name, run in runs.items()}
-    return {"title": first["title"] or first["analysis"], "analysis": first["analysis"], "runs": runs, "counts": counts}
+    return {
+        "title": first["title"] or first["analysis"],
+        "analysis": first["analysis"],
+        "runs": runs,
+        "counts": counts,
+        "objective": _objective,
+        "total": _total,
+    }
+
+
+def _total(events: Mapping[str, Mapping[str, int]] | None) -> int | None:
+    return sum(count for _, count, _ in _events(events)) or None
 
 
 def _image(svg: str, alternative: str) -> dict[str, str]:

@@ -101,7 +101,7 @@ def _stack(axes: Axes, run: Run, when: str, channel: str, colours: dict[str, str
         error = run.uncertainty(when, "hard_test", channel, order)
         axes.stairs(
             total + error, edges, baseline=np.maximum(total - error, 0), fill=True, facecolor="none",
-            edgecolor=INK, hatch="//////", linewidth=0.0, label="uncertainty",
+            edgecolor="#555555", hatch="//////", linewidth=0.0, label="uncertainty",
         )  # fmt: skip
         axes.set_xlim(edges[0], edges[-1])
         axes.set_xlabel(drawn[order[0]].label)
