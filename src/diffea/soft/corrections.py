@@ -94,9 +94,8 @@ class ScaleFactor:
             shares = [_shares(*axis) for axis in zip(columns, self.edges, widths, strict=True)]
             result = jnp.tensordot(shares[0], result, 1)
             for share in shares[1:]:
-                result = jnp.einsum(
-                    "...a,...a...->..." if result.ndim == share.ndim else "...a,...ab->...b", share, result
-                )
+                later = (1,) * (result.ndim - share.ndim)
+                result = jnp.sum(share.reshape(share.shape + later) * result, axis=share.ndim - 1)
             return result
 
         return elementwise(evaluate, *inputs)
