@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import xlogy
 
 from diffea.statistics import asymptotics, diagnostics
 from diffea.statistics import hypotests as _tests
@@ -293,8 +292,12 @@ def binary_cross_entropy(score: Array, label: Array, weight: Array | None = None
 
 def _binned_entropy(signal: Array, background: Array) -> Array:
     s, b = signal / jnp.sum(signal), background / jnp.sum(background)
-    total = jnp.where(s + b > 0, s + b, 1.0)
-    return -0.5 * jnp.sum(xlogy(s, s / total) + xlogy(b, b / total))
+
+    def terms(part: Array) -> Array:
+        filled = part > 0
+        return jnp.where(filled, part * jnp.log(jnp.where(filled, part / jnp.where(filled, s + b, 1.0), 1.0)), 0.0)
+
+    return -0.5 * jnp.sum(terms(s) + terms(b))
 
 
 def _signal_and_background(bound: BoundModel) -> tuple[Array, Array]:

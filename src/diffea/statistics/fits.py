@@ -10,9 +10,9 @@ The loop itself is not differentiated. Two facts about the minimum are used inst
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -102,25 +102,65 @@ def minimise(
     damping: float = 1e-2,
 ) -> Minimum:
     """As `profile`, without derivatives."""
-    layout, settings = bound.layout, bound.settings
-    low, high = bounds(layout)
-    first = jnp.asarray(initial(layout) if start is None else start)
+    problem = _problem(bound, prepared, poi, start, poi_low)
+    return _solve(bound, prepared, data, problem, solver, damping)
+
+
+def profiles(
+    bound: BoundModel,
+    prepared: Prepared,
+    data: Array,
+    pois: Sequence[Array | float | None],
+    solver: Solver,
+    poi_low: float,
+) -> list[Fit]:
+    """Several fits to the same data in one loop: `profile` at each value, None for the free fit (from `poi_low` up)."""
+    problems = [_problem(bound, prepared, poi, None, poi_low if poi is None else None) for poi in pois]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
+    ends = jax.vmap(lambda problem: _solve(bound, prepared, data, problem, solver, 1e-2))(stacked)
+    fits = []
+    for number, poi in enumerate(pois):
+        end = jax.tree.map(lambda leaf, n=number: leaf[n], ends)
+        pars, value = anchored(bound, prepared, data, poi, end.pars, end.free)
+        culprit = _culprit(bound.layout, bound.settings, prepared, data, pars)
+        fits.append(Fit(pars, value, end.free, end.status, end.iterations, culprit))
+    return fits
+
+
+class _Problem(NamedTuple):
+    start: Array
+    low: Array
+    high: Array
+    free: Array
+
+
+def _problem(
+    bound: BoundModel, prepared: Prepared, poi: Array | float | None, start: Array | None, poi_low: float | None
+) -> _Problem:
+    low, high = bounds(bound.layout)
+    first = jnp.asarray(initial(bound.layout) if start is None else start)
     free = ~prepared.fixed
     if poi is not None or poi_low is not None:
-        index = poi_index(layout, settings)
+        index = poi_index(bound.layout, bound.settings)
         if poi is None:
             low = low.copy()
             low[index] = poi_low
         else:
             first = first.at[index].set(poi)
             free = free.at[index].set(False)
-    prepared, data, first = jax.lax.stop_gradient((prepared, data, first))
-    box = (jnp.asarray(low), jnp.asarray(high))
+    return jax.lax.stop_gradient(_Problem(first, jnp.asarray(low), jnp.asarray(high), free))
+
+
+def _solve(
+    bound: BoundModel, prepared: Prepared, data: Array, problem: _Problem, solver: Solver, damping: float
+) -> Minimum:
+    layout, settings = bound.layout, bound.settings
+    prepared, data = jax.lax.stop_gradient((prepared, data))
     if solver.method == "scoring":
-        expand = functools.partial(_expand, layout, settings, prepared, data)
-        return scoring(expand, first, *box, free, solver, damping)
+        expand = functools.partial(likelihood.expansion, layout, settings, prepared, data=data)
+        return scoring(lambda pars: expand(pars=pars), *problem, solver, damping)
     return jaxopt_solvers.minimise(
-        lambda pars: likelihood.deviance(layout, settings, prepared, pars, data), first, *box, free, solver
+        lambda pars: likelihood.deviance(layout, settings, prepared, pars, data), *problem, solver
     )
 
 
@@ -140,10 +180,6 @@ def anchored(
     target = pars if poi is None else pars.at[poi_index(layout, settings)].set(poi)
     pars = _attach(layout, settings, prepared, data, pars, free, target)
     return pars, profiled(layout, settings, prepared, data, pars, target, free)
-
-
-def _expand(layout: Layout, settings: Settings, prepared: Prepared, data: Array, pars: Array) -> likelihood.Expansion:
-    return likelihood.expansion(layout, settings, prepared, pars, data)
 
 
 def _attach(

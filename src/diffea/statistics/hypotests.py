@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.special import log_ndtr
 
 from diffea.statistics import asymptotics
 from diffea.statistics.fits import Fit, ensure
@@ -46,22 +47,17 @@ class HypoTest:
 def _hypotest(bound: BoundModel, poi: Array, data: Array | None, test_stat: Statistic, solver: Solver) -> HypoTest:
     prepared = bound.prepared()
     name = bound.settings.poi_name
-    sample = asimov(bound, prepared, 0.0, data, solver)
+    seen = None if data is None else on_data(bound, prepared, poi, data, test_stat, solver, null=True)
+    sample = asimov(bound, prepared, 0.0, seen and seen.null)
     q_asimov, fit = on_asimov(bound, prepared, poi, sample, solver)
     fits = {f"at {name} = test value on Asimov data": fit}
     q_asimov = jnp.where(poi < 0.0, 0.0, q_asimov)
     root_asimov = asymptotics.root(q_asimov)
-    if data is None:
+    if seen is None:
         q, value = q_asimov, jnp.zeros_like(root_asimov)
     else:
-        assert sample.fit is not None
-        q, fixed, free = on_data(bound, prepared, poi, data, test_stat, solver)
-        fits |= {
-            f"at {name} = 0 on data": sample.fit,
-            f"at {name} = test value on data": fixed,
-            "of all parameters on data": free,
-        }
-        value = asymptotics.statistic(asymptotics.root(q), root_asimov, test_stat)
+        fits |= seen.fits(name)
+        q, value = seen.value, asymptotics.statistic(asymptotics.root(seen.value), root_asimov, test_stat)
     log_clsb, log_clb, log_cls = asymptotics.log_p_values(value, root_asimov)
     *_, log_band = asymptotics.log_p_values(-jnp.asarray(asymptotics.SIGMAS), root_asimov)
     return HypoTest(
@@ -137,14 +133,14 @@ class Discovery:
 def _discovery(bound: BoundModel, poi_true: Array, data: Array | None, solver: Solver) -> Discovery:
     prepared = bound.prepared()
     if data is None:
-        sample = asimov(bound, prepared, poi_true, None, solver)
+        sample = asimov(bound, prepared, poi_true)
         q, fit = on_asimov(bound, prepared, 0.0, sample, solver)
         fits = {f"at {bound.settings.poi_name} = 0 on Asimov data": fit}
     else:
-        q, fixed, free = on_data(bound, prepared, 0.0, data, "q0", solver)
-        fits = {f"at {bound.settings.poi_name} = 0 on data": fixed, "of all parameters on data": free}
+        seen = on_data(bound, prepared, 0.0, data, "q0", solver)
+        q, fits = seen.value, seen.fits(bound.settings.poi_name)
     significance = asymptotics.root(q)
-    log_p = asymptotics.log_ndtr(-significance)
+    log_p = log_ndtr(-significance)
     return Discovery(jnp.exp(log_p), significance, log_p, q, fits)
 
 

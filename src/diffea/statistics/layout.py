@@ -146,28 +146,28 @@ def make_layout(spec: Spec, nbins: Mapping[str, int]) -> Layout:
     for name in ids.get("staterror", []):
         table = staterror[name]
         used = table < lengths["staterror"]
-        mask = used.any(axis=0)
+        mask = np.asarray(used.any(axis=0))
         parameters = np.arange(sets[name].slice.start, sets[name].slice.stop)
         stat.append((table, mask, parameters))
         for s in range(len(samples)):
-            for parameter, b in zip(parameters, np.flatnonzero(mask), strict=True):
-                if used[s, b]:
-                    gammas[s][b].append(int(parameter))
+            for parameter, place in zip(parameters, np.flatnonzero(mask), strict=True):
+                if used[s, place]:
+                    gammas[s][place].append(int(parameter))
     overlap = max((len(cell) for row in gammas for cell in row), default=0)
     gamma = np.full((overlap, *shape), npars)
     for s, row in enumerate(gammas):
-        for b, cell in enumerate(row):
-            gamma[: len(cell), s, b] = cell
+        for column, cell in enumerate(row):
+            gamma[: len(cell), s, column] = cell
 
     order = tuple(name for name, parameter_set in sets.items() if parameter_set.constraint)
     constraints: dict[str, tuple[list[int], list[int]]] = {"normal": ([], []), "poisson": ([], [])}
-    place = 0
+    first = 0
     for name in order:
-        kind, n = sets[name].constraint, sets[name].n_parameters
-        assert kind is not None
-        constraints[kind][0].extend(range(sets[name].slice.start, sets[name].slice.stop))
-        constraints[kind][1].extend(range(place, place + n))
-        place += n
+        constraint, n = sets[name].constraint, sets[name].n_parameters
+        assert constraint is not None
+        constraints[constraint][0].extend(range(sets[name].slice.start, sets[name].slice.stop))
+        constraints[constraint][1].extend(range(first, first + n))
+        first += n
     normal, poisson = (
         (np.array(constraints[kind][0], int), np.array(constraints[kind][1], int)) for kind in ("normal", "poisson")
     )

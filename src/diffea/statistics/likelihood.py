@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln, xlogy
 
 from diffea.statistics.layout import Layout
-from diffea.statistics.rates import Prepared, Settings, curvature, derivatives, rates
+from diffea.statistics.rates import Prepared, Settings, curvature, derivatives, overlay, rates
 
 
 def log_density(layout: Layout, settings: Settings, prepared: Prepared, pars: Array, data: Array) -> Array:
@@ -34,11 +35,9 @@ def _poisson(count: Array, rate: Array) -> Array:
 
 def expected_auxdata(layout: Layout, prepared: Prepared, pars: Array) -> Array:
     """Auxiliary data expected at these parameters."""
-    expected = jnp.zeros(layout.nauxdata)
-    parameters, places = layout.normal
-    expected = expected.at[places].set(pars[parameters])
-    parameters, places = layout.poisson
-    return expected.at[places].set(pars[parameters] * prepared.factors)
+    (normal, at_normal), (poisson, at_poisson) = layout.normal, layout.poisson
+    both = [(at_normal, pars[normal]), (at_poisson, pars[poisson] * prepared.factors)]
+    return overlay(np.zeros(layout.nauxdata), both)
 
 
 def poisson_deviance(count: Array, rate: Array) -> Array:
@@ -85,16 +84,16 @@ def expansion(layout: Layout, settings: Settings, prepared: Prepared, pars: Arra
 
     parameters, places = layout.normal
     pull = (pars[parameters] - aux[places]) / prepared.sigmas
-    slopes, curvatures = jnp.zeros(layout.npars), jnp.zeros(layout.npars)
-    slopes = slopes.at[parameters].add(pull / prepared.sigmas)
-    curvatures = curvatures.at[parameters].add(prepared.sigmas**-2)
+    slopes, curvatures = [(parameters, pull / prepared.sigmas)], [(parameters, prepared.sigmas**-2)]
     value += 0.5 * jnp.sum(pull**2)
     parameters, places = layout.poisson
     value += poisson_deviance(aux[places], pars[parameters] * prepared.factors).sum()
-    slopes = slopes.at[parameters].add(prepared.factors - aux[places] / pars[parameters])
-    curvatures = curvatures.at[parameters].add(aux[places] / pars[parameters] ** 2)
-    positive = matrix + jnp.diag(curvatures)
-    return Expansion(value, gradient + slopes, positive + curvature(d, 1.0 - ratio), jnp.diagonal(positive))
+    slopes.append((parameters, prepared.factors - aux[places] / pars[parameters]))
+    curvatures.append((parameters, aux[places] / pars[parameters] ** 2))
+    none = np.zeros(layout.npars)
+    gradient += overlay(none, slopes)
+    positive = matrix + jnp.diag(overlay(none, curvatures))
+    return Expansion(value, gradient, positive + curvature(d, 1.0 - ratio), jnp.diagonal(positive))
 
 
 def fisher_information(layout: Layout, settings: Settings, prepared: Prepared, pars: Array) -> Array:
@@ -105,8 +104,6 @@ def fisher_information(layout: Layout, settings: Settings, prepared: Prepared, p
     d = derivatives(layout, settings, prepared, pars)
     nu, jacobian = d.rates, d.jacobian
     weight = jnp.where(nu > 0, 1.0 / jnp.where(nu > 0, nu, 1.0), 0.0)
-    curvatures = jnp.zeros(layout.npars)
-    curvatures = curvatures.at[layout.normal[0]].add(prepared.sigmas**-2)
     parameters = layout.poisson[0]
-    curvatures = curvatures.at[parameters].add(prepared.factors / pars[parameters])
-    return (jacobian * weight) @ jacobian.T + jnp.diag(curvatures)
+    curvatures = [(layout.normal[0], prepared.sigmas**-2), (parameters, prepared.factors / pars[parameters])]
+    return (jacobian * weight) @ jacobian.T + jnp.diag(overlay(np.zeros(layout.npars), curvatures))

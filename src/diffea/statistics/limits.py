@@ -13,7 +13,7 @@ from jax import Array
 
 from diffea.statistics import asymptotics, likelihood
 from diffea.statistics.config import poi_index
-from diffea.statistics.fits import Fit, anchored, ensure, minimise, profile
+from diffea.statistics.fits import Fit, anchored, ensure, minimise, profiles
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared
@@ -34,7 +34,7 @@ class Limit:
         expected: median expected limit.
         band: expected limits at −2, −1, 0, 1, 2 σ, shape (5,); None if it was not asked for.
         steps: values of the parameter of interest tried for the median expected limit.
-        fits: the last fits, by what they are.
+        fits: the last fits, by what they are (their parameters without derivatives).
     """
 
     observed: Array | None
@@ -104,19 +104,21 @@ class _Line(NamedTuple):
 
     def still(self) -> _Line:
         """The same without derivatives."""
-        return jax.lax.stop_gradient(self._replace(solver=None))._replace(solver=self.solver)
+        bound, prepared, data, lowest = jax.lax.stop_gradient(self[:-1])
+        return _Line(bound, prepared, data, lowest, self.solver)
 
     def differentiable(self, poi: Array, minimum: Minimum) -> Array:
         """The ratio at a minimum that was found, with its derivatives."""
         _, value = anchored(self.bound, self.prepared, self.data, poi, minimum.pars, minimum.free)
         return jnp.maximum(2.0 * (value - self.lowest), 0.0)
 
-    def fit(self, search: _Search, poi: Array, minimum: Minimum) -> Fit:
-        """The last fit of a search, its status saying so if the search found nothing."""
-        pars, value = anchored(self.bound, self.prepared, self.data, poi, minimum.pars, minimum.free)
-        lost = (minimum.status == CONVERGED) & ~(search.change <= _TOLERANCE)
-        status = jnp.where(lost, NO_ROOT, minimum.status)
-        return Fit(pars, value, minimum.free, status, minimum.iterations, jnp.asarray(-1))
+
+def _fit(search: _Search, minimum: Minimum) -> Fit:
+    """The last fit of a search, its status saying so if the search found nothing."""
+    lost = (minimum.status == CONVERGED) & ~(search.change <= _TOLERANCE)
+    status = jnp.where(lost, NO_ROOT, minimum.status)
+    nowhere = jnp.full_like(status, -1)
+    return Fit(minimum.pars, minimum.value, minimum.free, status, minimum.iterations, nowhere)
 
 
 def _expected(line: _Line, pars: Array, guess: Array, goal: Array) -> tuple[Array, Array, Fit]:
@@ -130,7 +132,7 @@ def _expected(line: _Line, pars: Array, guess: Array, goal: Array) -> tuple[Arra
 
     end = _find_root(gap, jax.lax.stop_gradient(guess * goal), _begin(pars))
     limit = _attach(lambda poi: goal - asymptotics.root(line.differentiable(poi, end.carry)), end.poi)
-    return limit, end.steps, line.fit(end, limit, end.carry)
+    return limit, end.steps, _fit(end, end.carry)
 
 
 def _observed(
@@ -155,7 +157,7 @@ def _observed(
     limit = _attach(
         lambda poi: log_cls(on_data.differentiable(poi, seen), on_asimov.differentiable(poi, asimov_end)), end.poi
     )
-    return limit, on_data.fit(end, limit, seen), on_asimov.fit(end, limit, asimov_end)
+    return limit, _fit(end, seen), _fit(end, asimov_end)
 
 
 def _begin(pars: Array) -> Minimum:
@@ -170,24 +172,26 @@ def _upper_limit(
 ) -> Limit:
     prepared, layout, settings = bound.prepared(), bound.layout, bound.settings
     index, name = poi_index(layout, settings), settings.poi_name
-    sample = asimov(bound, prepared, 0.0, data, solver)
+    free = null = None
+    if data is not None:
+        free, null = profiles(bound, prepared, data, [None, 0.0], solver, poi_low(bound, test_stat))
+    sample = asimov(bound, prepared, 0.0, null)
     line = _Line(bound, prepared, sample.data, 0.0, solver)
     guess = poi_scale(bound, prepared, sample.pars)
-    limit, steps, fit = _expected(line, sample.pars, guess, asymptotics.target(cl, 0.0))
-    fits = {f"at {name} = expected limit on Asimov data": fit}
     all_limits = observed = None
     if band:
         goals = asymptotics.target(cl, asymptotics.SIGMAS)
-        all_limits, _, band_fits = jax.vmap(lambda goal: _expected(line, sample.pars, guess, goal))(goals)
-        fits[f"at {name} = expected limits of the band on Asimov data"] = band_fits
-    if data is not None:
-        assert sample.fit is not None
-        free = profile(bound, prepared, data, None, solver, poi_low=poi_low(bound, test_stat))
+        all_limits, all_steps, fit = jax.vmap(lambda goal: _expected(line, sample.pars, guess, goal))(goals)
+        limit, steps = all_limits[2], all_steps[2]
+    else:
+        limit, steps, fit = _expected(line, sample.pars, guess, asymptotics.target(cl, 0.0))
+    fits = {f"at {name} = expected limit on Asimov data": fit}
+    if free is not None and null is not None and data is not None:
         seen = _Line(bound, prepared, data, free.deviance, solver)
         start = jnp.maximum(limit + free.pars[index], 0.1 * limit)
         observed, on_data, on_asimov = _observed(seen, line, sample.pars, start, cl, test_stat)
         fits |= {
-            f"at {name} = 0 on data": sample.fit,
+            f"at {name} = 0 on data": null,
             "of all parameters on data": free,
             f"at {name} = observed limit on data": on_data,
             f"at {name} = observed limit on Asimov data": on_asimov,

@@ -74,8 +74,7 @@ def prepare(layout: Layout, yields: Yields) -> Prepared:
     log_low = jnp.log(jnp.append(yields.normsys_lo, 1.0)[layout.normsys])
 
     static = _static_constraints(layout)
-    sigmas, fixed = jnp.asarray(static["sigmas"]), jnp.asarray(static["fixed"])
-    factors, auxdata = jnp.asarray(static["factors"]), jnp.asarray(static["auxdata"])
+    news: dict[str, list[tuple[np.ndarray, Array]]] = {name: [] for name in static}
     for table, mask, parameters in layout.staterror:
         parameter_set = _set_of(layout, int(parameters[0]))
         used = table < yields.staterror.size
@@ -84,9 +83,9 @@ def prepare(layout: Layout, yields: Yields) -> Prepared:
         known = (total > 0) & (variance > 0)
         relative = jnp.where(known, jnp.sqrt(jnp.where(known, variance, 1.0)) / jnp.where(known, total, 1.0), 1.0)
         if parameter_set.sigmas is None:
-            sigmas = sigmas.at[_position(layout.normal[0], parameters)].set(relative)
+            news["sigmas"].append((_position(layout.normal[0], parameters), relative))
         if parameter_set.fixed is None:
-            fixed = fixed.at[parameters].set(~known)
+            news["fixed"].append((parameters, ~known))
     for sample, bins, table, parameters in layout.shapesys:
         parameter_set = _set_of(layout, int(parameters[0]))
         count, width = nominal[sample, bins], yields.shapesys[table]
@@ -94,14 +93,22 @@ def prepare(layout: Layout, yields: Yields) -> Prepared:
         effective = jnp.where(known, (jnp.where(known, count, 1.0) / jnp.where(known, width, 1.0)) ** 2, 1.0)
         position = _position(layout.poisson[0], parameters)
         if parameter_set.factors is None:
-            factors = factors.at[position].set(effective)
+            news["factors"].append((position, effective))
         if parameter_set.auxdata is None:
-            auxdata = auxdata.at[layout.poisson[1][position]].set(effective)
+            news["auxdata"].append((layout.poisson[1][position], effective))
         if parameter_set.fixed is None:
-            fixed = fixed.at[parameters].set(~known)
-    return Prepared(
-        nominal, up, down, log_high, log_low, code4_polynomial(log_high, log_low), sigmas, factors, auxdata, fixed
-    )
+            news["fixed"].append((parameters, ~known))
+    filled = {name: overlay(values, news[name]) for name, values in static.items()}
+    return Prepared(nominal, up, down, log_high, log_low, code4_polynomial(log_high, log_low), **filled)
+
+
+def overlay(values: Any, news: list[tuple[np.ndarray, Array]]) -> Array:
+    """Values with new ones at static positions (a gather, which compiles faster than scatters)."""
+    index, start = np.arange(len(values)), len(values)
+    for positions, _ in news:
+        index[positions] = start + np.arange(len(positions))
+        start += len(positions)
+    return jnp.concatenate([jnp.asarray(values), *(new for _, new in news)])[index]
 
 
 def _static_constraints(layout: Layout) -> dict[str, np.ndarray]:
@@ -189,26 +196,28 @@ def derivatives(layout: Layout, settings: Settings, prepared: Prepared, pars: Ar
     factors = jnp.prod(safe, axis=0)[:, layout.channel_of_bin] * jnp.prod(safe_gammas, axis=0)
     cells = base * factors
 
-    shape = (layout.npars + 1, *base.shape)
     rows = np.concatenate([layout.normsys_parameter, layout.scale_parameter])
-    relative, own, additive = jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(shape)
-    if rows.size:
-        relative = relative.at[rows].add((slopes / safe)[:, :, layout.channel_of_bin])
-        own = own.at[rows].add((bends / safe)[:, :, layout.channel_of_bin] * cells)
-    if layout.gamma.size:
-        _, samples, bins = np.indices(layout.gamma.shape)
-        relative = relative.at[layout.gamma, samples, bins].add(1.0 / safe_gammas)
+    relative = _by_parameter(layout, (slopes / safe)[:, :, layout.channel_of_bin], rows)
+    own = _by_parameter(layout, (bends / safe)[:, :, layout.channel_of_bin] * cells, rows)
+    for parameters, gamma in zip(layout.gamma, safe_gammas, strict=True):
+        touched = parameters == np.arange(layout.npars)[:, None, None]
+        relative += jnp.where(touched, 1.0 / gamma, 0.0)
+    additive = jnp.zeros_like(relative)
     if layout.histosys_parameter.size:
-        alpha = pars[layout.histosys_parameter]
-        (du, dd), (ddu, ddd) = _twice(ADDITIVE_CODES[settings.histosys], alpha)
+        (du, dd), (ddu, ddd) = _twice(ADDITIVE_CODES[settings.histosys], pars[layout.histosys_parameter])
         spread = (slice(None), None, None)
-        additive = additive.at[layout.histosys_parameter].add(
-            (du[spread] * prepared.up + dd[spread] * prepared.down) * factors
-        )
-        own = own.at[layout.histosys_parameter].add((ddu[spread] * prepared.up + ddd[spread] * prepared.down) * factors)
-    additive, relative, own = additive[:-1], relative[:-1], own[:-1]
+        up, down = prepared.up * factors, prepared.down * factors
+        additive = _by_parameter(layout, du[spread] * up + dd[spread] * down, layout.histosys_parameter)
+        own += _by_parameter(layout, ddu[spread] * up + ddd[spread] * down, layout.histosys_parameter)
     nu = jnp.sum(base * jnp.prod(scales, axis=0)[:, layout.channel_of_bin] * jnp.prod(gammas, axis=0), axis=0)
     return Derivatives(nu, jnp.sum(additive + cells * relative, axis=1), cells, additive, relative, own)
+
+
+def _by_parameter(layout: Layout, rows: Array, parameters: np.ndarray) -> Array:
+    """Rows (modifiers, samples, bins), each of a different parameter, as (parameters, samples, bins)."""
+    index = np.full(layout.npars, len(parameters))
+    index[parameters] = np.arange(len(parameters))
+    return jnp.concatenate([rows, jnp.zeros((1, *rows.shape[1:]))])[index]
 
 
 def curvature(derivatives: Derivatives, weight: Array) -> Array:

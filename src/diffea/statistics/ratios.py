@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from diffea.statistics.config import poi_index
-from diffea.statistics.fits import Fit, bounds, ensure, initial, profile
+from diffea.statistics.fits import Fit, bounds, ensure, initial, profile, profiles
 from diffea.statistics.likelihood import expected_auxdata
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
@@ -20,11 +20,10 @@ Statistic = Literal["t", "ttilde", "q", "qtilde", "q0"]
 
 
 class Asimov(NamedTuple):
-    """Asimov data and the parameters they were made with; `fit` if nuisance parameters were fitted to data."""
+    """Asimov data and the parameters they were made with."""
 
     data: Array
     pars: Array
-    fit: Fit | None
 
 
 def poi_low(bound: BoundModel, test_stat: Statistic) -> float:
@@ -36,19 +35,15 @@ def poi_low(bound: BoundModel, test_stat: Statistic) -> float:
     return float(low[index]) if low[index] < 0 else -float(high[index])
 
 
-def asimov(bound: BoundModel, prepared: Prepared, poi: float | Array, data: Array | None, solver: Solver) -> Asimov:
-    """Asimov data of a hypothesis: nuisance parameters at their initial values, or fitted to data.
+def asimov(bound: BoundModel, prepared: Prepared, poi: float | Array, fit: Fit | None = None) -> Asimov:
+    """Asimov data of a hypothesis: nuisance parameters at their initial values, or where a fit at `poi` has put them.
 
     Their best fit is known without a fit: the parameters they were made with, where the deviance is 0.
     """
-    if data is None:
-        index = poi_index(bound.layout, bound.settings)
-        pars, fit = jnp.asarray(initial(bound.layout)).at[index].set(poi), None
-    else:
-        fit = profile(bound, prepared, data, poi, solver)
-        pars = fit.pars
+    index = poi_index(bound.layout, bound.settings)
+    pars = jnp.asarray(initial(bound.layout)).at[index].set(poi) if fit is None else fit.pars
     main = rates(bound.layout, bound.settings, prepared, pars)
-    return Asimov(jnp.concatenate([main, expected_auxdata(bound.layout, prepared, pars)]), pars, fit)
+    return Asimov(jnp.concatenate([main, expected_auxdata(bound.layout, prepared, pars)]), pars)
 
 
 def on_asimov(
@@ -59,24 +54,45 @@ def on_asimov(
     return 2.0 * fit.deviance, fit
 
 
+class OnData(NamedTuple):
+    """A test statistic on data with its fits: at the hypothesis, of all parameters, and at 0 (if asked for)."""
+
+    value: Array
+    fixed: Fit
+    free: Fit
+    null: Fit | None
+
+    def fits(self, poi_name: str | None) -> dict[str, Fit]:
+        """The fits by what they are."""
+        named = {f"at {poi_name} = test value on data": self.fixed, "of all parameters on data": self.free}
+        return named | ({} if self.null is None else {f"at {poi_name} = 0 on data": self.null})
+
+
 def on_data(
-    bound: BoundModel, prepared: Prepared, poi: float | Array, data: Array, test_stat: Statistic, solver: Solver
-) -> tuple[Array, Fit, Fit]:
-    """The test statistic on any data: value, fit at `poi`, free fit."""
+    bound: BoundModel,
+    prepared: Prepared,
+    poi: float | Array,
+    data: Array,
+    test_stat: Statistic,
+    solver: Solver,
+    *,
+    null: bool = False,
+) -> OnData:
+    """The test statistic on any data, all fits in one loop; `null` adds the fit without signal."""
     index = poi_index(bound.layout, bound.settings)
-    fixed = profile(bound, prepared, data, poi, solver)
-    free = profile(bound, prepared, data, None, solver, poi_low=poi_low(bound, test_stat))
+    pois = [poi, None, 0.0] if null else [poi, None]
+    fixed, free, *more = profiles(bound, prepared, data, pois, solver, poi_low(bound, test_stat))
     ratio = jnp.maximum(2.0 * (fixed.deviance - free.deviance), 0.0)
     best = free.pars[index]
     if test_stat in ("q", "qtilde"):
         ratio = jnp.where(best > poi, 0.0, ratio)
     elif test_stat == "q0":
         ratio = jnp.where(best < poi, 0.0, ratio)
-    return ratio, fixed, free
+    return OnData(ratio, fixed, free, more[0] if more else None)
 
 
 @functools.partial(jax.jit, static_argnames=("test_stat", "solver"), inline=True)
-def _evaluate(bound: BoundModel, poi: Array, data: Array, test_stat: Statistic, solver: Solver) -> Any:
+def _evaluate(bound: BoundModel, poi: Array, data: Array, test_stat: Statistic, solver: Solver) -> OnData:
     return on_data(bound, bound.prepared(), poi, data, test_stat, solver)
 
 
@@ -99,9 +115,9 @@ def likelihood_ratio(
     """
     check_name(test_stat)
     solver = solver or Solver()
-    value, fixed, free = _evaluate(bound, jnp.asarray(poi, float), jnp.asarray(data, float), test_stat, solver)
-    ensure(bound.layout, solver, {f"at {bound.settings.poi_name} fixed": fixed, "of all parameters": free})
-    return value
+    result = _evaluate(bound, jnp.asarray(poi, float), jnp.asarray(data, float), test_stat, solver)
+    ensure(bound.layout, solver, result.fits(bound.settings.poi_name))
+    return result.value
 
 
 def check_name(test_stat: str) -> None:

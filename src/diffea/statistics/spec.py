@@ -160,7 +160,7 @@ def _skeleton(spec: Mapping[str, Any]) -> Any:
     for sample in (sample for channel in _items(skeleton, "channels") for sample in _items(channel, "samples")):
         plain(sample, "data")
         for modifier in _items(sample, "modifiers"):
-            for key in _LISTS.get(modifier.get("type"), ()):
+            for key in _LISTS.get(str(modifier.get("type")), ()):
                 plain(modifier if key == "data" else modifier.get("data"), key)
     return skeleton
 

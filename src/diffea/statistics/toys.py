@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from diffea.statistics.fits import ensure_codes, profile
+from diffea.statistics.fits import ensure_codes
 from diffea.statistics.likelihood import expected_auxdata
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
@@ -61,18 +61,17 @@ def _toys(
     bound: BoundModel, poi: Array, data: Array, key: Array, toys: int, test_stat: Statistic, solver: Solver
 ) -> tuple[ToyTest, dict[str, tuple[Array, Array]]]:
     prepared = bound.prepared()
-    q, fixed, free = on_data(bound, prepared, poi, data, test_stat, solver)
-    null = profile(bound, prepared, data, 0.0, solver)
+    seen = on_data(bound, prepared, poi, data, test_stat, solver, null=True)
+    assert seen.null is not None
 
     def one(pars: Array, key: Array) -> Array:
         toy = sample_data(bound, prepared, pars, key)
-        value, *fits = on_data(bound, prepared, poi, toy, test_stat, solver)
-        converged = (fits[0].status == 0) & (fits[1].status == 0)
-        return jnp.where(converged, value, jnp.nan)
+        drawn = on_data(bound, prepared, poi, toy, test_stat, solver)
+        return jnp.where((drawn.fixed.status == 0) & (drawn.free.status == 0), drawn.value, jnp.nan)
 
     keys = jax.random.split(key, (2, toys))
-    signal = jax.lax.map(functools.partial(one, fixed.pars), keys[0], batch_size=_BATCH)
-    background = jax.lax.map(functools.partial(one, null.pars), keys[1], batch_size=_BATCH)
+    signal = jax.lax.map(functools.partial(one, seen.fixed.pars), keys[0], batch_size=_BATCH)
+    background = jax.lax.map(functools.partial(one, seen.null.pars), keys[1], batch_size=_BATCH)
 
     def tail(sample: Array, value: Array) -> Array:
         return jnp.sum(sample >= value) / jnp.sum(jnp.isfinite(sample))
@@ -80,11 +79,11 @@ def _toys(
     quantiles = jax.scipy.stats.norm.cdf(jnp.array([2.0, 1.0, 0.0, -1.0, -2.0]))
     medians = jnp.nanquantile(background, quantiles)
     band = jax.vmap(lambda value: tail(signal, value) / tail(background, value))(medians)
-    clsb, clb = tail(signal, q), tail(background, q)
+    clsb, clb = tail(signal, seen.value), tail(background, seen.value)
     failed = jnp.sum(jnp.isnan(signal)) + jnp.sum(jnp.isnan(background))
-    result = ToyTest(clsb / clb, clsb, clb, band, q, signal, background, failed)
-    fits = {"at the tested value": fixed, "of all parameters": free, "without signal": null}
-    return result, {f"the fit to data {name}": (f.status, f.culprit) for name, f in fits.items()}
+    result = ToyTest(clsb / clb, clsb, clb, band, seen.value, signal, background, failed)
+    fits = seen.fits(bound.settings.poi_name)
+    return result, {f"the fit {name}": (fit.status, fit.culprit) for name, fit in fits.items()}
 
 
 def toy_test(
