@@ -1,0 +1,191 @@
+"""Workers die in every phase, files stay bad: nothing is lost, nothing is counted twice, and the bits stay the same."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from distributed import Client, LocalCluster
+from tests.samples import PARAMS, QuietSchema, Search, write_fileset
+
+from diffea import errors
+from diffea.distributed import distribute as distribute_nano
+from diffea.optimise import optimise
+
+distribute = functools.partial(distribute_nano, schemaclass=QuietSchema, chunksize=700)
+
+
+@pytest.fixture(scope="module")
+def fileset(tmp_path_factory):
+    return write_fileset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def client(monkeypatch):
+    """Workers of this module's own, since they are killed."""
+    monkeypatch.setenv("NPROC", "1")
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def loss(templates, params):
+    return sum(jnp.sum(jnp.sqrt(50.0 + t.values)) for t in templates(params).values())
+
+
+def kill(client, number=0):
+    """SIGKILL one worker process, unless it is the only one; its nanny starts another."""
+    processes = sorted(client.run(os.getpid).items())
+    if len(processes) > 1:
+        os.kill(processes[number % len(processes)][1], signal.SIGKILL)
+    return len(processes) > 1
+
+
+class DiesOnce(Search):
+    """Kills its worker in a phase, the first time that it gets there."""
+
+    def __init__(self, marker: Path, phase: str) -> None:
+        self.marker, self.phase = str(marker), phase
+        marker.touch()
+
+    def die(self):
+        if Path(self.marker).exists() and threading.current_thread() is not threading.main_thread():
+            Path(self.marker).unlink()
+            os._exit(1)
+
+    def columns(self, events):
+        if self.phase == "read":
+            self.die()
+        return super().columns(events)
+
+    def fill(self, params, columns):
+        if self.phase == "pass":
+            jax.debug.callback(self.die)
+        yield from super().fill(params, columns)
+
+
+def in_one_process(fileset, gradient):
+    with distribute(Search(), fileset, gradient=gradient) as templates:
+        return jax.value_and_grad(functools.partial(loss, templates))(PARAMS)
+
+
+def assert_same_bits(got, expected) -> None:
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["read", "pass"])
+def test_a_worker_that_dies_in_a_phase_costs_nothing(fileset, client, tmp_path, phase) -> None:
+    with distribute(DiesOnce(tmp_path / "marker", phase), fileset, client=client, gradient="vjp") as templates:
+        got = jax.value_and_grad(functools.partial(loss, templates))(PARAMS)
+    assert not (tmp_path / "marker").exists()
+    assert_same_bits(got, in_one_process(fileset, "vjp"))
+
+
+@pytest.mark.slow
+def test_a_worker_killed_between_the_passes_costs_nothing(fileset, client) -> None:
+    with distribute(Search(), fileset, client=client, gradient="vjp") as templates:
+        value, pull = jax.vjp(functools.partial(loss, templates), PARAMS)
+        kill(client)
+        assert_same_bits((value, *pull(jnp.ones(()))), in_one_process(fileset, "vjp"))
+
+
+@pytest.mark.slow
+def test_a_worker_killed_every_second_through_an_optimisation_leaves_the_same_bits(fileset, client) -> None:
+    run = functools.partial(
+        optimise,
+        params=PARAMS,
+        optimizer=optax.adam(0.02),
+        steps=30,
+        bounds={"mt": (10.0, 90.0), "jet_pt": (20.0, 60.0)},
+    )
+    with distribute(Search(), fileset) as templates:
+        expected = run(functools.partial(loss, templates))
+    over, kills = threading.Event(), []
+
+    def chaos():
+        while not over.wait(1.0):
+            with contextlib.suppress(OSError):  # the worker died while it was asked for its process
+                if kill(client, len(kills)):
+                    kills.append(time.monotonic())
+
+    thread = threading.Thread(target=chaos)
+    with distribute(Search(), fileset, client=client) as templates:
+        thread.start()
+        try:
+            got = run(functools.partial(loss, templates), progress=lambda _: time.sleep(0.2))
+        finally:
+            over.set()
+            thread.join()
+    assert len(kills) >= 3
+    assert_same_bits(got.params, expected.params)
+
+
+def test_bad_files_are_left_out_of_value_and_gradient_on_request(fileset, tmp_path) -> None:
+    (tmp_path / "garbage.root").write_bytes(b"no ROOT file at all")
+    bad = {**fileset, "background": {**fileset["background"], "files": {**fileset["background"]["files"]}}}
+    bad["background"]["files"][str(tmp_path / "garbage.root")] = "Events"
+    with pytest.raises(errors.FileReadError, match=r"garbage\.root"):
+        distribute(Search(), bad)
+    with distribute(Search(), bad, on_bad_file="skip", gradient="vjp") as templates:
+        (skipped,) = templates.ledger.skipped
+        assert skipped.file.endswith("garbage.root")
+        got = jax.value_and_grad(functools.partial(loss, templates))(PARAMS)
+    assert_same_bits(got, in_one_process(fileset, "vjp"))
+
+
+class FailsOnce(Search):
+    """Storage that answers at the second time."""
+
+    tried: set = set()  # noqa: RUF012
+
+    def columns(self, events):
+        if events.metadata["filename"] not in self.tried:
+            self.tried.add(events.metadata["filename"])
+            msg = "passing"
+            raise OSError(msg)
+        return super().columns(events)
+
+
+def test_a_passing_read_error_is_tried_again(fileset) -> None:
+    with distribute(FailsOnce(), fileset) as templates:
+        assert not templates.ledger.skipped
+        assert sum(templates.events.values()) == 5100
+
+
+def test_a_chunk_that_stays_bad_is_skipped_with_its_number_of_entries(fileset) -> None:
+    class Fails(Search):
+        def columns(self, events):
+            if events.metadata["filename"].endswith("background_1.root"):
+                msg = "for good"
+                raise OSError(msg)
+            return super().columns(events)
+
+    with distribute(Fails(), fileset, on_bad_file="skip") as templates:
+        assert sum(entry.entries for entry in templates.ledger.skipped) == 1700
+        assert templates.events == {"signal": 900, "background": 2500}
+        assert np.isfinite(templates(PARAMS)["few", "bkg"].values).all()
+
+
+def test_a_lost_scheduler_is_named(fileset, monkeypatch) -> None:
+    monkeypatch.setenv("NPROC", "1")
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        client = Client(cluster)
+        templates = distribute(Search(), fileset, client=client)
+        templates(PARAMS)
+        client.close()
+    with pytest.raises(errors.ClusterError, match="scheduler is lost"):
+        templates.jacobian(PARAMS)
