@@ -123,18 +123,18 @@ class OnCluster:
         while len(lost) < ATTEMPTS:
             try:
                 return attempt()
-            except (KilledWorker, CancelledError) as error:
+            except Exception as error:
                 if self._client.status != "running":
-                    break
+                    msg = "the dask scheduler is lost; start the cluster again and resume from the checkpoint"
+                    raise ClusterError(msg) from error
+                if not isinstance(error, KilledWorker | CancelledError):
+                    raise
                 lost.append(str(error))
-                self._client.wait_for_workers(1)
-                self._shards = [
-                    self._submit("read", *read) if shard.status in ("error", "cancelled", "lost") else shard
-                    for read, shard in zip(self._reads, self._shards, strict=True)
-                ]
-        if self._client.status != "running":
-            msg = "the connection to the dask scheduler is lost; start the cluster again and resume from the checkpoint"
-            raise ClusterError(msg)
+            self._client.wait_for_workers(1)
+            self._shards = [
+                self._submit("read", *read) if shard.status in ("error", "cancelled", "lost") else shard
+                for read, shard in zip(self._reads, self._shards, strict=True)
+            ]
         msg = f"workers died under the same work {ATTEMPTS} times (out of memory?); the last time: {lost[-1]}"
         raise ClusterError(msg)
 
