@@ -1,0 +1,47 @@
+"""Sessions of nox: `nox -s lint tests` before a pull request; `nox -l` lists them all."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.4"
+nox.options.sessions = ["lint", "tests-3.11"]
+nox.options.default_venv_backend = "uv|virtualenv"
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, format, types, and the direction of imports."""
+    session.install(".", "ruff>=0.14", "mypy>=1.18", "pytest>=8.2", "pytest-timeout")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+    session.run("pytest", "tests/test_import_direction.py", "-q")
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def tests(session: nox.Session) -> None:
+    """The whole suite."""
+    session.install(".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def newest(session: nox.Session) -> None:
+    """Without dask-awkward, which pins dask, on the newest dask."""
+    session.install(".", "dask", "distributed", "hypothesis", "jsonpatch", "pytest", "pytest-timeout")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(venv_backend="uv")
+def minimums(session: nox.Session) -> None:
+    """The oldest versions that pyproject.toml admits."""
+    session.install(".[test]", "--resolution=lowest-direct")
+    session.run("pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, in docs/_build."""
+    session.install(".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build")
