@@ -27,6 +27,7 @@ from diffea.optimise import Step
 from diffea.run import run_variant
 
 ANALYSES = Path("analyses")
+CONNECT = "10s"
 PORTAL = "https://opendata.cern.ch/record"
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -186,7 +187,7 @@ def cluster(workers: int | None, scheduler: str | None) -> Iterator[Client | Non
     """
     if scheduler is not None:
         try:
-            client = Client(scheduler, timeout="10s")
+            client = Client(scheduler, timeout=CONNECT)
         except (OSError, ValueError) as error:
             msg = f"no dask scheduler answers at {scheduler} ({error}): start one with `dask scheduler`, or use --workers N"
             raise ClusterError(msg) from error
@@ -197,7 +198,7 @@ def cluster(workers: int | None, scheduler: str | None) -> Iterator[Client | Non
         with (
             dask.config.set(one_thread),
             LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
+                n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.ERROR
             ) as local,
             Client(local) as client,
         ):

@@ -96,9 +96,16 @@ def make_result(**changes: Any) -> dict[str, Any]:
     return result | changes
 
 
-def make_out(folder: Path, **changes: Any) -> Path:
+def make_out(folder: Path, *, baseline: bool = False, **changes: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     templates = make_templates()
+    if baseline:
+        templates["before"] = {
+            kind: {
+                key.replace("untagged/", "all/"): hist for key, hist in hists.items() if not key.startswith("tagged/")
+            }
+            for kind, hists in templates["before"].items()
+        }
     files = {"templates": templates, "workspace": make_workspace(templates), "result": make_result(**changes)}
     for name, content in files.items():
         (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")

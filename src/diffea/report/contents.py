@@ -17,6 +17,7 @@ from diffea.errors import ReportError
 __all__ = ["Histogram", "Run", "find_runs", "read_run"]
 
 RESULT, WORKSPACE, TEMPLATES = "result.json", "workspace.json", "templates.json"
+WHEN = ("before", "after")
 OPTIONAL = (
     "title",
     "variant",
@@ -85,19 +86,31 @@ class Run:
             for sample in channel["samples"]
         }
 
-    @property
+    @cached_property
     def channels(self) -> list[str]:
-        return [channel["name"] for channel in self.workspace["channels"]]
+        """Of the workspace, then those that only the baseline fills where it is another analysis."""
+        first, last = (dict.fromkeys(key.split("/")[0] for key in self.templates[when]["hard_test"]) for when in WHEN)
+        return [channel["name"] for channel in self.workspace["channels"]] + [
+            name for name in first if name not in last
+        ]
 
     def samples(self, channel: str) -> tuple[list[str], list[str]]:
         """Backgrounds and signals of a channel; a signal is what the parameter of interest scales."""
-        backgrounds: list[str] = []
-        signals: list[str] = []
-        for (other, sample), modifiers in self.modifiers.items():
-            if other == channel:
-                scaled = any(m["type"] == "normfactor" and m["name"] == self.poi for m in modifiers)
-                (signals if scaled else backgrounds).append(sample)
-        return backgrounds, signals
+        names = [sample for other, sample in self.modifiers if other == channel] or list(
+            dict.fromkeys(
+                key.split("/")[1] for key in self.templates["before"]["hard_test"] if key.startswith(f"{channel}/")
+            )
+        )
+        return [name for name in names if name not in self.signals], [name for name in names if name in self.signals]
+
+    @cached_property
+    def signals(self) -> set[str]:
+        """Samples that the parameter of interest scales."""
+        return {
+            sample
+            for (_, sample), modifiers in self.modifiers.items()
+            if any(m["type"] == "normfactor" and m["name"] == self.poi for m in modifiers)
+        }
 
     def histogram(
         self, when: str, kind: str, channel: str, sample: str, variation: str = "nominal"
@@ -128,7 +141,7 @@ class Run:
                 continue
             variance = variance + nominal.variances
             shifts = self.shifts(when, kind, channel, sample)
-            for modifier in self.modifiers[channel, sample]:
+            for modifier in self.modifiers.get((channel, sample), []):
                 if modifier["type"] == "normsys":
                     data = modifier["data"]
                     shifts[modifier["name"]] = nominal.values * (data["hi"] - data["lo"]) / 2

@@ -64,10 +64,11 @@ def _run(run: Run) -> dict[str, Any]:
             {
                 "name": name,
                 "stacks": _image(plots.stacks(run, name, colours), f"Templates of {name} before and after"),
-                "gap": _image(plots.soft_and_hard(run, name), f"Soft and hard templates of {name}"),
+                "gap": _image(plots.soft_and_hard(run, name), f"Soft and hard templates of {name}") if fitted else None,
                 "yields": [_yields(run, name, sample) for pair in samples[name] for sample in pair],
             }
             for name in run.channels
+            for fitted in [any(channel == name for channel, _ in run.modifiers)]
         ],
         "parameters": _parameters(run.result),
         "nuisances": nuisances(run.workspace),

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from diffea.report.contents import Run
+from diffea.report.contents import WHEN, Run
 
 __all__ = ["history", "soft_and_hard", "stacks"]
 
@@ -68,20 +68,26 @@ def history(steps: Sequence[dict[str, Any]]) -> str:
 
 def stacks(run: Run, channel: str, colours: dict[str, str]) -> str:
     """Hard templates of a channel before and after, on events not trained on: stacked backgrounds, their uncertainty, the signal."""
+    filled = [w for w in WHEN if any(key.startswith(f"{channel}/") for key in run.templates[w]["hard_test"])]
     with _style():
         figure = Figure(figsize=(7.6, 3.5))
-        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        panels = figure.subplots(1, 2, sharey=True)
         lowest, highest = [], []
-        for axes, when in zip(panels, ("before", "after"), strict=True):
+        for axes, when in zip(panels, WHEN, strict=True):
+            if when not in filled:
+                axes.set_axis_off()
+                continue
             low, high = _stack(axes, run, when, channel, colours)
             lowest.append(low)
             highest.append(high)
             axes.set_title(when, loc="left", fontweight="bold")
         bottom = max(min(lowest) / 3, max(highest) * 1e-5)
-        panels[0].set_yscale("log")
-        panels[0].set_ylim(bottom, max(highest) * (max(highest) / bottom) ** 0.45)
-        panels[0].set_ylabel("expected events per bin")
-        panels[1].legend(loc="upper right", ncols=2)
+        shown = [axes for axes, when in zip(panels, WHEN, strict=True) if when in filled]
+        shown[0].set_yscale("log")
+        shown[0].set_ylim(bottom, max(highest) * (max(highest) / bottom) ** 0.45)
+        shown[0].set_ylabel("expected events per bin")
+        shown[0].tick_params(labelleft=True)
+        shown[-1].legend(loc="upper right", ncols=2)
         return _svg(figure)
 
 

@@ -1,0 +1,181 @@
+"""The report made from files like those of a run."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pyhf
+import pytest
+
+from diffea import report
+from diffea.errors import ReportError
+from diffea.report.contents import read_run
+from diffea.report.nuisances import nuisances
+from diffea.report.page import leaves
+
+
+def _make_out() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_out", Path(__file__).parent / "make_out.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+made = _make_out()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = made.make_out(tmp_path_factory.mktemp("out") / "run")
+    path = report.write(out)
+    assert path == out / "report.html"
+    assert sorted(p.name for p in out.iterdir()) == ["report.html", "result.json", "templates.json", "workspace.json"]
+    return path.read_text(encoding="utf-8")
+
+
+def text(page: str) -> str:
+    """What a reader reads."""
+    parts: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = parts.append
+    parser.feed(page.split("</style>")[1])
+    return re.sub(r"\s+", " ", " ".join(parts))
+
+
+def test_page_says_the_numbers(page: str) -> None:
+    words = text(page)
+    for expected in (
+        "Expected 95 % CL upper limit on μ 1.27 → 0.712 −44 %",
+        "Expected CLs at μ = 1 0.0925 → 0.0152",
+        "met 50.00 121.7 +143 % 10.0 … 300",
+        "events, train 52 608 (signal 12 421, ttbar 40 187)",
+        "jax 0.10.2",
+        "ttbar_norm normsys 1.00",
+    ):
+        assert expected in words, words
+
+
+def test_page_needs_nothing_from_elsewhere(page: str) -> None:
+    outside = page.replace("http://www.w3.org", "")
+    assert "http" not in outside
+    sources = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+    assert len(sources) == 1 + 2 * len(made.EDGES)
+    assert page.count("<img") == len(sources)
+    assert page.count('alt=""') == 0
+    for source in sources:
+        assert ET.fromstring(base64.b64decode(source)).tag.endswith("svg")
+
+
+def test_variants_get_a_page_each_and_one_that_compares(tmp_path: Path) -> None:
+    made.make_out(tmp_path / "cuts", variant="cuts", limit_after=0.91, title="a < b & <script>alert(1)</script>")
+    made.make_out(
+        tmp_path / "neural",
+        variant="neural",
+        limit_after=0.62,
+        baseline=True,
+        params={"before": {"w": [[0.0] * 4] * 4}, "after": {"w": [[0.5] * 4] * 4}},
+    )
+    index = report.write(tmp_path).read_text(encoding="utf-8")
+    assert "<script>" not in index + (tmp_path / "cuts" / "report.html").read_text(encoding="utf-8")
+    words = text(index)
+    assert re.search(r"cuts .* 0\.910 .* neural .* 0\.620", words)
+    neural = text((tmp_path / "neural" / "report.html").read_text(encoding="utf-8"))
+    assert "w 16 numbers, root mean square 0 0.500" in neural
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda out: (out / "templates.json").unlink(), "there is no templates.json in .*diffea run --out"),
+        (lambda out: (out / "workspace.json").write_text("{"), "workspace.json is not JSON"),
+        (lambda out: (out / "result.json").write_text("{}"), "result.json lacks analysis, objective"),
+        (lambda out: (out / "result.json").unlink(), "holds no result.json"),
+    ],
+)
+def test_an_unfinished_folder_is_refused(tmp_path: Path, spoil, message: str) -> None:
+    out = made.make_out(tmp_path / "out")
+    spoil(out)
+    with pytest.raises(ReportError, match=message):
+        report.write(out)
+    assert not (out / "report.html").exists()
+
+
+def test_uncertainty_adds_statistics_normalisations_and_shapes(tmp_path: Path) -> None:
+    run = read_run(made.make_out(tmp_path))
+    got = run.uncertainty("after", "hard_test", "tagged", ["ttbar", "wjets"])
+    hists = made.make_templates()["after"]["hard_test"]
+    values, up, down, variances = (
+        {s: np.array(hists[f"tagged/{s}/{variation}"][what]) for s in ("ttbar", "wjets")}
+        for variation, what in (
+            ("nominal", "values"),
+            ("jes_up", "values"),
+            ("jes_down", "values"),
+            ("nominal", "variances"),
+        )
+    )
+    pieces = [
+        *(np.sqrt(v) for v in variances.values()),
+        0.02 * sum(values.values()),
+        0.1 * values["ttbar"],
+        0.1 * values["wjets"],
+        sum((up[s] - down[s]) / 2 for s in values),
+    ]
+    np.testing.assert_allclose(got, np.sqrt(sum(piece**2 for piece in pieces)), rtol=1e-12)
+
+
+def test_nuisances_of_a_model_that_is_solved_by_hand() -> None:
+    """One bin, background b with an uncertainty σ: V_θθ = 1/(1 + σ²·b) without signal; with free signal θ stays unknown."""
+    background, signal, relative = 100.0, 50.0, 0.1
+    spec = pyhf.simplemodels.uncorrelated_background([signal], [background], [background * relative]).spec
+    spec["channels"][0]["samples"][1]["modifiers"] = [
+        {"name": "bkg", "type": "histosys", "data": {"hi_data": [110.0], "lo_data": [90.0]}}
+    ]
+    workspace = {
+        "version": "1.0.0",
+        "channels": spec["channels"],
+        "observations": [{"name": "singlechannel", "data": [background]}],
+        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+    }
+    (row,) = nuisances(workspace)
+    assert (row["name"], row["kind"], row["share"]) == ("bkg", "histosys", pytest.approx(100.0))
+    assert row["prior"] == pytest.approx(1.0, rel=1e-4)
+    assert row["posterior"] == pytest.approx(1.0, rel=1e-4)
+    assert row["impact"] == pytest.approx(-relative * background / signal, rel=1e-4)
+
+
+def test_nuisances_agree_with_the_statistics_room() -> None:
+    """The whole covariance, against automatic differentiation of diffea's own likelihood."""
+    import jax
+
+    from diffea.statistics import HistFactory
+
+    workspace = made.make_workspace(made.make_templates())
+    model = HistFactory.from_workspace(workspace)()
+    config = model.config
+    point = np.array(config.suggested_init())
+    point[config.poi_index] = 0.0
+    data = np.asarray(model.expected_data(point))
+    information = -np.asarray(jax.hessian(lambda p: model.logpdf(p, data))(point))
+    covariance = np.linalg.inv(information)
+    rows = {row["name"]: row for row in nuisances(workspace)}
+    assert len(rows) == len(point) - 1
+    for name in ("jes", "lumi", "ttbar_norm", "mcstat_tagged[3]"):
+        base, _, bin_ = name.partition("[")
+        index = config.par_slice(base).start + int(bin_.rstrip("]") or 0)
+        assert rows[name]["posterior"] == pytest.approx(np.sqrt(covariance[index, index]), rel=1e-4)
+        expected = covariance[config.poi_index, index] / np.sqrt(covariance[index, index])
+        assert rows[name]["impact"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_leaves_of_parameters() -> None:
+    tree = {"cut": 1.5, "edges": [1.0, 2.0], "layers": [{"w": [[0.0] * 5] * 5, "b": None}]}
+    assert {name: array.shape for name, array in leaves(tree)} == {
+        "cut": (), "edges[0]": (), "edges[1]": (), "layers[0].w": (5, 5),
+    }  # fmt: skip

@@ -1,0 +1,159 @@
+"""The command line, without a run: what it prints, refuses and leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.server
+import re
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import diffea.cli
+from diffea.errors import FitError
+
+CONTENT = b"not really a ROOT file " * 1000
+
+ANALYSIS = """
+from diffea import Analysis, DifferentiableProcessor, Variant
+from diffea.fetch import RemoteFile
+
+def variant():
+    return Variant(processor=DifferentiableProcessor(), spec={{}}, params={{}}, objective=sum)
+
+analysis = Analysis(
+    name="small", title="A [small] analysis", fileset=dict, variants={{"one": variant(), "two": variant()}},
+    fetch=[RemoteFile(name="a.root", url="{url}", sha256="{sha256}", record=12350)],
+)
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(diffea.cli, "out_console", diffea.cli.Console(width=200))
+    monkeypatch.setattr(diffea.cli, "log_console", diffea.cli.Console(width=200, stderr=True))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    served = tmp_path_factory.mktemp("served")
+    (served / "a.root").write_bytes(CONTENT)
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=served)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}/a.root"
+        running.shutdown()
+
+
+def write_analysis(
+    place: Path, url: str = "http://127.0.0.1/", sha256: str = hashlib.sha256(CONTENT).hexdigest()
+) -> None:
+    place.mkdir(parents=True)
+    (place / "analysis.py").write_text(ANALYSIS.format(url=url, sha256=sha256), encoding="utf-8")
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(diffea.cli.main, arguments)
+
+
+def refused(result: Result) -> str:
+    """The message of a refusal, which has exit code 1 and no traceback."""
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def test_help_names_the_commands() -> None:
+    output = call("--help").output
+    assert all(f"  {name} " in output for name in ("demo", "run", "report", "list", "fetch"))
+
+
+def test_list(folder: Path) -> None:
+    write_analysis(folder / "analyses" / "small")
+    (folder / "analyses" / "broken").mkdir()
+    (folder / "analyses" / "broken" / "analysis.py").write_text("nothing = 1")
+    output = call("list").output
+    assert "diffea demo" in output
+    assert re.search(r"analyses/small +A \[small\] analysis +one, two", output)
+    assert "has no object named `analysis`" in output
+
+
+def test_run_without_data_says_where_they_are(folder: Path) -> None:
+    write_analysis(folder / "analyses" / "small")
+    message = refused(call("run", "small"))
+    assert "record 12350: https://opendata.cern.ch/record/12350" in message
+    assert "diffea fetch small --data DIR" in message
+    assert [path.name for path in folder.iterdir()] == ["analyses"]
+
+
+def test_run_of_what_is_no_analysis(folder: Path) -> None:
+    (folder / "text.py").write_text("analysis = 'no'")
+    assert "no object named `analysis`" in refused(call("run", "text.py"))
+    assert "got elsewhere" in refused(call("run", "elsewhere"))
+
+
+def test_unknown_variant(folder: Path) -> None:
+    write_analysis(folder / "small")
+    assert "no variant 'three'; it has: one, two" in refused(call("run", "small", "--variant", "three", "--data", "."))
+
+
+def test_two_places_to_run(folder: Path) -> None:
+    result = call("run", "small", "--workers", "2", "--scheduler", "tcp://127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "give one of them" in result.output
+
+
+def test_an_error_of_diffea_is_a_message_and_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        msg = "the fit of [jes] did not converge"
+        raise FitError(msg)
+
+    write_analysis(folder / "small")
+    monkeypatch.setattr(diffea.cli, "run_variant", fail)
+    assert "Error: the fit of [jes] did not converge" in refused(call("run", "small", "--data", ".", "--out", "out"))
+    assert not (folder / "out").exists()
+
+
+def test_no_scheduler_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_analysis(folder / "small")
+    monkeypatch.setattr(diffea.cli, "CONNECT", "1s")
+    message = refused(call("run", "small", "--data", ".", "--scheduler", "tcp://127.0.0.1:1"))
+    assert "no dask scheduler answers at tcp://127.0.0.1:1" in message
+
+
+def test_interrupted_data_are_not_kept(folder: Path) -> None:
+    def interrupt(place: Path) -> None:
+        (place / "half.root").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    analysis = dataclasses.replace(diffea.cli.demo_analysis, default_data=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        diffea.cli.run_analysis(analysis, data=None, out=folder / "out")
+    assert list(folder.iterdir()) == []
+
+
+def test_fetch(folder: Path, server: str) -> None:
+    write_analysis(folder / "small", server)
+    result = call("fetch", "small")
+    assert result.exit_code == 0
+    assert (folder / "data" / "small" / "a.root").read_bytes() == CONTENT
+    assert "1 files, all whole, in data/small" in result.output
+    assert call("fetch", "small", "--data", "data/small").exit_code == 0
+
+
+def test_fetch_of_something_else_than_published(folder: Path, server: str) -> None:
+    write_analysis(folder / "small", server, sha256="0" * 64)
+    assert "is not the published file 'a.root': expected sha256 0000" in refused(call("fetch", "small"))
+    assert list((folder / "data" / "small").iterdir()) == []
+
+
+def test_report_of_an_empty_folder(folder: Path) -> None:
+    assert "holds no result.json" in refused(call("report", "."))
