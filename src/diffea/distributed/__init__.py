@@ -11,6 +11,7 @@ from diffea.distributed.function import Gradient, Templates
 from diffea.distributed.lanes import InProcess, Lane, OnCluster
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.shards import Skipped, Source
+from diffea.distributed.storage import budget_of
 from diffea.events.batches import batches_of
 from diffea.events.blocks import block_rows
 from diffea.events.collections import is_collection, plan_collections
@@ -32,6 +33,7 @@ def distribute(
     split: Split | None = None,
     precision: Literal["float64", "float32"] = "float64",
     on_bad_file: Literal["raise", "skip"] = "raise",
+    memory: int | str = "auto",
     gradient: Gradient = "auto",
 ) -> Templates:
     """Read the columns of all events once, and make them a JAX function of the parameters.
@@ -48,16 +50,20 @@ def distribute(
         precision: of columns and parameters inside ``fill``; sums are float64 either way.
         on_bad_file: whether a file that stays bad stops the run, or is left out of values and gradients (``skipped`` of
             the function then lists it). A passing read error is tried again either way.
+        memory: bytes of columns that a worker may hold (or ``"4 GB"``); by default half of its memory limit. Beyond that, they
+            are kept on its local disk, and if that is full, read from the files again at every step.
         gradient: ``"jacobian"`` (one pass, few parameters), ``"vjp"`` (two passes, any number), or chosen by their number.
 
     Returns:
         the function, also a context manager that frees the workers' memory at its end.
 
     Raises:
+        BudgetError: if ``memory`` is no number of bytes.
         FilesetError: if the fileset is malformed or has no events.
         FileReadError, MissingBranchError, ColumnError, NotFiniteError: naming dataset, file and entries.
         WorkerMismatchError: if a worker's versions differ from the driver's.
     """
+    budget = budget_of(memory)
     lane: Lane = InProcess() if client is None else OnCluster(client, type(processor).__name__)
     skip = on_bad_file == "skip"
     chunks, left_out = (
@@ -68,6 +74,8 @@ def distribute(
     batches = batches_of(chunks)
     fraction = 1.0 if split is None else 1.0 / split.scale
     block = block_rows(int(batch.rows * fraction) for batch in batches)
-    source = Source(Portable(processor), schemaclass, split, np.dtype(precision), block, len(batches), skip, versions())
+    source = Source(
+        Portable(processor), schemaclass, split, np.dtype(precision), block, len(batches), skip, budget, versions()
+    )
     skipped = [Skipped(file.dataset, file.path, None, reason) for file, reason in left_out]
     return Templates(processor, lane, Ledger.of(chunks, lane.load(source, batches), skipped), gradient)

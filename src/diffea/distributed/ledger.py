@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
 from diffea.distributed.shards import Content, Skipped
+from diffea.distributed.storage import Place
 from diffea.errors import FilesetError, LedgerError
 from diffea.events.filesets import Chunk
 from diffea.processor import Structure
@@ -20,14 +22,14 @@ class Ledger:
         chunks: file and entry range of all that is held, each with its number of selected events.
         skipped: what was left out because it stayed bad.
         structures: those that occur, each with its sample.
-        nbytes: of columns held.
+        nbytes: of columns held, by where they lie: ``memory``, ``disk``, or ``files`` (read again at every step).
         read_seconds: spent on reading, summed over the workers.
     """
 
     chunks: tuple[tuple[Chunk, int], ...]
     skipped: tuple[Skipped, ...]
     structures: frozenset[tuple[str, Structure]]
-    nbytes: int
+    nbytes: dict[Place, int]
     read_seconds: float
 
     @classmethod
@@ -51,7 +53,7 @@ class Ledger:
             msg = f"no file of the fileset could be read; the first reason: {lost[0].reason}"
             raise FilesetError(msg)
         structures = frozenset().union(*(content.structures for content in contents))
-        nbytes = sum(content.nbytes for content in contents)
+        nbytes = {place: sum(content.nbytes[place] for content in contents) for place in get_args(Place)}
         return cls(tuple(held), lost, structures, nbytes, sum(content.seconds for content in contents))
 
     @property

@@ -6,10 +6,12 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import get_args
 
 import numpy as np
 
-from diffea.errors import FileReadError
+from diffea.distributed.storage import Keeper, Place, Store
+from diffea.errors import FileReadError, LedgerError
 from diffea.events.batches import Batch
 from diffea.events.blocks import Blocks
 from diffea.events.columns import Columns, concatenate, read
@@ -32,6 +34,7 @@ class Source:
         block: rows of a block.
         batches: their number in the whole data set.
         skip: whether to leave out chunks whose file stays bad.
+        memory: bytes of columns that a worker may hold in memory; None if it is to choose.
         versions: of the driver's packages.
     """
 
@@ -42,22 +45,29 @@ class Source:
     block: int
     batches: int
     skip: bool
+    memory: int | None
     versions: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Held:
-    """A batch in memory.
+    """A batch.
 
     Attributes:
         batch: of the chunks that could be read.
+        store: where its columns lie.
         kept: number of selected events of each chunk.
     """
 
     batch: Batch
     structure: Structure
-    blocks: Blocks
+    store: Store
     kept: tuple[int, ...]
+
+    @property
+    def blocks(self) -> Blocks:
+        """The columns, read or mapped anew if they are not in memory."""
+        return self.store.blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +87,7 @@ class Skipped:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Some batches, their columns in memory.
+    """Some batches.
 
     Attributes:
         held: those of which anything could be read.
@@ -93,7 +103,15 @@ class Shard:
     seconds: float
 
     def __sizeof__(self) -> int:
-        return sum(held.blocks.nbytes for held in self.held)
+        return self.nbytes["memory"]
+
+    @property
+    def nbytes(self) -> dict[Place, int]:
+        """Bytes of columns, by where they lie."""
+        nbytes: dict[Place, int] = dict.fromkeys(get_args(Place), 0)
+        for held in self.held:
+            nbytes[held.store.place] += held.store.nbytes
+        return nbytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,14 +122,14 @@ class Content:
         structures: those that occur, each with its sample.
         chunks: what was read, each with its number of selected events.
         skipped: what was left out.
-        nbytes: of columns.
+        nbytes: of columns, by where they lie.
         seconds: that reading took.
     """
 
     structures: frozenset[tuple[str, Structure]]
     chunks: tuple[tuple[Chunk, int], ...]
     skipped: tuple[Skipped, ...]
-    nbytes: int
+    nbytes: dict[Place, int]
     seconds: float
 
     @classmethod
@@ -121,7 +139,7 @@ class Content:
             frozenset((held.batch.file.sample, held.structure) for held in shard.held),
             tuple(pair for held in shard.held for pair in zip(held.batch.chunks, held.kept, strict=True)),
             shard.skipped,
-            shard.__sizeof__(),
+            shard.nbytes,
             shard.seconds,
         )
 
@@ -138,6 +156,7 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
     check_worker(source.versions)
     processor = source.processor.value
     held, empty, skipped = [], [], []
+    keeper = Keeper(source.memory)
     for batch in batches:
         parts = []
         for chunk in batch.chunks:
@@ -150,13 +169,26 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
             else:
                 parts.append((chunk, columns))
         if parts:
-            held.append(_hold(source, batch.index, parts))
+            held.append(_hold(source, batch.index, parts, keeper))
         else:
             empty.append(batch.index)
     return Shard(source, tuple(held), tuple(empty), tuple(skipped), time.perf_counter() - began)
 
 
-def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]]) -> Held:
+def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]], keeper: Keeper) -> Held:
     structure, blocks = structured(concatenate([columns for _, columns in parts]), source.dtype, source.block)
     batch = Batch(index, tuple(chunk for chunk, _ in parts))
-    return Held(batch, structure, blocks, tuple(columns.rows for _, columns in parts))
+    kept = tuple(columns.rows for _, columns in parts)
+    return Held(batch, structure, keeper.keep(blocks, partial(_again, source, batch, kept)), kept)
+
+
+def _again(source: Source, batch: Batch, kept: tuple[int, ...]) -> Blocks:
+    """Read a batch that neither memory nor disk had room for."""
+    processor = source.processor.value
+    parts = [
+        patiently(partial(read, chunk, processor.columns, source.schemaclass, source.split)) for chunk in batch.chunks
+    ]
+    if (found := tuple(part.rows for part in parts)) != kept:
+        msg = f"{batch.chunks[0]} and what follows had {kept} selected events at the start and {found} now: a file changed"
+        raise LedgerError(msg)
+    return structured(concatenate(parts), source.dtype, source.block)[1]

@@ -58,30 +58,30 @@ def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: A
 
 
 def _sum(kernels: Kernels, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any) -> Any:
-    sample = held.batch.file.sample
+    sample, blocks = held.batch.file.sample, held.blocks
     if mode == "hard":
-        templates = hard_templates(kernels, held.structure, sample, params, held.blocks, scale)
+        templates = hard_templates(kernels, held.structure, sample, params, blocks, scale)
         spread = np.zeros((2, whole.size))
         spread[:, templates.layout.within(whole)] = templates.values_flat, templates.variances_flat
         return spread
-    summed = kernels.run(mode, held.structure, sample, whole, params, held.blocks, scale, *more)
+    summed = kernels.run(mode, held.structure, sample, whole, params, blocks, scale, *more)
     if not _finite(summed):
-        raise _not_finite(kernels, held, scale, mode, whole, params, *more)
+        raise _not_finite(kernels, held, blocks, scale, mode, whole, params, *more)
     return summed
 
 
 def _not_finite(
-    kernels: Kernels, held: Held, scale: float, mode: Mode, whole: Layout, params: Any, *more: Any
+    kernels: Kernels, held: Held, blocks: Blocks, scale: float, mode: Mode, whole: Layout, params: Any, *more: Any
 ) -> NotFiniteError:
     """Find the first event whose contribution is not finite: by blocks, then by halves."""
-    size = jax.tree.leaves(held.blocks.arrays)[0].shape[1]
+    size = jax.tree.leaves(blocks.arrays)[0].shape[1]
 
     def bad(start: int, stop: int) -> bool:
         take = np.minimum(np.arange(start, start + size), stop - 1)
-        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[take][None], held.blocks.arrays)
-        blocks = Blocks(rows, np.asarray(stop - start))
+        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[take][None], blocks.arrays)
+        part = Blocks(rows, np.asarray(stop - start))
         return not _finite(
-            kernels.run(mode, held.structure, held.batch.file.sample, whole, params, blocks, scale, *more)
+            kernels.run(mode, held.structure, held.batch.file.sample, whole, params, part, scale, *more)
         )
 
     total = sum(held.kept)

@@ -1,0 +1,230 @@
+"""Storage: where the columns of a batch lie: in memory, on the worker's disk, or only in the files they came from.
+
+A memory budget decides, batch by batch while they are read. The sums of a step are the same to the last bit either way.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+import jax
+import numpy as np
+from dask.utils import parse_bytes
+from distributed import get_worker
+from distributed.system import MEMORY_LIMIT
+
+from diffea.errors import BudgetError
+from diffea.events.blocks import Blocks
+
+Place = Literal["memory", "disk", "files"]
+AUTO = 0.5  # of the memory limit: what is left is for reading and computing, and keeps below dask's own limits
+SPARE_DISK = 0.05
+ALIGNMENT = 64  # XLA computes on aligned arrays where they lie, and copies others
+
+
+class Store(Protocol):
+    """A batch, wherever it lies.
+
+    Attributes:
+        place: where.
+        nbytes: of columns.
+    """
+
+    place: Place
+    nbytes: int
+
+    @property
+    def blocks(self) -> Blocks:
+        """The columns, to be let go after use."""
+
+
+def budget_of(memory: int | str) -> int | None:
+    """A memory budget in bytes; None if the worker is to choose.
+
+    Args:
+        memory: bytes, a text such as ``"4 GB"``, or ``"auto"``.
+
+    Raises:
+        BudgetError: if it is none of these.
+    """
+    if memory == "auto":
+        return None
+    try:
+        budget = parse_bytes(memory)
+    except (ValueError, AttributeError, TypeError) as error:
+        msg = f"memory is a number of bytes a worker may hold, a text such as '4 GB', or 'auto', got {memory!r}"
+        raise BudgetError(msg) from error
+    if budget < 0:
+        msg = f"memory is a number of bytes, 0 or more, got {memory!r}"
+        raise BudgetError(msg)
+    return int(budget)
+
+
+class Keeper:
+    """Finds a place for the batches of one shard, as they are read.
+
+    Args:
+        budget: bytes that all shards of this worker may hold in memory; None for half of the worker's memory limit.
+    """
+
+    def __init__(self, budget: int | None) -> None:
+        self._account, limit, self._folder = _worker()
+        self._budget = int(AUTO * limit) if budget is None else budget
+        self._scratch: Scratch | None = None
+
+    def keep(self, blocks: Blocks, again: Callable[[], Blocks]) -> Store:
+        """Hold a batch in memory if the budget allows, on disk if that has room, and otherwise not at all.
+
+        Args:
+            blocks: the batch.
+            again: reads it again.
+        """
+        if self._account.reserve(blocks.nbytes, self._budget):
+            return InMemory(blocks, self._account)
+        disk = shutil.disk_usage(self._folder)
+        if disk.free - blocks.nbytes > SPARE_DISK * disk.total:
+            self._scratch = self._scratch or Scratch(self._folder)
+            try:
+                return OnDisk(blocks, self._scratch)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+        return InFiles(blocks.nbytes, again)
+
+
+class InMemory:
+    """A batch in memory; its bytes are given back to the worker's account when it is let go."""
+
+    place: Place = "memory"
+
+    def __init__(self, blocks: Blocks, account: Account) -> None:
+        self.blocks = blocks
+        self.nbytes = blocks.nbytes
+        weakref.finalize(self, account.release, self.nbytes)
+
+    def __reduce__(self) -> Any:
+        return _arrived, (self.blocks,)
+
+
+class OnDisk:
+    """A batch on local disk, mapped into memory while a step uses it."""
+
+    place: Place = "disk"
+
+    def __init__(self, blocks: Blocks, scratch: Scratch) -> None:
+        leaves, self._tree = jax.tree.flatten(blocks.arrays)
+        self._scratch = scratch
+        self._rows = blocks.rows
+        self._shapes = [(leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves]
+        self.nbytes = blocks.nbytes
+        self._start, self._length = scratch.append(leaves)
+
+    @property
+    def blocks(self) -> Blocks:
+        mapped = self._scratch.map(self._start, self._length)
+        leaves, offset = [], 0
+        for shape, dtype in self._shapes:
+            count = int(np.prod(shape, dtype=int))
+            leaves.append(np.frombuffer(mapped, dtype, count, offset).reshape(shape))
+            offset += _rounded(count * dtype.itemsize, ALIGNMENT)
+        return Blocks(jax.tree.unflatten(self._tree, leaves), self._rows)
+
+    def __reduce__(self) -> Any:
+        return _to_disk, (self.blocks,)
+
+
+class InFiles:
+    """A batch that is read again from its files at every step."""
+
+    place: Place = "files"
+
+    def __init__(self, nbytes: int, again: Callable[[], Blocks]) -> None:
+        self.nbytes = nbytes
+        self._again = again
+
+    @property
+    def blocks(self) -> Blocks:
+        return self._again()
+
+
+class Scratch:
+    """A file without a name, whose room on disk is free again when it is closed, however the process ends.
+
+    Args:
+        folder: on the local disk.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder, prefix="diffea-", buffering=0)  # noqa: SIM115  (closed with this object)
+
+    def append(self, arrays: list[Any]) -> tuple[int, int]:
+        """Write arrays one after the other, each aligned; return where the first starts and the length of all."""
+        start = end = _rounded(self._file.seek(0, os.SEEK_END), mmap.ALLOCATIONGRANULARITY)
+        for array in arrays:
+            self._file.seek(end)
+            data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+            while len(data):
+                data = data[self._file.write(data) :]
+            end += _rounded(array.nbytes, ALIGNMENT)
+        self._file.truncate(end)
+        return start, end - start
+
+    def map(self, start: int, length: int) -> mmap.mmap:
+        """A part of the file as memory that the system fills and empties as it needs."""
+        return mmap.mmap(self._file.fileno(), length, access=mmap.ACCESS_READ, offset=start)
+
+
+class Account:
+    """Bytes of columns that a worker holds in memory."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self._lock = threading.RLock()  # the garbage collector may release while the same thread reserves
+
+    def reserve(self, nbytes: int, budget: int | None) -> bool:
+        """Count these bytes as held, unless they exceed the budget."""
+        with self._lock:
+            fits = budget is None or self.held + nbytes <= budget
+            self.held += nbytes if fits else 0
+            return fits
+
+    def release(self, nbytes: int) -> None:
+        """Count these bytes no longer."""
+        with self._lock:
+            self.held -= nbytes
+
+
+_accounts: dict[str, Account] = {}
+
+
+def _worker() -> tuple[Account, int, str]:
+    """The account, the memory limit and the scratch folder of the worker that runs this, or of this process."""
+    try:
+        worker = get_worker()
+    except ValueError:
+        return _accounts.setdefault("", Account()), MEMORY_LIMIT, tempfile.gettempdir()
+    limit = worker.memory_manager.memory_limit or MEMORY_LIMIT
+    return _accounts.setdefault(worker.address, Account()), limit, worker.local_directory
+
+
+def _arrived(blocks: Blocks) -> InMemory:
+    """A batch that dask moved to this worker, which holds it whatever the budget."""
+    account, _, _ = _worker()
+    account.reserve(blocks.nbytes, None)
+    return InMemory(blocks, account)
+
+
+def _to_disk(blocks: Blocks) -> OnDisk:
+    return OnDisk(blocks, Scratch(_worker()[2]))
+
+
+def _rounded(number: int, to: int) -> int:
+    return -(-number // to) * to
