@@ -88,8 +88,14 @@ def run_variant(
         if variant.baseline is None:
             before = _State.of(variant.objective, model, train, test, variant.params)
         else:
-            halves = (events(part, variant.baseline) for part in ("train", "test"))
-            before = _State.of(variant.objective, HistFactory(variant.baseline.spec), *halves, variant.baseline.params)
+            baseline = variant.baseline
+            before = _State.of(
+                variant.objective,
+                HistFactory(baseline.spec),
+                events("train", baseline),
+                events("test", baseline) if analysis.split else events("train", baseline),
+                baseline.params,
+            )
         states = {"before": before, "after": after}
         result = {
             "analysis": analysis.name,
@@ -107,6 +113,8 @@ def run_variant(
             "chunks": train.chunks,
             "workers": train.workers,
             "seconds": time.perf_counter() - began,
+            "seconds_by_stage": train.seconds,
+            "skipped": [dataclasses.asdict(entry) for entry in train.ledger.skipped],
             "versions": versions(),
         }
     write_json(out / "workspace.json", states["after"].test.workspace())
