@@ -21,6 +21,7 @@ from diffea import errors
 from diffea.distributed import distribute as distribute_nano
 from diffea.evaluate import evaluate
 from diffea.events.splits import Split
+from diffea.parameters import as_arrays
 from diffea.processor import Fill
 
 dak = pytest.importorskip("dask_awkward", reason="dask-awkward is an optional extra, and this is its lane")
@@ -50,17 +51,28 @@ def loss(templates, params):
     return sum(jnp.sum(jnp.sqrt(50.0 + t.values) + 1e-3 * t.variances) for t in templates(params).values())
 
 
-@pytest.mark.parametrize("split", [None, Split(train=0.4, seed=3)], ids=["all", "split"])
-def test_values_and_gradients_are_those_of_the_fileset(fileset, collections, split) -> None:
+def test_value_and_gradient_are_those_of_the_fileset(fileset, collections) -> None:
     found = []
     for source in (fileset, collections):
-        with distribute(Search(), source, split=split) as templates:
+        with distribute(Search(), source) as templates:
             value, gradient = jax.value_and_grad(functools.partial(loss, templates))(PARAMS)
-            found.append((templates.events, set(templates(PARAMS)), np.array([value, *jax.tree.leaves(gradient)])))
-    (events, keys, numbers), (others, other_keys, other_numbers) = found
+            found.append(
+                (templates.events, templates.layout(as_arrays(PARAMS)), np.array([value, *jax.tree.leaves(gradient)]))
+            )
+    (events, layout, numbers), (others, other_layout, other_numbers) = found
     assert others == events
-    assert other_keys == keys
+    assert other_layout == layout
     np.testing.assert_allclose(other_numbers, numbers, rtol=1e-12)
+
+
+def test_a_split_takes_the_same_events(fileset, collections) -> None:
+    found = []
+    for source in (fileset, collections):
+        with distribute(Search(), source, split=Split(train=0.4, seed=3)) as templates:
+            found.append((templates.events, templates.hard(PARAMS)))
+    assert found[0][0] == found[1][0]
+    for key, template in found[0][1].items():
+        np.testing.assert_allclose(found[1][1][key].flow_values, template.flow_values, rtol=1e-12)
 
 
 def test_workers_compute_the_same_bits_and_the_hard_truth_agrees(fileset, collections) -> None:
