@@ -67,8 +67,8 @@ def to_blocks(arrays: Any, rows: int, size: int) -> Blocks:
 
 
 def capacity(blocks: int) -> int:
-    """The next number of blocks that is compiled for."""
-    largest = CAPACITIES[-1]
-    if blocks > largest:
-        return -(-blocks // largest) * largest
+    """The next number of blocks that is compiled for: above the listed ones, at most a quarter more."""
+    if blocks > CAPACITIES[-1]:
+        step = 1 << ((blocks - 1).bit_length() - 3)
+        return -(-blocks // step) * step
     return next(size for size in CAPACITIES if size >= blocks)
