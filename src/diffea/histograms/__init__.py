@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from diffea.histograms.bandwidth import default_bandwidth
-from diffea.histograms.fill import fill, histogram
+from diffea.histograms.bandwidth import default_bandwidth, scott, silverman
+from diffea.histograms.categories import Categories, binning
+from diffea.histograms.edges import edge_logits, ordered_edges
+from diffea.histograms.fill import covariance, fill, histogram
 from diffea.histograms.kernels import KERNELS, Kernel
 
-__all__ = ["KERNELS", "Kernel", "default_bandwidth", "fill", "histogram"]
+__all__ = [
+    "KERNELS",
+    "Categories",
+    "Kernel",
+    "binning",
+    "covariance",
+    "default_bandwidth",
+    "edge_logits",
+    "fill",
+    "histogram",
+    "ordered_edges",
+    "scott",
+    "silverman",
+]

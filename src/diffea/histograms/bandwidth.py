@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from diffea.errors import HistogramError
 
-__all__ = ["default_bandwidth", "per_edge"]
+__all__ = ["default_bandwidth", "per_edge", "scott", "silverman"]
 
 _DEFAULT_SHARE = 0.5 / math.sqrt(7)
 
@@ -31,6 +31,37 @@ def default_bandwidth(edges: ArrayLike) -> Any:
     xp: Any = jnp if isinstance(edges, jax.core.Tracer) else np
     widths = xp.diff(xp.asarray(edges))
     return _DEFAULT_SHARE * xp.minimum(xp.append(widths[:1], widths), xp.append(widths, widths[-1:]))
+
+
+def scott(x: ArrayLike, weights: ArrayLike | None = None) -> Any:
+    """Scott's rule: ``σ n^(-1/5)``, with the effective number of weighted events ``n = (Σw)² / Σw²``.
+
+    Args:
+        x: shape (events,).
+        weights: shape (events,), not negative; ones by default.
+
+    Returns:
+        A bandwidth in the unit of ``x``, as ``scipy.stats.gaussian_kde`` has it.
+    """
+    deviation, number = _spread(x, weights)
+    return deviation * number ** (-1 / 5)
+
+
+def silverman(x: ArrayLike, weights: ArrayLike | None = None) -> Any:
+    """Silverman's rule: ``σ (3n/4)^(-1/5)``. Arguments as for ``scott``."""
+    deviation, number = _spread(x, weights)
+    return deviation * (0.75 * number) ** (-1 / 5)
+
+
+def _spread(x: ArrayLike, weights: ArrayLike | None) -> tuple[Any, Any]:
+    """Standard deviation (unbiased, for weights that say how reliable an event is) and effective number of events."""
+    xp: Any = jnp if isinstance(x, jax.core.Tracer) or isinstance(weights, jax.core.Tracer) else np
+    values = xp.asarray(x)
+    w = xp.ones_like(values) if weights is None else xp.asarray(weights)
+    w = w / xp.sum(w)
+    number = 1.0 / xp.sum(w * w)
+    variance = xp.sum(w * (values - xp.sum(w * values)) ** 2) * number / (number - 1.0)
+    return xp.sqrt(variance), number
 
 
 def per_edge(bandwidth: ArrayLike, bins: int) -> Any:

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 from diffea.errors import HistogramError
 from diffea.events.ragged import Ragged
 from diffea.histograms.bandwidth import default_bandwidth
-from diffea.histograms.kernels import kernel_named
+from diffea.histograms.categories import Categories
+from diffea.histograms.kernels import Kernel, kernel_named
 from diffea.histograms.window import Window, checked_edges, hard_window, soft_window
 from diffea.soft.context import is_hard
 
-__all__ = ["fill", "histogram"]
+__all__ = ["covariance", "fill", "histogram"]
 
 
 def histogram(
@@ -29,17 +30,19 @@ def histogram(
     bandwidth: Any = None,
     kernel: str = "biweight",
     flow: bool = False,
+    reflect: bool = False,
 ) -> jax.Array:
     """Sum of weights in each bin, differentiable in the events, the weights, the edges and the bandwidth.
 
     Args:
         x: observable, shape (events,), or one value an object (``Ragged``); a tuple of them for several axes.
-        edges: shape (bins + 1,), ascending; a tuple of them for several axes.
+        edges: shape (bins + 1,), ascending, or ``Categories`` of a discrete axis; a tuple of them for several axes.
         weights: shape (events,) (or ``Ragged``), or a scalar; ones by default.
         bandwidth: the kernel's standard deviation in the unit of ``x``: one number, one a bin or one an edge; by default
             ``default_bandwidth(edges)``; a tuple of them for several axes.
         kernel: ``biweight``, ``triweight``, ``epanechnikov`` or ``gaussian``.
         flow: also return the underflow and overflow bin, with which the total weight is conserved.
+        reflect: mirror at the first and last edge what would leak through them, for an observable that ends there.
 
     Returns:
         Shape (bins,), or (bins + 2,) with flow; one dimension for each axis. float64.
@@ -47,12 +50,18 @@ def histogram(
     Raises:
         HistogramError: when shapes do not fit, or edges or bandwidth make no sense.
     """
-    values = _sums(*_windows(x, edges, weights, bandwidth, kernel))
+    values = _sums(*_windows(x, edges, weights, bandwidth, kernel, reflect=reflect))
     return values if flow else values[(slice(1, -1),) * values.ndim]
 
 
 def fill(
-    x: Any, edges: Any, weights: Any = None, *, bandwidth: Any = None, kernel: str = "biweight"
+    x: Any,
+    edges: Any,
+    weights: Any = None,
+    *,
+    bandwidth: Any = None,
+    kernel: str = "biweight",
+    reflect: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
     """Sums of weights and of squared weights, with flow bins; under ``soft.hard()`` those of an exact histogram.
 
@@ -66,10 +75,28 @@ def fill(
     Raises:
         HistogramError: when shapes do not fit, or edges or bandwidth make no sense.
     """
-    return _sums_and_squares(*_windows(x, edges, weights, bandwidth, kernel))
+    return _sums_and_squares(*_windows(x, edges, weights, bandwidth, kernel, reflect=reflect))
 
 
-def _windows(x: Any, edges: Any, weights: Any, bandwidth: Any, kernel: str) -> tuple[list[Window], jax.Array]:
+def covariance(
+    x: Any, edges: Any, weights: Any = None, *, bandwidth: Any = None, kernel: str = "biweight", flow: bool = False
+) -> jax.Array:
+    """Statistical covariance of the bins of a kernel histogram of one axis: ``Σ_i w_i² f_ib f_ic``.
+
+    An event that is shared between bins correlates them; the diagonal is the variances of ``fill``, and an exact
+    histogram has nothing else. Arguments as for ``histogram``.
+
+    Returns:
+        Shape (bins, bins), or (bins + 2, bins + 2) with flow; float64.
+    """
+    (window,), w = _windows(x, edges, weights, bandwidth, kernel, reflect=False)
+    matrix = _sums([window, window], w * w)
+    return matrix if flow else matrix[1:-1, 1:-1]
+
+
+def _windows(
+    x: Any, edges: Any, weights: Any, bandwidth: Any, kernel: str, *, reflect: bool
+) -> tuple[list[Window], jax.Array]:
     """What every event touches on each axis, and its weight."""
     several = isinstance(x, tuple)
     xs, all_edges = (x, edges) if several else ((x,), (edges,))
@@ -79,15 +106,21 @@ def _windows(x: Any, edges: Any, weights: Any, bandwidth: Any, kernel: str) -> t
         raise HistogramError(msg)
     arrays, w = _rows(xs, weights)
     chosen = kernel_named(kernel)
-    windows = [_window(*axis, chosen) for axis in zip(arrays, all_edges, bandwidths, strict=True)]
+    windows = [_window(*axis, chosen, reflect) for axis in zip(arrays, all_edges, bandwidths, strict=True)]
     return windows, w
 
 
-def _window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Any) -> Window:
+def _window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel, reflect: bool) -> Window:
+    if isinstance(edges, Categories):
+        return edges.window(x)
     edges = checked_edges(edges)
+    if x.ndim != 1:
+        msg = f"expected an observable of shape (events,) for the edges {edges}, got shape {x.shape}"
+        raise HistogramError(msg)
     if is_hard():
         return hard_window(x, edges)
-    return soft_window(x, edges, default_bandwidth(edges) if bandwidth is None else bandwidth, kernel)
+    bandwidth = default_bandwidth(edges) if bandwidth is None else bandwidth
+    return soft_window(x, edges, bandwidth, kernel, reflect=reflect)
 
 
 def _rows(xs: tuple[Any, ...], weights: Any) -> tuple[list[jax.Array], jax.Array]:
@@ -100,18 +133,11 @@ def _rows(xs: tuple[Any, ...], weights: Any) -> tuple[list[jax.Array], jax.Array
         columns = [jnp.broadcast_to(c, mask.shape).ravel() for c in columns]
         columns[-1] = jnp.where(mask.ravel(), columns[-1], 0)
     arrays = [_floating(c) for c in columns]
-    if (
-        arrays[0].ndim != 1
-        or any(a.shape != arrays[0].shape for a in arrays[:-1])
-        or arrays[-1].shape
-        not in (
-            (),
-            arrays[0].shape,
-        )
-    ):
+    rows = arrays[0].shape[:1]
+    if not rows or any(a.shape[:1] != rows for a in arrays[:-1]) or arrays[-1].shape not in ((), rows):
         msg = f"expected observables and weights of shape (events,), got {', '.join(str(a.shape) for a in arrays)}"
         raise HistogramError(msg)
-    return arrays[:-1], jnp.broadcast_to(arrays[-1], arrays[0].shape)
+    return arrays[:-1], jnp.broadcast_to(arrays[-1], rows)
 
 
 def _column(x: Any) -> jax.Array:
@@ -124,27 +150,33 @@ def _floating(x: Any) -> jax.Array:
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
 
 
-def _fractions(windows: list[Window]) -> tuple[Any, list[tuple[int, jax.Array]]]:
-    """The first bin of each event (row-major over the axes), and the fraction in each bin from there on.
-
-    The first bin is ``None`` when every event touches every bin.
-    """
+def _parts(windows: list[Window]) -> tuple[Any, list[tuple[int, jax.Array]]]:
+    """The first bin of each event (row-major over the axes), and the fraction in each bin from there on."""
     strides = [math.prod(w.extent for w in windows[axis + 1 :]) for axis in range(len(windows))]
     firsts = [w.first * stride for w, stride in zip(windows, strides, strict=True) if w.first is not None]
+    columns = [list(w.fractions) if isinstance(w.fractions, tuple) else list(w.fractions.T) for w in windows]
     parts = []
-    for places in itertools.product(*(range(len(w.fractions)) for w in windows)):
+    for places in itertools.product(*(range(len(c)) for c in columns)):
         offset = sum(place * stride for place, stride in zip(places, strides, strict=True))
-        factors = [w.fractions[place] for w, place in zip(windows, places, strict=True)]
+        factors = [c[place] for c, place in zip(columns, places, strict=True)]
         parts.append((offset, functools.reduce(operator.mul, factors)))
-    return (functools.reduce(operator.add, firsts) if firsts else None), parts
+    return functools.reduce(operator.add, firsts), parts
+
+
+def _every_bin(windows: list[Window], weights: jax.Array, power: int) -> jax.Array:
+    """Sum over events that touch every bin of every axis: a product of matrices."""
+    fractions = [jnp.asarray(w.fractions, float) ** power for w in windows]
+    axes = "abcdefgh"[: len(windows)]
+    subscripts = ",".join(["n", *("n" + axis for axis in axes)]) + "->" + axes
+    return jnp.einsum(subscripts, weights.astype(float) ** power, *fractions)
 
 
 def _sums(windows: list[Window], weights: jax.Array) -> jax.Array:
     """Sum of weights in each bin."""
-    first, parts = _fractions(windows)
+    if all(w.first is None for w in windows):
+        return _every_bin(windows, weights, 1)
+    first, parts = _parts(windows)
     extents = tuple(w.extent for w in windows)
-    if first is None:
-        return jnp.stack([jnp.sum(weights * f, dtype=float) for _, f in parts]).reshape(extents)
     empty = jnp.zeros(math.prod(extents))
     # a scatter each from zero is faster than one upon the other
     added = [empty.at[first + place].add((weights * f).astype(float), mode="promise_in_bounds") for place, f in parts]
@@ -153,12 +185,10 @@ def _sums(windows: list[Window], weights: jax.Array) -> jax.Array:
 
 def _sums_and_squares(windows: list[Window], weights: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Sums of weights and of their squares in each bin: real and imaginary part of one pass over the events."""
-    first, parts = _fractions(windows)
+    if all(w.first is None for w in windows):
+        return _every_bin(windows, weights, 1), _every_bin(windows, weights, 2)
+    first, parts = _parts(windows)
     extents = tuple(w.extent for w in windows)
-    if first is None:
-        shares = [(weights * f).astype(float) for _, f in parts]
-        values, squares = ([jnp.sum(s) for s in shares], [jnp.sum(s * s) for s in shares])
-        return jnp.stack(values).reshape(extents), jnp.stack(squares).reshape(extents)
     total = jnp.zeros(math.prod(extents), complex)
     for place, f in parts:
         share = (weights * f).astype(float)

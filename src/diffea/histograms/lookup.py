@@ -13,7 +13,7 @@ _MOST_COMPARED = 3
 
 
 def count_reached(x: jax.Array, turns: np.ndarray) -> jax.Array:
-    """How many of ``turns`` are at most ``x``, up to rounding next to one; 0 for a NaN.
+    """How many of ``turns`` are at most ``x``, up to rounding next to one; any number for a NaN.
 
     Evenly spaced turns need one product. Otherwise a table over a fine even grid gives the count at the start of each
     value's cell, and the few turns within a cell are compared.

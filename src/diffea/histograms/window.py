@@ -25,12 +25,13 @@ class Window:
 
     Attributes:
         first: the first bin, shape (events,); ``None`` when every event touches every bin.
-        fractions: of the event in that bin and those after it, each of shape (events,); their sum is 1.
+        fractions: of the event in that bin and those after it, one array for each bin;
+            their sum is 1. Where every event touches every bin, one array of shape (events, bins).
         extent: number of bins with flow.
     """
 
     first: jax.Array | None
-    fractions: tuple[jax.Array, ...]
+    fractions: jax.Array | tuple[jax.Array, ...]
     extent: int
 
 
@@ -57,7 +58,7 @@ def hard_window(x: jax.Array, edges: Any) -> Window:
     return Window(jnp.where(jnp.isnan(x), edges.shape[0], first), (jnp.ones(x.shape),), edges.shape[0] + 1)
 
 
-def soft_window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel) -> Window:
+def soft_window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel, *, reflect: bool = False) -> Window:
     """The bins within a kernel's reach of each event.
 
     An edge with its bandwidth is a smooth step: how much of the event is above it. The fraction in a bin is what is
@@ -69,6 +70,7 @@ def soft_window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel) -> Win
         edges: shape (bins + 1,).
         bandwidth: scalar, one a bin, or one an edge.
         kernel: the kernel.
+        reflect: let nothing leak through the first and the last edge: what would is mirrored back.
 
     Raises:
         HistogramError: when a bandwidth is not positive, or grows faster than its edges.
@@ -76,27 +78,40 @@ def soft_window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel) -> Win
     bins = edges.shape[0] - 1
     half = per_edge(bandwidth, bins) * kernel.reach
     if isinstance(edges, jax.core.Tracer) or isinstance(half, jax.core.Tracer):
-        first, touched = None, bins + 1
-    else:
-        half = np.broadcast_to(half, edges.shape)
-        first, touched = _first_edge(x, edges, half)
-    above = [_above(x, edges, half, first, k, kernel) for k in range(touched)]
+        return _every_bin(x, edges, half, kernel, reflect=reflect)
+    half = np.broadcast_to(half, edges.shape)
+    first, touched = _first_edge(x, edges, half)
+    if touched == edges.size:
+        return _every_bin(x, edges, half, kernel, reflect=reflect)
+    ends = (edges[0], edges[-1]) if reflect else None
+    listed, reaches = jnp.asarray(edges, x.dtype), jnp.asarray(half, x.dtype)
+    even = np.ptp(half) <= 1e-12 * half[0]
+    above = [
+        _above(x, listed[first + k], half[0] if even else reaches[first + k], kernel, ends) for k in range(touched)
+    ]
     inner = [low - high for low, high in itertools.pairwise(above)]
     return Window(first, (1.0 - above[0], *inner, above[-1]), bins + 2)
 
 
-def _above(x: jax.Array, edges: Any, half: Any, first: jax.Array | None, k: int, kernel: Kernel) -> jax.Array:
-    """How much of each event is above edge ``first + k``."""
-    if first is None:
-        edge, scale = edges[k], half if jnp.ndim(half) == 0 else half[k]
-    elif np.ptp(half) <= 1e-12 * half[0]:
-        edge, scale = jnp.asarray(edges, x.dtype)[first + k], half[0]
-    else:
-        edge, scale = jnp.asarray(edges, x.dtype)[first + k], jnp.asarray(half, x.dtype)[first + k]
-    return step(x, edge, scale, kernel.profile)
+def _every_bin(x: jax.Array, edges: Any, half: Any, kernel: Kernel, *, reflect: bool) -> Window:
+    edges, column = jnp.asarray(edges, x.dtype), x[:, None]
+    ends = (edges[0], edges[-1]) if reflect else None
+    above = _above(column, edges, jnp.asarray(half, x.dtype), kernel, ends)
+    padded = jnp.concatenate([jnp.ones_like(column), above, jnp.zeros_like(column)], axis=1)
+    return Window(None, padded[:, :-1] - padded[:, 1:], edges.shape[0] + 1)
 
 
-def _first_edge(x: jax.Array, edges: np.ndarray, half: np.ndarray) -> tuple[jax.Array | None, int]:
+def _above(x: jax.Array, edge: Any, half: Any, kernel: Kernel, ends: tuple[Any, Any] | None) -> jax.Array:
+    """How much of each event is above an edge; nothing passes the ends, if there are some."""
+    above = step(x, edge, half, kernel.profile)
+    if ends is None:
+        return above
+    for end, beyond in zip(ends, (0.0, 1.0), strict=True):
+        above = above + step(2 * end - x, edge, half, kernel.profile) - beyond
+    return jnp.where(x < ends[0], 0.0, jnp.where(x < ends[1], above, 1.0))
+
+
+def _first_edge(x: jax.Array, edges: np.ndarray, half: np.ndarray) -> tuple[jax.Array, int]:
     """The first edge that each event does not lie above for certain, and how many edges an event can reach."""
     low, high = edges - half, edges + half
     if np.any(np.diff(low) < 0) or np.any(np.diff(high) < 0):
@@ -105,8 +120,6 @@ def _first_edge(x: jax.Array, edges: np.ndarray, half: np.ndarray) -> tuple[jax.
     tolerance = 1e-9 * np.min(np.diff(edges))
     reached = np.arange(1, edges.size + 1) - np.searchsorted(high - tolerance, low, side="right")
     touched = max(1, int(np.max(reached)))
-    if touched == edges.size:
-        return None, touched
     # anywhere between the end of one edge's reach and the start of that of the edge `touched` places on
     turns = 0.5 * (high[: edges.size - touched] + low[touched:])
     return count_reached(x, turns), touched

@@ -1,0 +1,70 @@
+"""Discrete axes: bins that an event is in or not, or in with a probability of its own; nothing is smeared."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffea.errors import HistogramError
+from diffea.histograms.window import Window
+
+__all__ = ["Categories", "binning"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Categories:
+    """What stands in the place of bin edges on a discrete axis.
+
+    An observable there is either the number of each event's category, shape (events,), or the probability of each
+    category, shape (events, categories), such as ``jnp.stack([soft.exactly(n, cut) for n in range(4)], axis=1)``.
+
+    Attributes:
+        values: the whole number that stands for each category.
+        flow: whether smaller and larger numbers go to the underflow and the overflow; otherwise, as in a category axis of
+            boost-histogram, whatever is no category overflows.
+    """
+
+    values: tuple[int, ...]
+    flow: bool = False
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def window(self, x: jax.Array) -> Window:
+        """Which bins each event is in.
+
+        Raises:
+            HistogramError: when ``x`` has probabilities of another number of categories.
+        """
+        size = len(self.values)
+        if x.ndim == 2:
+            if x.shape[1] != size:
+                msg = f"expected the probabilities of {size} categories, got shape {x.shape}"
+                raise HistogramError(msg)
+            rest = 1.0 - jnp.sum(x, axis=1, keepdims=True)
+            return Window(None, jnp.concatenate([jnp.zeros_like(rest), x, rest], axis=1), size + 2)
+        whole = jnp.floor(x)
+        first = jnp.full(x.shape, size + 1, jnp.int32)
+        for place, value in enumerate(self.values):
+            first = jnp.where(whole == value, place + 1, first)
+        if self.flow:
+            first = jnp.where(whole < min(self.values), 0, first)
+        return Window(first, (jnp.ones(x.shape, x.dtype),), size + 2)
+
+
+def binning(axis: Any) -> np.ndarray | Categories:
+    """What ``fill`` takes as the edges of a ``hist`` axis: its edges, or the categories of a discrete axis.
+
+    Args:
+        axis: of ``hist`` or boost-histogram. An axis of strings has the categories 0, 1, … in the order of its names.
+    """
+    if not axis.traits.discrete:
+        return np.asarray(axis.edges)
+    values = [axis.value(place) for place in range(len(axis))]
+    if any(isinstance(value, str) for value in values):
+        return Categories(tuple(range(len(values))))
+    return Categories(tuple(int(value) for value in values), flow=bool(axis.traits.ordered))
