@@ -71,7 +71,7 @@ def profile(
     solver: Solver,
     *,
     start: Array | None = None,
-    poi_low: float | None = None,
+    poi_low: Array | float | None = None,
 ) -> Fit:
     """Minimise the deviance; traceable, raises nothing.
 
@@ -98,7 +98,7 @@ def minimise(
     solver: Solver,
     *,
     start: Array | None = None,
-    poi_low: float | None = None,
+    poi_low: Array | float | None = None,
     damping: float = 1e-2,
 ) -> Minimum:
     """As `profile`, without derivatives."""
@@ -112,7 +112,7 @@ def profiles(
     data: Array,
     pois: Sequence[Array | float | None],
     solver: Solver,
-    poi_low: float,
+    poi_low: Array | float,
 ) -> list[Fit]:
     """Several fits to the same data in one loop: `profile` at each value, None for the free fit (from `poi_low` up)."""
     problems = [_problem(bound, prepared, poi, None, poi_low if poi is None else None) for poi in pois]
@@ -135,20 +135,19 @@ class _Problem(NamedTuple):
 
 
 def _problem(
-    bound: BoundModel, prepared: Prepared, poi: Array | float | None, start: Array | None, poi_low: float | None
+    bound: BoundModel, prepared: Prepared, poi: Array | float | None, start: Array | None, poi_low: Array | float | None
 ) -> _Problem:
-    low, high = bounds(bound.layout)
+    low, high = map(jnp.asarray, bounds(bound.layout))
     first = jnp.asarray(initial(bound.layout) if start is None else start)
     free = ~prepared.fixed
     if poi is not None or poi_low is not None:
         index = poi_index(bound.layout, bound.settings)
         if poi is None:
-            low = low.copy()
-            low[index] = poi_low
+            low = low.at[index].set(poi_low)
         else:
             first = first.at[index].set(poi)
             free = free.at[index].set(False)
-    return jax.lax.stop_gradient(_Problem(first, jnp.asarray(low), jnp.asarray(high), free))
+    return jax.lax.stop_gradient(_Problem(first, low, high, free))
 
 
 def _solve(

@@ -79,21 +79,38 @@ def on_data(
     null: bool = False,
 ) -> OnData:
     """The test statistic on any data, all fits in one loop; `null` adds the fit without signal."""
-    index = poi_index(bound.layout, bound.settings)
-    pois = [poi, None, 0.0] if null else [poi, None]
-    fixed, free, *more = profiles(bound, prepared, data, pois, solver, poi_low(bound, test_stat))
+    seen = _compare(bound, prepared, poi, data, poi_low(bound, test_stat), solver, null)
+    return seen._replace(value=_one_sided(bound, seen, poi, test_stat))
+
+
+def _compare(
+    bound: BoundModel,
+    prepared: Prepared,
+    poi: float | Array,
+    data: Array,
+    low: float | Array,
+    solver: Solver,
+    null: bool,
+) -> OnData:
+    """The two-sided ratio of likelihoods."""
+    fixed, free, *more = profiles(bound, prepared, data, [poi, None, 0.0] if null else [poi, None], solver, low)
     ratio = jnp.maximum(2.0 * (fixed.deviance - free.deviance), 0.0)
-    best = free.pars[index]
-    if test_stat in ("q", "qtilde"):
-        ratio = jnp.where(best > poi, 0.0, ratio)
-    elif test_stat == "q0":
-        ratio = jnp.where(best < poi, 0.0, ratio)
     return OnData(ratio, fixed, free, more[0] if more else None)
 
 
-@functools.partial(jax.jit, static_argnames=("test_stat", "solver"), inline=True)
-def _evaluate(bound: BoundModel, poi: Array, data: Array, test_stat: Statistic, solver: Solver) -> OnData:
-    return on_data(bound, bound.prepared(), poi, data, test_stat, solver)
+def _one_sided(bound: BoundModel, seen: OnData, poi: float | Array, test_stat: Statistic) -> Array:
+    """The ratio, or 0 where the best fit is on the side that does not count against the hypothesis."""
+    best = seen.free.pars[poi_index(bound.layout, bound.settings)]
+    if test_stat in ("q", "qtilde"):
+        return jnp.where(best > poi, 0.0, seen.value)
+    if test_stat == "q0":
+        return jnp.where(best < poi, 0.0, seen.value)
+    return seen.value
+
+
+@functools.partial(jax.jit, static_argnames=("solver",), inline=True)
+def _evaluate(bound: BoundModel, poi: Array, data: Array, low: Array, solver: Solver) -> OnData:
+    return _compare(bound, bound.prepared(), poi, data, low, solver, null=False)
 
 
 def likelihood_ratio(
@@ -115,9 +132,10 @@ def likelihood_ratio(
     """
     check_name(test_stat)
     solver = solver or Solver()
-    result = _evaluate(bound, jnp.asarray(poi, float), jnp.asarray(data, float), test_stat, solver)
-    ensure(bound.layout, solver, result.fits(bound.settings.poi_name))
-    return result.value
+    low = jnp.asarray(poi_low(bound, test_stat))
+    seen = _evaluate(bound, jnp.asarray(poi, float), jnp.asarray(data, float), low, solver)
+    ensure(bound.layout, solver, seen.fits(bound.settings.poi_name))
+    return _one_sided(bound, seen, poi, test_stat)
 
 
 def check_name(test_stat: str) -> None:

@@ -1,0 +1,99 @@
+"""Small models in which every modifier has its place, and how pyhf and finite differences judge them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pyhf
+
+LUMI = {"name": "lumi", "auxdata": [1.0], "sigmas": [0.02], "bounds": [[0.5, 1.5]], "inits": [1.0]}
+
+
+def modifier(name: str, type_: str, data: Any = None) -> dict[str, Any]:
+    return {"name": name, "type": type_, "data": data}
+
+
+EVERYTHING = {
+    "channels": [
+        {
+            "name": "signal",
+            "samples": [
+                {
+                    "name": "sig",
+                    "data": [3.0, 8.0, 12.0, 4.0],
+                    "modifiers": [modifier("mu", "normfactor"), modifier("lumi", "lumi")],
+                },
+                {
+                    "name": "bkg",
+                    "data": [50.0, 40.0, 30.0, 20.0],
+                    "modifiers": [
+                        modifier("lumi", "lumi"),
+                        modifier("norm", "normsys", {"hi": 1.1, "lo": 0.92}),
+                        modifier("scale", "histosys", {"hi_data": [53.0, 42.0, 29.0, 18.0], "lo_data": [48.0, 39.0, 31.0, 21.0]}),
+                        modifier("stat_signal", "staterror", [3.0, 2.5, 2.0, 2.0]),
+                    ],
+                },
+                {
+                    "name": "fake",
+                    "data": [5.0, 6.0, 4.0, 3.0],
+                    "modifiers": [
+                        modifier("method", "shapesys", [1.0, 2.0, 1.0, 1.0]),
+                        modifier("scale", "normsys", {"hi": 1.05, "lo": 0.97}),
+                        modifier("stat_signal", "staterror", [1.0, 1.5, 1.0, 1.0]),
+                    ],
+                },
+            ],
+        },
+        {
+            "name": "control",
+            "samples": [
+                {
+                    "name": "bkg",
+                    "data": [100.0, 90.0],
+                    "modifiers": [
+                        modifier("norm", "normsys", {"hi": 1.12, "lo": 0.9}),
+                        modifier("free", "normfactor"),
+                        modifier("lumi", "lumi"),
+                    ],
+                },
+                {"name": "other", "data": [9.0, 7.0], "modifiers": [modifier("shape", "shapefactor")]},
+            ],
+        },
+    ],
+    "parameters": [LUMI],
+}  # fmt: skip
+OBSERVED = {"control": [111.0, 95.0], "signal": [60.0, 49.0, 43.0, 26.0]}
+
+# the same without the two parameters of `shape`, which with two bins in `control` leave `free` unmeasured
+FITTED = copy.deepcopy(EVERYTHING)
+FITTED["channels"][1]["samples"][1]["modifiers"] = []  # type: ignore[index]
+
+
+def without_signal(config: Any) -> np.ndarray:
+    """Initial parameters of a pyhf or diffea model, the parameter of interest at 0."""
+    pars = np.array(config.suggested_init(), float)
+    pars[config.poi_index] = 0.0
+    return pars
+
+
+def shifted(yields: Any, field: str, index: int, by: float) -> Any:
+    """The same yields with one entry moved."""
+    values = np.array(getattr(yields, field))
+    values[index] += by
+    return dataclasses.replace(yields, **{field: values})
+
+
+def rebuilt(spec: dict[str, Any], places: dict[str, list[str]], yields: Any) -> pyhf.Model:
+    """A `pyhf.Model` made anew with these numbers in the places of the specification."""
+    spec = copy.deepcopy(spec)
+    for field, names in places.items():
+        for place, value in zip(names, np.asarray(getattr(yields, field)).tolist(), strict=True):
+            steps = place.replace("[", "/").replace("]", "").split("/")
+            holder: Any = spec
+            for step in steps[:-1]:
+                holder = holder[int(step) if step.isdigit() else step]
+            holder[int(steps[-1]) if steps[-1].isdigit() else steps[-1]] = value
+    return pyhf.Model(spec)

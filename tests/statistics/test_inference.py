@@ -1,0 +1,157 @@
+"""Fits, CLs, bands, discovery and limits against pyhf's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import pyhf
+import pytest
+
+from diffea import objectives
+from diffea.statistics import (
+    BoundModel,
+    HistFactory,
+    Solver,
+    asymptotics,
+    discovery,
+    fit,
+    hypotest,
+    likelihood_ratio,
+    upper_limit,
+)
+from tests.statistics.models import without_signal
+
+Models = tuple[HistFactory, BoundModel, pyhf.Model]
+
+
+def test_fit_finds_a_minimum_not_above_pyhfs(fitted: Models, observed: np.ndarray) -> None:
+    _, bound, judge = fitted
+    mine = fit(bound, observed)
+    theirs, value = pyhf.infer.mle.fit(observed, judge, return_fitted_val=True)
+    assert -2 * float(bound.logpdf(mine.pars, observed)) <= float(value) + 1e-6
+    np.testing.assert_allclose(-2 * bound.logpdf(mine.pars, observed), value, atol=1e-4)
+    np.testing.assert_allclose(mine.pars, theirs, atol=5e-3)
+    assert int(mine.status) == 0
+
+
+def test_gradient_of_the_likelihood_vanishes_at_the_fit(fitted: Models, observed: np.ndarray) -> None:
+    _, bound, _ = fitted
+    mine = fit(bound, observed)
+    slope = jax.grad(lambda p: bound.logpdf(p, observed))(mine.pars)
+    np.testing.assert_allclose(np.asarray(slope)[np.asarray(mine.free)], 0.0, atol=1e-9)
+
+
+def test_parameter_of_interest_at_its_bound(fitted: Models) -> None:
+    _, bound, judge = fitted
+    data = np.array([*[111.0, 95.0, 52.0, 36.0, 20.0, 16.0], *bound.config.auxdata])
+    mine = fit(bound, data)
+    theirs, value = pyhf.infer.mle.fit(data, judge, return_fitted_val=True)
+    index = judge.config.poi_index
+    assert float(mine.pars[index]) == 0.0 == theirs[index]
+    assert not bool(mine.free[index])
+    assert -2 * float(bound.logpdf(mine.pars, data)) <= float(value) + 1e-6
+
+
+@pytest.mark.usefixtures("precise_pyhf")
+def test_expected_cls_is_pyhfs(fitted: Models) -> None:
+    _, bound, judge = fitted
+    asimov = judge.expected_data(without_signal(judge.config))
+    for poi in (0.6, 1.5):
+        _, expected = pyhf.infer.hypotest(poi, asimov, judge, return_expected=True)
+        np.testing.assert_allclose(objectives.cls(bound, poi), expected, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("precise_pyhf")
+def test_observed_cls_and_band_are_pyhfs(fitted: Models, observed: np.ndarray) -> None:
+    _, bound, judge = fitted
+    mine = hypotest(bound, 1.0, observed)
+    cls, tails, band = pyhf.infer.hypotest(1.0, observed, judge, return_tail_probs=True, return_expected_set=True)
+    np.testing.assert_allclose(mine.cls, cls, rtol=1e-5)
+    np.testing.assert_allclose([mine.clsb, mine.clb], tails, rtol=1e-5)
+    np.testing.assert_allclose(mine.band, band, rtol=2e-5)
+    np.testing.assert_allclose(mine.expected, mine.band[2])
+
+
+@pytest.mark.usefixtures("precise_pyhf")
+def test_discovery_is_pyhfs(fitted: Models, observed: np.ndarray) -> None:
+    _, bound, judge = fitted
+    p_value = pyhf.infer.hypotest(0.0, observed, judge, test_stat="q0")
+    np.testing.assert_allclose(discovery(bound, observed).p_value, p_value, rtol=1e-5)
+    asimov = judge.expected_data(judge.config.suggested_init())
+    np.testing.assert_allclose(
+        objectives.discovery(bound), pyhf.infer.hypotest(0.0, asimov, judge, test_stat="q0"), rtol=1e-5
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("precise_pyhf")
+def test_limits_are_pyhfs(fitted: Models, observed: np.ndarray) -> None:
+    _, bound, judge = fitted
+    mine = upper_limit(bound, data=observed, band=True)
+    limit, band = pyhf.infer.intervals.upper_limits.upper_limit(observed, judge, rtol=1e-5)
+    np.testing.assert_allclose(mine.observed, limit, rtol=1e-4)
+    np.testing.assert_allclose(mine.band, band, rtol=1e-4)
+    np.testing.assert_allclose(mine.expected, mine.band[2])
+
+
+def test_expected_limit_excludes_at_its_level(fitted: Models) -> None:
+    _, bound, _ = fitted
+    limit = objectives.upper_limit(bound, 0.95)
+    np.testing.assert_allclose(objectives.cls(bound, float(limit)), 0.05, rtol=1e-8)
+
+
+@pytest.mark.usefixtures("precise_pyhf")
+@pytest.mark.parametrize("test_stat", ["q", "t", "qtilde", "ttilde", "q0"])
+def test_statistics_are_pyhfs(fitted: Models, observed: np.ndarray, test_stat: str) -> None:
+    _, bound, judge = fitted
+    name = {"q": "qmu", "t": "tmu", "qtilde": "qmu_tilde", "ttilde": "tmu_tilde", "q0": "q0"}[test_stat]
+    bounds = judge.config.suggested_bounds()
+    poi = 0.0 if test_stat == "q0" else 1.3
+    data = observed
+    if test_stat in ("q", "t"):
+        data = np.concatenate([[111.0, 95.0, 52.0, 36.0, 22.0, 18.0], bound.config.auxdata])
+        bounds[judge.config.poi_index] = (-10.0, 10.0)
+    if test_stat == "q0":
+        bounds[judge.config.poi_index] = (-10.0, 10.0)
+    function = getattr(pyhf.infer.test_statistics, name)
+    expected = function(poi, data, judge, judge.config.suggested_init(), bounds, judge.config.suggested_fixed())
+    mine = likelihood_ratio(bound, poi, data, test_stat=test_stat)
+    np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_vmaps_over_hypotheses(fitted: Models) -> None:
+    _, bound, _ = fitted
+    values = jax.jit(jax.vmap(lambda poi: objectives.cls(bound, poi)))(np.array([0.6, 1.5]))
+    np.testing.assert_allclose(values, [objectives.cls(bound, 0.6), objectives.cls(bound, 1.5)], rtol=1e-9)
+
+
+def test_fit_with_jaxopt(fitted: Models) -> None:
+    _, bound, _ = fitted
+    solver = Solver(method="lbfgsb", tolerance=1e-6, max_iterations=1000)
+    np.testing.assert_allclose(objectives.cls(bound, 0.6, solver=solver), objectives.cls(bound, 0.6), rtol=1e-5)
+
+
+def test_p_values_far_out() -> None:
+    root = jax.numpy.array([1.0, 10.0, 30.0])
+    *_, log_cls = asymptotics.log_p_values(jax.numpy.zeros(3), root)
+    slope = jax.vmap(jax.grad(lambda r: asymptotics.log_p_values(0.0 * r, r)[2]))(root)
+    assert np.all(np.isfinite(log_cls))
+    np.testing.assert_allclose(slope[1:], -root[1:] - 1 / root[1:], rtol=1e-3)
+    np.testing.assert_allclose(log_cls[0], np.log(2 * 0.15865525393145707), rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_published_likelihood(likelihood: tuple[dict[str, Any], list[Any]]) -> None:
+    workspace, patch = likelihood
+    bound = HistFactory.from_workspace(workspace, patches=[patch])()
+    judge = pyhf.Workspace(workspace).model(patches=[patch])
+    data = np.asarray(bound.observed_data())
+    mine = hypotest(bound, 1.0, data)
+    cls, band = pyhf.infer.hypotest(1.0, data, judge, return_expected_set=True)
+    np.testing.assert_allclose(mine.cls, cls, rtol=3e-5)
+    np.testing.assert_allclose(mine.band, band, rtol=3e-5)
+    for poi, found in ((1.0, mine.fits["at mu_SIG = test value on data"]), (0.0, mine.fits["at mu_SIG = 0 on data"])):
+        _, value = pyhf.infer.mle.fixed_poi_fit(poi, data, judge, return_fitted_val=True)
+        assert -2 * float(bound.logpdf(found.pars, data)) <= float(value) + 1e-6
