@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pyhf
 import pytest
+from tests.report import make_out as made
 
 from diffea import report
 from diffea.errors import ReportError
 from diffea.report.contents import read_run
 from diffea.report.nuisances import nuisances
 from diffea.report.page import leaves
-
-
-def _make_out() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_out", Path(__file__).parent / "make_out.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = _make_out()
 
 
 @pytest.fixture(scope="module")
