@@ -37,6 +37,10 @@ class MissingExtraError(DiffeaError, ImportError):
     """Raised when something needs an optional dependency that is not installed."""
 
 
+class BudgetError(DiffeaError, ValueError):
+    """Raised when a memory budget is not a number of bytes."""
+
+
 class FileReadError(DiffeaError, OSError):
     """Raised when a file or its tree cannot be read."""
 
@@ -131,3 +135,9 @@ class CorrectionError(DiffeaError, ValueError):
 
 class ExchangeError(DiffeaError, ValueError):
     """Raised when a file of templates or cotangents is not whole, of another version, or does not fit the parameters."""
+
+
+class VariationError(DiffeaError, KeyError):
+    """Raised when a systematic variation shifts a column that there is not."""
+
+    __str__ = Exception.__str__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffea.histograms.bandwidth import default_bandwidth, scott, silverman
-from diffea.histograms.categories import Categories, binning
+from diffea.histograms.categories import Categories, binning, category_values
 from diffea.histograms.edges import edge_logits, ordered_edges
 from diffea.histograms.fill import covariance, fill, histogram
 from diffea.histograms.kernels import KERNELS, Kernel
@@ -13,6 +13,7 @@ __all__ = [
     "Categories",
     "Kernel",
     "binning",
+    "category_values",
     "covariance",
     "default_bandwidth",
     "edge_logits",

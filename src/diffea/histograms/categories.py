@@ -12,7 +12,7 @@ import numpy as np
 from diffea.errors import HistogramError
 from diffea.histograms.window import Window
 
-__all__ = ["Categories", "binning"]
+__all__ = ["Categories", "binning", "category_values"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +62,27 @@ def binning(axis: Any) -> np.ndarray | Categories:
     Args:
         axis: of ``hist`` or boost-histogram. An axis of strings has the categories 0, 1, … in the order of its names.
     """
-    if not axis.traits.discrete:
-        return np.asarray(axis.edges)
+    return _categories(axis) if axis.traits.discrete else np.asarray(axis.edges)
+
+
+def _categories(axis: Any) -> Categories:
     values = [axis.value(place) for place in range(len(axis))]
     if any(isinstance(value, str) for value in values):
         return Categories(tuple(range(len(values))))
     return Categories(tuple(int(value) for value in values), flow=bool(axis.traits.ordered))
+
+
+def category_values(axis: Any, x: Any) -> np.ndarray:
+    """What boost-histogram takes for an observable of a discrete axis: names, or whole numbers.
+
+    Args:
+        axis: discrete, of ``hist`` or boost-histogram.
+        x: the number, or the probabilities (0 or 1), of each event's category, as ``Categories`` takes them.
+    """
+    numbers, values = np.asarray(x), np.array(_categories(axis).values)
+    if numbers.ndim == 2:
+        numbers = np.where(numbers.sum(axis=1) > 0.5, values[np.argmax(numbers, axis=1)], values.max() + 1)
+    whole = np.floor(numbers).astype(int)
+    if isinstance(axis.value(0), str):
+        return np.array([*axis, ""])[np.where((whole < 0) | (whole >= len(values)), len(values), whole)]
+    return whole

@@ -9,6 +9,7 @@ from coffea.processor import ProcessorABC
 
 from diffea.errors import FillError
 from diffea.processor.fill import Fill
+from diffea.processor.variations import Shift
 
 if TYPE_CHECKING:
     from diffea.processor.at import ProcessorAt
@@ -19,9 +20,13 @@ class DifferentiableProcessor(ProcessorABC):
 
     Attributes:
         channels: the ``hist`` axis (or tuple of axes) of each channel.
+        variations: by name (``"tes"``), functions of the columns and a direction (1 up, -1 down) that return the columns
+            which shift, or nothing where the variation does not apply. ``fill`` runs on them again; its nominal fills become
+            ``"tes_up"`` and ``"tes_down"``.
     """
 
     channels: ClassVar[Mapping[str, Any]] = {}
+    variations: ClassVar[Mapping[str, Shift]] = {}
 
     def columns(self, events: Any) -> Mapping[str, Any]:
         """Read from NanoEvents what ``fill`` needs; hard object selection lives here.

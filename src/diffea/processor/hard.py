@@ -12,6 +12,7 @@ from diffea import soft
 from diffea.errors import NotFiniteError
 from diffea.events.blocks import Blocks
 from diffea.events.ragged import Ragged
+from diffea.histograms import category_values
 from diffea.histograms.templates import Layout, TemplateSet
 from diffea.processor.kernels import Kernels, bin_edges
 from diffea.processor.structure import Structure
@@ -52,7 +53,11 @@ def hard_templates(
             if not np.isfinite(numbers).all():
                 msg = f"the {name} of {'/'.join(key)} is NaN or infinite in {np.sum(~np.isfinite(numbers))} events"
                 raise NotFiniteError(msg)
-        histograms[key].fill(*observables, weight=weight * scale)
+        entries = [
+            category_values(axis, numbers) if axis.traits.discrete else numbers
+            for axis, numbers in zip(layout.axes[fill.channel], observables, strict=True)
+        ]
+        histograms[key].fill(*entries, weight=weight * scale)
     return _gather(layout, histograms, learned)
 
 
@@ -60,7 +65,8 @@ def _one_row_each(*columns: Any, rows: int) -> list[np.ndarray]:
     """Arrays of one length: an entry an event, or an entry an object where one of the columns is ragged."""
     masks = [np.asarray(column.mask) for column in columns if isinstance(column, Ragged)]
     if not masks:
-        return [np.broadcast_to(np.asarray(column, dtype=float), (rows,)) for column in columns]
+        arrays = [np.asarray(column, dtype=float) for column in columns]
+        return [array if array.ndim == 2 else np.broadcast_to(array, (rows,)) for array in arrays]
     mask = np.logical_and.reduce(masks)
     arrays = [np.asarray(column.values if isinstance(column, Ragged) else column, dtype=float) for column in columns]
     return [np.broadcast_to(array[:, None] if array.ndim == 1 else array, mask.shape)[mask] for array in arrays]

@@ -20,6 +20,7 @@ from diffea.histograms.templates import Key, Layout
 from diffea.processor.base import DifferentiableProcessor, axes_of
 from diffea.processor.fill import Fill, named
 from diffea.processor.structure import Structure
+from diffea.processor.variations import with_variations
 from diffea.runtime import Portable
 
 Mode = Literal["values", "vjp", "jacobian"]
@@ -48,7 +49,7 @@ class Kernels:
         """Run ``fill`` on columns of this structure, from a dataset of this sample."""
         columns: Mapping[str, Any] = {**arrays, **dict(structure.static)}
         where = f"{type(self.processor).__name__}.fill"
-        return named(self.processor.fill(params, columns), axes_of(self.processor), sample, where)
+        return named(with_variations(self.processor, params, columns), axes_of(self.processor), sample, where)
 
     def layout(self, structure: Structure, sample: str, params: Any) -> Layout:
         """The templates that this structure fills, in the order of the fills; nothing is computed."""
@@ -146,7 +147,7 @@ class Kernels:
 
 def bin_edges(processor: DifferentiableProcessor, params: Any) -> dict[str, tuple[Any, ...]]:
     """Edges of every channel's axes: constant arrays, or what ``processor.edges`` makes of the parameters."""
-    edges = {name: tuple(np.asarray(axis.edges) for axis in axes) for name, axes in axes_of(processor).items()}
+    edges = {name: tuple(histograms.binning(axis) for axis in axes) for name, axes in axes_of(processor).items()}
     return {**edges, **{name: (learned,) for name, learned in processor.edges(params).items()}}
 
 

@@ -1,0 +1,117 @@
+"""Systematic variations and discrete axes of a processor, in process, soft and hard, against fills written out by hand."""
+
+from __future__ import annotations
+
+import hist
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import diffea
+from diffea import soft
+from diffea.errors import VariationError
+from diffea.processor import DifferentiableProcessor, Fill
+from tests.samples import QuietSchema, write_fileset
+
+PARAMS = {"jet_pt": 32.0, "met": 30.0}
+
+
+def shift_jets(columns, direction):
+    return {"jet_pt": columns["jet_pt"] * (1 + 0.1 * direction)}
+
+
+def scale_weights(columns, direction):
+    return {"weight": columns["weight"] * (1 + 0.2 * direction)} if columns["sample"] == "bkg" else None
+
+
+class Counts(DifferentiableProcessor):
+    channels = {  # noqa: RUF012
+        "jets": hist.axis.Integer(0, 3, name="jets", underflow=False),
+        "met": hist.axis.Regular(6, 0, 120, name="met"),
+        "region": (hist.axis.StrCategory(["one", "two"], name="region"), hist.axis.Regular(3, 0, 120, name="met")),
+    }
+    variations = {"jes": shift_jets, "weights": scale_weights}  # noqa: RUF012
+
+    def columns(self, events):
+        sample = events.metadata.get("sample", events.metadata["dataset"])
+        return {"met": events.MET.pt, "jet_pt": events.Jet.pt, "weight": events.genWeight, "sample": sample}
+
+    def fill(self, params, columns):
+        good = soft.above(columns["jet_pt"], params["jet_pt"], width=3.0)
+        weight = columns["weight"] * soft.above(columns["met"], params["met"], width=4.0)
+        counts = jnp.stack([soft.exactly(n, good) for n in range(3)], axis=1)
+        yield Fill("jets", counts, weight)
+        yield Fill("met", columns["met"], weight * soft.at_least(1, good))
+        yield Fill("region", (counts[:, 1:], columns["met"]), weight)
+
+
+class ByHand(Counts):
+    variations = {}  # noqa: RUF012
+
+    def fill(self, params, columns):
+        shifts = {"nominal": {}, "jes_up": shift_jets(columns, 1), "jes_down": shift_jets(columns, -1)}
+        shifts |= {"weights_up": scale_weights(columns, 1), "weights_down": scale_weights(columns, -1)}
+        for name, shifted in shifts.items():
+            if shifted is not None:
+                for fill in super().fill(params, {**columns, **shifted}):
+                    yield Fill(fill.channel, fill.observable, fill.weight, variation=name)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    fileset = write_fileset(tmp_path_factory.mktemp("variations"))
+    with (
+        diffea.distribute(Counts(), fileset, schemaclass=QuietSchema) as declared,
+        diffea.distribute(ByHand(), fileset, schemaclass=QuietSchema) as written,
+    ):
+        yield declared, written
+
+
+def test_declared_variations_are_those_written_out(both):
+    ours, theirs = (templates(PARAMS) for templates in both)
+    assert set(ours) == set(theirs)
+    assert ("met", "signal", "weights_up") not in set(ours)
+    for key in theirs:
+        np.testing.assert_allclose(ours[key].values, theirs[key].values, rtol=1e-12)
+        np.testing.assert_allclose(ours[key].variances, theirs[key].variances, rtol=1e-12)
+    np.testing.assert_allclose(ours["met", "bkg", "weights_up"].values, 1.2 * ours["met", "bkg"].values, rtol=1e-12)
+    assert not np.allclose(ours["met", "bkg", "jes_up"].values, ours["met", "bkg"].values)
+
+
+def test_gradients_go_through_variations_and_categories(both):
+    templates, _ = both
+
+    def total(params):
+        made = templates(params)
+        keys = [("jets", "bkg", "jes_up"), ("region", "signal", "nominal"), ("met", "bkg", "weights_down")]
+        return sum(
+            jnp.sum(made[key].values * jnp.arange(1.0, made[key].values.size + 1).reshape(made[key].values.shape))
+            for key in keys
+        )
+
+    gradient = jax.grad(total)(PARAMS)
+    for name, value in PARAMS.items():
+        above, below = (total({**PARAMS, name: value + step}) for step in (1e-4, -1e-4))
+        np.testing.assert_allclose(gradient[name], (above - below) / 2e-4, rtol=1e-5)
+
+
+def test_the_hard_twin_counts_jets(both):
+    templates, _ = both
+    exact = templates.hard(PARAMS)
+    jets, region = exact["jets", "signal"].values, exact["region", "signal"].values
+    assert np.all(jets == np.round(jets))
+    np.testing.assert_array_equal(np.sum(region, axis=1) <= jets[1:], True)
+    assert exact["region", "signal"].to_hist().axes[0].size == 2
+
+
+def test_a_shift_of_no_column_is_an_error(tmp_path):
+    class Wrong(Counts):
+        variations = {"jes": lambda columns, direction: {"jets_pt": columns["jet_pt"]}}  # noqa: RUF012
+
+    fileset = write_fileset(tmp_path)
+    with (
+        pytest.raises(VariationError, match="'jes' shifts"),
+        diffea.distribute(Wrong(), fileset, schemaclass=QuietSchema) as t,
+    ):
+        t(PARAMS)
