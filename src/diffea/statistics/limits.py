@@ -177,7 +177,8 @@ def _upper_limit(
         free, null = profiles(bound, prepared, data, [None, 0.0], solver, poi_low(bound, test_stat))
     sample = asimov(bound, prepared, 0.0, null)
     line = _Line(bound, prepared, sample.data, 0.0, solver)
-    guess = poi_scale(bound, prepared, sample.pars)
+    scale = poi_scale(bound, prepared, sample.pars)
+    guess = jnp.where(jnp.isfinite(scale), scale, 1.0)
     all_limits = observed = None
     if band:
         goals = asymptotics.target(cl, asymptotics.SIGMAS)
