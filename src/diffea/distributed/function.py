@@ -70,10 +70,11 @@ class Templates:
             FillError: if ``fill`` does not fit the channels.
             NotFiniteError: if a template or gradient is not finite, naming dataset, file and entries.
         """
-        params = as_arrays(params)
-        layout, function = self._function(params)
-        sums = function(params)
-        return TemplateSet(layout, sums[0], sums[1], dict(self.processor.edges(params)))
+        return self._templates(params, self._gradient)
+
+    def forward(self, params: Any) -> TemplateSet:
+        """As the call, with its derivative in forward mode whatever the number of parameters: one pass gives both."""
+        return self._templates(params, "jacobian")
 
     def jacobian(self, params: Any) -> TemplateJacobian:
         """∂T/∂φ in one pass over the data, in forward mode: for few parameters."""
@@ -105,13 +106,19 @@ class Templates:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _function(self, params: Any) -> tuple[Layout, Callable[..., Any]]:
+    def _templates(self, params: Any, gradient: Gradient) -> TemplateSet:
+        params = as_arrays(params)
+        layout, function = self._function(params, gradient)
+        sums = function(params)
+        return TemplateSet(layout, sums[0], sums[1], dict(self.processor.edges(params)))
+
+    def _function(self, params: Any, gradient: Gradient) -> tuple[Layout, Callable[..., Any]]:
         leaves, tree = jax.tree.flatten(params)
-        key = tree, tuple(leaf.shape for leaf in leaves)
+        key = gradient, tree, tuple(leaf.shape for leaf in leaves)
         if key not in self._functions:
             layout = self.layout(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params))
             size = sum(leaf.size for leaf in leaves)
-            few = self._gradient == "jacobian" or (self._gradient == "auto" and size <= FEW_PARAMETERS)
+            few = gradient == "jacobian" or (gradient == "auto" and size <= FEW_PARAMETERS)
             make = self._forward if few else self._reverse
             self._functions[key] = layout, make(Portable(layout), layout.size, size)
         return self._functions[key]

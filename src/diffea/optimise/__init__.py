@@ -13,15 +13,18 @@ import optax
 from diffea.errors import ParameterError
 from diffea.optimise.box import Box
 from diffea.optimise.checkpoints import fingerprint
+from diffea.optimise.composite import Composite
 from diffea.optimise.evaluation import Evaluation
+from diffea.optimise.gauss_newton import gauss_newton
 from diffea.optimise.loops import Run, descend, quasi_newton
 from diffea.optimise.result import Result, Step
 from diffea.optimise.schedules import Schedule, anneal, scheduled
 from diffea.parameters import as_arrays, names
 
-__all__ = ["Result", "Schedule", "Step", "anneal", "optimise"]
+__all__ = ["Composite", "Result", "Schedule", "Step", "anneal", "optimise"]
 
 L_BFGS_B = "l-bfgs-b"
+GAUSS_NEWTON = "gauss-newton"
 
 
 def optimise(
@@ -44,7 +47,8 @@ def optimise(
     Args:
         loss: a JAX function of the parameters, such as ``lambda p: objectives.cls(model(templates(p)))``.
         params: where to start, any pytree of numbers and arrays.
-        optimizer: of optax, or ``"l-bfgs-b"`` (few parameters; one step is one evaluation of loss and gradient).
+        optimizer: of optax; ``"l-bfgs-b"`` (few parameters; one step is one evaluation of loss and gradient); or
+            ``"gauss-newton"`` (few parameters, a ``Composite`` loss; one step is one pass over the data).
         steps: how many at most.
         bounds: a pytree like the parameters with (low, high) as leaves. A parameter with two bounds is stepped in units
             of its range, so a learning rate of 0.05 moves it by at most about 5 % of that.
@@ -63,8 +67,9 @@ def optimise(
     """
     start = as_arrays(params)
     box = Box.of(start, bounds)
-    if isinstance(optimizer, str) and optimizer.lower() != L_BFGS_B:
-        msg = f"optimizer is an optax transformation or {L_BFGS_B!r}, got {optimizer!r}"
+    name = optimizer.lower() if isinstance(optimizer, str) else ""
+    if name not in ("", L_BFGS_B, GAUSS_NEWTON):
+        msg = f"optimizer is an optax transformation, {L_BFGS_B!r} or {GAUSS_NEWTON!r}, got {optimizer!r}"
         raise ParameterError(msg)
     run = Run(
         evaluate=Evaluation(loss, box),
@@ -72,9 +77,7 @@ def optimise(
         steps=steps,
         checkpoint=None if checkpoint is None else Path(checkpoint),
         resume=resume,
-        fingerprint=fingerprint(
-            names(start), *map(np.asarray, jax.tree.leaves((start, box.low, box.high))), isinstance(optimizer, str)
-        ),
+        fingerprint=fingerprint(names(start), *map(np.asarray, jax.tree.leaves((start, box.low, box.high))), name),
         progress=progress or (lambda _: None),
         validate=None if validate is None else jax.jit(validate),
         validate_every=validate_every,
@@ -82,9 +85,14 @@ def optimise(
     )
     if isinstance(optimizer, str):
         if schedules:
-            msg = "schedules change the loss from step to step, which L-BFGS-B cannot follow: use an optax optimizer"
+            msg = f"schedules change the loss from step to step, which {name!r} cannot follow: use an optax optimizer"
             raise ParameterError(msg)
-        return quasi_newton(run, start)
+        if name == L_BFGS_B:
+            return quasi_newton(run, start)
+        if not isinstance(loss, Composite):
+            msg = f"{name!r} needs templates and objective one by one: give diffea.Composite(templates, objective) as loss"
+            raise ParameterError(msg)
+        return gauss_newton(run, loss, start)
 
     def schedule(params: Any, step: int) -> Any:
         return scheduled(schedules or {}, params, step, steps)

@@ -53,6 +53,11 @@ class Box:
         )
         return cls(jax.tree.unflatten(shape, low), jax.tree.unflatten(shape, high))
 
+    @property
+    def units(self) -> Any:
+        """How much of a parameter one unit of steps is."""
+        return jax.tree.map(_unit, self.low, self.high)
+
     def to_steps(self, params: Any) -> Any:
         """Parameters in the units of steps."""
         return jax.tree.map(

@@ -26,11 +26,7 @@ class Evaluation:
 
     def __init__(self, loss: Callable[[Any], Any], box: Box) -> None:
         def in_steps(steps: Any) -> Any:
-            value = loss(box.to_params(steps))
-            if jnp.shape(value) != ():
-                msg = f"the loss must be one number, got an array of shape {jnp.shape(value)}"
-                raise LossError(msg)
-            return value
+            return scalar(loss(box.to_params(steps)))
 
         self._value_and_grad = jax.jit(jax.value_and_grad(in_steps))
         self._box = box
@@ -46,6 +42,15 @@ class Evaluation:
         with named_errors():
             value, gradient = self._value_and_grad(steps)
             value = float(value)
+        self.check(value, gradient, steps)
+        return value, gradient
+
+    def check(self, value: float, gradient: Any, steps: Any) -> None:
+        """See that loss and gradient are finite, and at the start that each parameter has an influence.
+
+        Raises:
+            NotFiniteError: naming the parameter.
+        """
         params = self._box.to_params(steps)
         if not np.isfinite(value):
             msg = f"the loss is {value} at {_brief(params)}"
@@ -57,10 +62,21 @@ class Evaluation:
             if self._first and not np.any(leaf):
                 warnings.warn(
                     f"parameter {name_of(path)!r} has no influence on the loss at the start: its gradient is exactly zero",
-                    stacklevel=3,
+                    stacklevel=4,
                 )
         self._first = False
-        return value, gradient
+
+
+def scalar(value: Any) -> Any:
+    """The value of a loss.
+
+    Raises:
+        LossError: if it is not one number.
+    """
+    if jnp.shape(value) != ():
+        msg = f"the loss must be one number, got an array of shape {jnp.shape(value)}"
+        raise LossError(msg)
+    return value
 
 
 def norm(gradient: Any) -> float:

@@ -1,0 +1,23 @@
+"""Composite: a loss whose templates and objective can be told apart, as second-order optimisation needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Composite:
+    """A loss ``objective(templates(params))``, which any optimizer takes.
+
+    Args:
+        templates: what passes over the data: of ``diffea.distribute``, or any JAX function of the parameters.
+        objective: of the templates, such as ``lambda T: objectives.cls(model(T))``; it passes over no data.
+    """
+
+    templates: Callable[[Any], Any]
+    objective: Callable[[Any], Any]
+
+    def __call__(self, params: Any) -> Any:
+        return self.objective(self.templates(params))
