@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
 import optax
 import pytest
+from coffea.nanoevents import BaseSchema
 
-from diffea import anneal
+from diffea import anneal, distribute, exchange
 from diffea.analysis import load_analysis
 from diffea.run import run_variant
 
@@ -45,3 +48,16 @@ def test_published_numbers(tmp_path) -> None:
     assert -result["after"]["hard_test"] == pytest.approx(
         hard_significance(result["params"]["after"]["cut"]), rel=1e-12
     )
+
+
+def test_published_gradient_through_files(tmp_path) -> None:
+    script = runpy.run_path(str(FOLDER / "through_a_file.py"))
+    del sys.modules["analysis"]  # a name that other folders have too
+    processor, params, loss = script["EXAMPLES"]["power"]
+    fileset = script["filesets"](tmp_path)["power"]
+    with distribute(processor, fileset, schemaclass=BaseSchema, chunksize=5) as templates:
+        exchange.forward(templates, params, tmp_path / "templates.npz")
+        assert exchange.respond(loss, tmp_path / "templates.npz", tmp_path / "cotangents.npz") == pytest.approx(6.875)
+        gradient = exchange.backward(templates, params, tmp_path / "cotangents.npz")
+    assert float(gradient["alpha"]) == pytest.approx(41.25, rel=1e-12)
+    assert float(gradient["beta"]) == pytest.approx(6.875, rel=1e-12)

@@ -41,15 +41,15 @@ class Counts(NamedTuple):
 
 def templates(layers: Any, batch: Mapping[str, Any]) -> dict[Any, Counts]:
     """Histograms of the scores of all blobs, scaled to the expected yields; exact ones inside of ``soft.hard()``."""
-    n = next(iter(batch.values())).shape[0]
+    n = batch["signal"].shape[0]
     scores = jax.nn.sigmoid(network(layers, jnp.concatenate([batch[blob] for blob in KEYS])))
-    made = {}
-    for number, (blob, key) in enumerate(KEYS.items()):
-        part = scores[number * n : (number + 1) * n]
-        weight = YIELDS[key[0]] / n
-        values = diffea.histogram(part, np.array(EDGES), weight, bandwidth=BANDWIDTH)
-        made["score", *key] = Counts(values, values * weight)
-    return made
+    weights = np.array([YIELDS[sample] / n for sample, _ in KEYS.values()])
+    fill = functools.partial(diffea.histogram, edges=np.array(EDGES), bandwidth=BANDWIDTH)
+    sums = jax.vmap(lambda part, weight: fill(part, weights=weight))(scores.reshape(len(KEYS), n), weights)
+    return {
+        ("score", *key): Counts(values, values * weight)
+        for key, values, weight in zip(KEYS.values(), sums, weights, strict=True)
+    }
 
 
 def physics(objective: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
