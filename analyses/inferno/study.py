@@ -54,7 +54,7 @@ def limit(benchmark: str, events: int = 1_000_000) -> float:
     return float(np.sqrt(np.linalg.inv(information)[0, 0]))
 
 
-def run(kind: str, benchmark: str, seed: int, data: Path, start: Any = None) -> tuple[dict[str, Any], Any]:
+def run(kind: str, benchmark: str, seed: int, data: Path) -> dict[str, Any]:
     """Train one summary and judge it in plain histograms of the test events."""
     began = time.perf_counter()
     variant = inferno.variant(kind, benchmark, seed)
@@ -68,8 +68,8 @@ def run(kind: str, benchmark: str, seed: int, data: Path, start: Any = None) -> 
             )
             for part in ("train", "test")
         )
-        params = variant.params if start is None else start
-        if variant.pretraining and start is None:
+        params = variant.params
+        if variant.pretraining:
             stage = variant.pretraining
             params = optimise(
                 lambda p: stage.objective(train(p)), params, optimizer=stage.optimizer, steps=stage.steps
@@ -78,7 +78,7 @@ def run(kind: str, benchmark: str, seed: int, data: Path, start: Any = None) -> 
             params = optimise(
                 lambda p: variant.objective(model(train(p))), params, optimizer=variant.optimizer, steps=variant.steps
             ).params
-        found = {
+        return {
             "kind": kind,
             "benchmark": benchmark,
             "seed": seed,
@@ -86,7 +86,6 @@ def run(kind: str, benchmark: str, seed: int, data: Path, start: Any = None) -> 
             "test": float(variant.objective(model(test.hard(params)))),
             "seconds": time.perf_counter() - began,
         }
-    return found, params
 
 
 def draw(found: list[dict[str, Any]], place: Path) -> None:
@@ -132,12 +131,11 @@ def main() -> None:
 
     for benchmark in arguments.benchmarks:
         keep({"kind": "limit", "benchmark": benchmark, "seed": 0, "test": limit(benchmark)})
-        keep(run("optimal", benchmark, 0, arguments.data)[0])
+        keep(run("optimal", benchmark, 0, arguments.data))
     for seed in range(arguments.seeds):
         for benchmark in arguments.benchmarks:
-            entry, params = run("cross-entropy", benchmark, seed, arguments.data)
-            keep(entry)
-            keep(run("inferno", benchmark, seed, arguments.data, start=params)[0])
+            for kind in ("inferno", "cross-entropy"):
+                keep(run(kind, benchmark, seed, arguments.data))
     draw(found, arguments.out / "uncertainty.png")
 
 
