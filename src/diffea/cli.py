@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import dask
 from dask.distributed import Client, LocalCluster
 from rich.console import Console
 from rich.markup import escape
@@ -28,6 +27,7 @@ from diffea.run import run_variant
 
 ANALYSES = Path("analyses")
 CONNECT = "10s"
+ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 PORTAL = "https://opendata.cern.ch/record"
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -194,11 +194,13 @@ def cluster(workers: int | None, scheduler: str | None) -> Iterator[Client | Non
         with client:
             yield client
     elif workers is not None:
-        one_thread = {f"distributed.nanny.pre-spawn-environ.{name}": 1 for name in ("NPROC", "OMP_NUM_THREADS")}
         with (
-            dask.config.set(one_thread),
             LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.ERROR
+                n_workers=workers,
+                threads_per_worker=1,
+                env=ONE_THREAD,
+                dashboard_address=":0",
+                silence_logs=logging.ERROR,
             ) as local,
             Client(local) as client,
         ):
