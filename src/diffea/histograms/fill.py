@@ -177,20 +177,33 @@ def _sums(windows: list[Window], weights: jax.Array) -> jax.Array:
         return _every_bin(windows, weights, 1)
     first, parts = _parts(windows)
     extents = tuple(w.extent for w in windows)
-    empty = jnp.zeros(math.prod(extents))
-    # a scatter each from zero is faster than one upon the other
-    added = [empty.at[first + place].add((weights * f).astype(float), mode="promise_in_bounds") for place, f in parts]
-    return functools.reduce(operator.add, added).reshape(extents)
+    return _scatter(first, [(place, weights * f) for place, f in parts], math.prod(extents)).reshape(extents)
 
 
 def _sums_and_squares(windows: list[Window], weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Sums of weights and of their squares in each bin: real and imaginary part of one pass over the events."""
+    """Sums of weights and of their squares in each bin."""
     if all(w.first is None for w in windows):
         return _every_bin(windows, weights, 1), _every_bin(windows, weights, 2)
     first, parts = _parts(windows)
     extents = tuple(w.extent for w in windows)
-    total = jnp.zeros(math.prod(extents), complex)
-    for place, f in parts:
-        share = (weights * f).astype(float)
-        total = total.at[first + place].add(jax.lax.complex(share, share * share), mode="promise_in_bounds")
-    return total.real.reshape(extents), total.imag.reshape(extents)
+    shares = [(place, (weights * f).astype(float)) for place, f in parts]
+    values = _scatter(first, shares, math.prod(extents))
+    variances = _scatter(first, [(place, share * share) for place, share in shares], math.prod(extents))
+    return values.reshape(extents), variances.reshape(extents)
+
+
+def _scatter(first: jax.Array, shares: list[tuple[int, jax.Array]], size: int) -> jax.Array:
+    """Add up the shares at ``first`` and some places on; two neighbours at once, as real and imaginary part."""
+    total = jnp.zeros(size)
+    waiting = dict(shares)
+    for place in sorted(waiting):
+        if place not in waiting:
+            continue
+        share, after = waiting.pop(place).astype(float), waiting.pop(place + 1, None)
+        if after is None:
+            total = total.at[first + place].add(share, mode="promise_in_bounds")
+            continue
+        both = jnp.zeros(size, complex)
+        both = both.at[first + place].add(jax.lax.complex(share, after.astype(float)), mode="promise_in_bounds")
+        total = total + both.real + jnp.append(0.0, both.imag[:-1])
+    return total

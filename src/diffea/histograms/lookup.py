@@ -25,11 +25,13 @@ def count_reached(x: jax.Array, turns: np.ndarray) -> jax.Array:
     Returns:
         int32, shape (events,), from 0 to n.
     """
+    if turns.size == 0:
+        return jnp.zeros(x.shape, jnp.int32)
     steps = np.diff(turns)
     if steps.size == 0 or np.ptp(steps) <= 1e-9 * np.min(steps):
-        step = steps[0] if steps.size else 1.0
-        return _truncate((x - (turns[0] - step)) * (1.0 / step), turns.size)
-    start, stop = turns[0], turns[-1]
+        step = float(steps[0]) if steps.size else 1.0
+        return _truncate((x - (float(turns[0]) - step)) * (1.0 / step), turns.size)
+    start, stop = float(turns[0]), float(turns[-1])
     cells = int(min(_CELLS, np.ceil((stop - start) / np.min(steps)) + 1))
     borders = np.linspace(start, stop, cells + 1)
     slack = 1e-6 * (borders[1] - borders[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -84,13 +85,25 @@ def soft_window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel, *, ref
     if touched == edges.size:
         return _every_bin(x, edges, half, kernel, reflect=reflect)
     ends = (edges[0], edges[-1]) if reflect else None
-    listed, reaches = jnp.asarray(edges, x.dtype), jnp.asarray(half, x.dtype)
-    even = np.ptp(half) <= 1e-12 * half[0]
-    above = [
-        _above(x, listed[first + k], half[0] if even else reaches[first + k], kernel, ends) for k in range(touched)
-    ]
+    edge, reach = _entry(edges, x.dtype), _entry(half, x.dtype)
+    above = [_above(x, edge(first + k), reach(first + k), kernel, ends) for k in range(touched)]
     inner = [low - high for low, high in itertools.pairwise(above)]
     return Window(first, (1.0 - above[0], *inner, above[-1]), bins + 2)
+
+
+def _entry(table: np.ndarray, dtype: Any) -> Callable[[jax.Array], Any]:
+    """Entries of a known table: by arithmetic, which is vectorised, where they are evenly spaced or all the same."""
+    start, spacing, scale = (
+        float(table[0]),
+        float(table[-1] - table[0]) / (table.size - 1),
+        float(np.max(np.abs(table))),
+    )
+    if np.ptp(table) <= 1e-12 * scale:
+        return lambda _: start
+    if np.max(np.abs(table - (start + spacing * np.arange(table.size)))) <= 1e-14 * scale:
+        return lambda place: start + spacing * place.astype(dtype)
+    listed = jnp.asarray(table, dtype)
+    return lambda place: listed[place]
 
 
 def _every_bin(x: jax.Array, edges: Any, half: Any, kernel: Kernel, *, reflect: bool) -> Window:
