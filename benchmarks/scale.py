@@ -1,0 +1,182 @@
+"""What a step costs the scheduler as shards grow in number: CPU time, messages and bytes. Prints JSON.
+
+    python benchmarks/scale.py [--shards 1 10 100 1000] [--steps 5]
+
+A scheduler and two workers run in processes of their own; a worker has as many threads as it takes to have that many
+shards, each of a few hundred events, so that what is measured is the exchange and not the computation. CPU time is
+that of the scheduler's process, messages and bytes are counted in its connections, and in those between the workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+BINS, CUTS, SAMPLES, ROWS = 20, 8, 5, 200
+PARAMS = {f"cut_{i}": 0.2 for i in range(CUTS)}
+
+
+def make_processor():
+    """Eight cuts, twenty bins; the sample is the dataset's."""
+    import hist
+
+    import diffea
+    from diffea import soft
+
+    class Search(diffea.DifferentiableProcessor):
+        channels = {"all": hist.axis.Regular(BINS, 0, 1, name="x")}  # noqa: RUF012
+
+        def columns(self, events):
+            return {name: events[name] for name in ("x", *PARAMS)}
+
+        def fill(self, params, columns):
+            keep = soft.all_of(*(soft.above(columns[name], params[name], width=0.05) for name in PARAMS))
+            for sample in range(SAMPLES):
+                yield diffea.Fill("all", columns["x"] ** (1 + 0.1 * sample), keep, sample=f"sample_{sample}")
+
+    return Search()
+
+
+def write(path: Path, events: int) -> None:
+    """A flat tree of uniform numbers."""
+    import numpy as np
+    import uproot
+
+    rng = np.random.default_rng(0)
+    names = ("x", *PARAMS)
+    with uproot.recreate(path, compression=None) as file:
+        file.mktree("Events", dict.fromkeys(names, np.float32))
+        file["Events"].extend({name: rng.random(events, np.float32) for name in names})
+
+
+@contextlib.contextmanager
+def cluster(threads: list[int], folder: Path):
+    """A client of a scheduler process and one worker process for each number of threads."""
+    from distributed import Client
+
+    where = folder / f"scheduler-{sum(threads)}.json"
+    options = ["--scheduler-file", str(where), "--no-dashboard"]
+    environment = {**os.environ, "NPROC": "1", "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "error"}
+    commands = [
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", *options],
+        *(
+            [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", str(number), "--no-nanny", *options]
+            for number in threads
+        ),
+    ]
+    processes = []
+    try:
+        for command in commands:
+            processes.append(subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL))
+        while not where.exists():
+            time.sleep(0.05)
+        with Client(scheduler_file=str(where), timeout=60) as client:
+            client.wait_for_workers(len(threads), timeout=120)
+            yield client
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+
+
+def count_traffic() -> None:
+    """From now on, count what this process sends over TCP."""
+    from distributed.comm.tcp import TCP
+
+    TCP.traffic = {"messages": 0, "bytes": 0}
+    write_one = TCP.write
+
+    async def write(self, message, *args, **kwargs):
+        sent = await write_one(self, message, *args, **kwargs)
+        TCP.traffic["messages"] += len(message) if isinstance(message, list) else 1
+        TCP.traffic["bytes"] += sent
+        return sent
+
+    TCP.write = write
+
+
+def used() -> dict[str, float]:
+    """CPU seconds of this process, and its traffic."""
+    from distributed.comm.tcp import TCP
+
+    return {"cpu": time.process_time(), **TCP.traffic}
+
+
+def measure(shards: int, steps: int, folder: Path) -> dict[str, float]:
+    """One number of shards: medians over the steps."""
+    import jax
+    from coffea.nanoevents import BaseSchema
+
+    import diffea
+    from diffea.events import batches
+
+    batches.ROWS = 1  # a batch is a chunk, however small
+    path = folder / f"{shards}.root"
+    write(path, shards * ROWS)
+    fileset = {"all": {"files": {str(path): "Events"}}}
+    slots = max(shards if shards > 16 else shards // 2, 1)
+    threads = [slots] if slots == 1 else [slots // 2, slots - slots // 2]
+    with (
+        cluster(threads, folder) as client,
+        diffea.distribute(
+            make_processor(), fileset, client=client, schemaclass=BaseSchema, chunksize=ROWS
+        ) as templates,
+    ):
+        tasks = len(templates._lane._shards)
+        step = jax.jit(jax.value_and_grad(lambda params: sum(t.values.sum() for t in templates(params).values())))
+        jax.block_until_ready(step(PARAMS))
+        client.run(count_traffic)
+        client.run_on_scheduler(count_traffic)
+        rows = []
+        for number in range(steps):
+            before = client.run_on_scheduler(used), client.run(used), time.process_time()
+            began = time.perf_counter()
+            jax.block_until_ready(step({**PARAMS, "cut_0": 0.2 + 0.01 * number}))
+            wall = time.perf_counter() - began
+            driver = time.process_time() - before[2]
+            after = client.run_on_scheduler(used), client.run(used)
+            workers = {name: sum(after[1][key][name] - before[1][key][name] for key in after[1]) for name in after[0]}
+            scheduler = {name: after[0][name] - before[0][name] for name in after[0]}
+            rows.append(
+                {
+                    "wall_ms": 1e3 * wall,
+                    "scheduler_cpu_ms": 1e3 * scheduler["cpu"],
+                    "driver_cpu_ms": 1e3 * driver,
+                    "workers_cpu_ms": 1e3 * workers["cpu"],
+                    "messages_from_scheduler": scheduler["messages"],
+                    "kB_from_scheduler": scheduler["bytes"] / 1e3,
+                    "messages_from_workers": workers["messages"],
+                    "kB_from_workers": workers["bytes"] / 1e3,
+                }
+            )
+    found = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    return {
+        "shards": tasks,
+        **found,
+        "scheduler_cpu_ms_per_shard": found["scheduler_cpu_ms"] / tasks,
+        "driver_cpu_ms_per_shard": found["driver_cpu_ms"] / tasks,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shards", type=int, nargs="*", default=[2, 10, 100, 1000])
+    parser.add_argument("--steps", type=int, default=5)
+    arguments = parser.parse_args()
+    result_kb = 8 * 2 * SAMPLES * (BINS + 2) * (1 + CUTS) / 1e3
+    with tempfile.TemporaryDirectory() as folder:
+        found = [measure(shards, arguments.steps, Path(folder)) for shards in arguments.shards]
+    print(json.dumps({"benchmark": "scale", "kB_of_one_result": result_kb, "cases": found}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
