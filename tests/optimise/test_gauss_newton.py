@@ -113,6 +113,7 @@ def templates(tmp_path_factory):
         yield templates
 
 
+@pytest.mark.slow
 def test_one_pass_a_step_and_the_minimum_of_l_bfgs_b(templates) -> None:
     """Also where the gradient is otherwise taken in reverse mode: Gauss–Newton asks for the Jacobian by itself."""
     model = HistFactory(SPEC)
