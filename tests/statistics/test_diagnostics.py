@@ -1,0 +1,104 @@
+"""Impacts, pulls, constraints, goodness of fit, warnings and toys."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pyhf
+import pytest
+from scipy import stats
+
+from diffea.statistics import (
+    BoundModel,
+    HistFactory,
+    effective_events,
+    fisher_condition,
+    fit,
+    goodness_of_fit,
+    hypotest,
+    nuisances,
+    toy_test,
+    warnings,
+)
+from tests.statistics.models import FITTED, modifier
+
+Models = tuple[HistFactory, BoundModel, pyhf.Model]
+
+
+def test_impacts_are_those_of_refits_by_pyhf(fitted: Models, observed: np.ndarray) -> None:
+    _, bound, judge = fitted
+    after = nuisances(bound, observed)
+    pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-12))
+    best = pyhf.infer.mle.fit(observed, judge)
+    poi = judge.config.poi_index
+    for name in ("scale", "lumi"):
+        index = judge.config.par_slice(name).start
+        shifts = []
+        for sign in (1, -1):
+            init, fixed = np.array(best).tolist(), judge.config.suggested_fixed()
+            init[index] += sign * 0.02 * float(after.uncertainties[index])
+            fixed[index] = True
+            moved = pyhf.infer.mle.fit(observed, judge, init_pars=init, fixed_params=fixed)
+            shifts.append(moved[poi] - best[poi])
+        np.testing.assert_allclose(after.impacts[index], (shifts[0] - shifts[1]) / 0.04, rtol=1e-2)
+    pyhf.set_backend("numpy")
+    assert float(after.impacts[poi]) == pytest.approx(float(after.uncertainties[poi]))
+
+
+def test_pulls_and_constraints(fitted: Models, observed: np.ndarray) -> None:
+    _, bound, _ = fitted
+    after = nuisances(bound, observed)
+    names = bound.config.par_names
+    lumi, free = names.index("lumi"), names.index("free")
+    best = fit(bound, observed).pars
+    np.testing.assert_allclose(after.pulls[lumi], (best[lumi] - 1.0) / 0.02, rtol=1e-9)
+    assert 0 < float(after.constraints[lumi]) <= 1
+    assert np.isnan(after.constraints[free])
+    assert np.isinf(after.priors[free])
+    assert float(after.pulls[free]) == 0.0
+    np.testing.assert_allclose(nuisances(bound).pulls, 0.0, atol=1e-8)
+
+
+def test_goodness_of_fit(fitted: Models, observed: np.ndarray) -> None:
+    _, bound, judge = fitted
+    result = goodness_of_fit(bound, observed)
+    _, value = pyhf.infer.mle.fit(observed, judge, return_fitted_val=True)
+    main, aux = observed[:6], observed[6:]
+    saturated = -2 * stats.poisson.logpmf(main, main).sum()
+    sigmas = np.array(judge.config.param_set("stat_signal").sigmas)
+    saturated += 2 * sum(np.log(sigma * np.sqrt(2 * np.pi)) for sigma in [1.0, 1.0, 0.02, *sigmas])
+    counts = np.array(judge.config.param_set("method").auxdata)
+    saturated += -2 * sum(n * np.log(n) - n - float(np.sum(np.log(np.arange(1, n + 1)))) for n in counts)
+    assert len(aux) == 3 + 4 + 4
+    np.testing.assert_allclose(result.statistic, value - saturated, atol=1e-4)
+    assert int(result.degrees) == 4
+    np.testing.assert_allclose(result.p_value, stats.chi2.sf(float(result.statistic), 4), rtol=1e-9)
+
+
+def test_effective_events_and_condition(fitted: Models) -> None:
+    _, bound, _ = fitted
+    expected = np.array([55.0, 46.0, 34.0, 23.0]) ** 2 / np.array([10.0, 8.5, 5.0, 5.0])
+    np.testing.assert_allclose(effective_events(bound)[2:], expected)
+    assert np.isinf(effective_events(bound)[:2]).all()
+    assert 1 < float(fisher_condition(bound)) < 1e3
+
+
+def test_warnings_in_words(fitted: Models) -> None:
+    _, bound, _ = fitted
+    assert warnings(bound) == []
+    assert any("'norm' is constrained" in text for text in warnings(bound, constraint=0.999))
+    assert any("bin signal[3] is carried by 105.8" in text for text in warnings(bound, events=200))
+    spec = copy.deepcopy(FITTED)
+    spec["channels"][0]["samples"][0]["modifiers"].append(modifier("twin", "normfactor"))  # type: ignore[index]
+    found = warnings(HistFactory(spec)(), poi_true=1.0)
+    assert any("some combination of parameters is not measured" in text for text in found)
+
+
+@pytest.mark.slow
+def test_toys_check_the_asymptotics(fitted: Models, observed: np.ndarray) -> None:
+    _, bound, _ = fitted
+    toys, formula = toy_test(bound, 1.0, observed, toys=1000), hypotest(bound, 1.0, observed)
+    assert int(toys.failed) == 0
+    np.testing.assert_allclose([toys.clsb, toys.clb], [formula.clsb, formula.clb], atol=0.05)
+    np.testing.assert_allclose(toys.q, formula.q, atol=1e-9)

@@ -1,0 +1,135 @@
+"""Values of the objectives against formulae, numerical Hessians of pyhf's likelihood, and refits."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyhf
+import pytest
+from scipy import stats
+
+from diffea import objectives
+from diffea.statistics import HistFactory
+
+SPEC = pyhf.simplemodels.uncorrelated_background([5.0, 8.0], [50.0, 40.0], [3.0, 4.0]).spec
+SIGNAL, BACKGROUND = np.array([5.0, 8.0]), np.array([50.0, 40.0])
+SHIFTED = {
+    "channels": [
+        {
+            "name": "c",
+            "samples": [
+                {"name": "s", "data": [5.0, 8.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
+                {
+                    "name": "b",
+                    "data": [50.0, 40.0],
+                    "modifiers": [
+                        {"name": "shape", "type": "histosys", "data": {"hi_data": [52.0, 39.0], "lo_data": [47.0, 42.0]}},
+                        {"name": "norm", "type": "normsys", "data": {"hi": 1.1, "lo": 0.9}},
+                        {"name": "stat", "type": "staterror", "data": [3.0, 4.0]},
+                    ],
+                },
+            ],
+        }
+    ]
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shifted() -> tuple[HistFactory, pyhf.Model]:
+    return HistFactory(SHIFTED), pyhf.Model(SHIFTED)
+
+
+def numerical_covariance(judge: pyhf.Model, poi: float) -> np.ndarray:
+    """Inverse of the Hessian of pyhf's negative log-likelihood on its own Asimov data, by differences."""
+    pars = np.array(judge.config.suggested_init())
+    pars[judge.config.poi_index] = poi
+    data, n, step = judge.expected_data(pars), len(pars), 1e-4
+    eye = step * np.eye(n)
+
+    def value(shift: np.ndarray) -> float:
+        return -float(judge.logpdf(pars + shift, data)[0])
+
+    hessian = [
+        [
+            (value(eye[i] + eye[j]) - value(eye[i] - eye[j]) - value(eye[j] - eye[i]) + value(-eye[i] - eye[j]))
+            / (4 * step**2)
+            for j in range(n)
+        ]
+        for i in range(n)
+    ]
+    return np.linalg.inv(hessian)
+
+
+@pytest.mark.parametrize("poi", [0.0, 1.0])
+def test_fisher_objectives_are_those_of_pyhfs_hessian(shifted: tuple[HistFactory, pyhf.Model], poi: float) -> None:
+    model, judge = shifted
+    cov = numerical_covariance(judge, poi)
+    index, names = judge.config.poi_index, judge.config.par_names
+    np.testing.assert_allclose(objectives.poi_uncertainty(model(), poi_true=poi), np.sqrt(cov[index, index]), rtol=1e-4)
+    scalar = [names.index("shape"), names.index("norm")]
+    penalty = sum((1 - np.sqrt(cov[i, i])) ** 2 for i in scalar)
+    np.testing.assert_allclose(objectives.nuisance_penalty(model(), poi_true=poi), penalty, rtol=1e-3)
+    np.testing.assert_allclose(objectives.generalised_variance(model(), poi_true=poi), np.linalg.det(cov), rtol=1e-3)
+    pair = np.ix_([index, scalar[0]], [index, scalar[0]])
+    found = objectives.generalised_variance(model(), ["mu", "shape"], poi_true=poi)
+    np.testing.assert_allclose(found, np.linalg.det(cov[pair]), rtol=1e-3)
+
+
+def test_counting_significance() -> None:
+    bound = HistFactory(SPEC)()
+    n = SIGNAL + BACKGROUND
+    z2 = 2 * (n * np.log(n / BACKGROUND) - SIGNAL)
+    np.testing.assert_allclose(objectives.counting_significance(bound), np.sqrt(z2.sum()), rtol=1e-12)
+    tiny = objectives.counting_significance(bound, 1e-4)
+    np.testing.assert_allclose(tiny, np.sqrt(z2.sum()), rtol=1e-4)
+    large = objectives.counting_significance(bound, 10.0)
+    assert float(large) < 0.1 * float(tiny)
+
+
+def test_discovery_significance_with_known_background_is_the_counting_one() -> None:
+    spec = pyhf.simplemodels.uncorrelated_background([5.0, 8.0], [50.0, 40.0], [1e-4, 1e-4]).spec
+    bound = HistFactory(spec)()
+    counting = objectives.counting_significance(bound)
+    np.testing.assert_allclose(objectives.discovery_significance(bound), counting, rtol=1e-5)
+    np.testing.assert_allclose(objectives.discovery(bound), stats.norm.sf(counting), rtol=1e-4)
+
+
+def test_cross_entropies(shifted: tuple[HistFactory, pyhf.Model]) -> None:
+    model, judge = shifted
+    s, b = SIGNAL / SIGNAL.sum(), BACKGROUND / BACKGROUND.sum()
+    expected = -0.5 * np.sum(s * np.log(s / (s + b)) + b * np.log(b / (s + b)))
+    np.testing.assert_allclose(objectives.cross_entropy(model()), expected, rtol=1e-12)
+    pars = np.array(judge.config.suggested_init())
+    pars[judge.config.poi_index] = 0.0
+    mixed = [judge.expected_data(pars, include_auxdata=False)]
+    for name in ("shape", "norm"):
+        for shift in (1.0, -1.0):
+            moved = pars.copy()
+            moved[judge.config.par_slice(name)] = shift
+            mixed.append(judge.expected_data(moved, include_auxdata=False))
+    b = np.mean(mixed, axis=0) / np.sum(np.mean(mixed, axis=0))
+    expected = -0.5 * np.sum(s * np.log(s / (s + b)) + b * np.log(b / (s + b)))
+    np.testing.assert_allclose(objectives.cross_entropy_with_variations(model()), expected, rtol=1e-12)
+
+
+def test_cross_entropy_of_events() -> None:
+    score, label, weight = jnp.array([0.9, 0.2, 1.0]), jnp.array([1.0, 0.0, 1.0]), jnp.array([1.0, 2.0, 1.0])
+    expected = -(np.log(0.9) + 2 * np.log(0.8)) / 4
+    np.testing.assert_allclose(objectives.binary_cross_entropy(score, label, weight), expected, rtol=1e-12)
+    assert np.isfinite(jax.grad(objectives.binary_cross_entropy)(jnp.array([0.0]), jnp.array([1.0]))).all()
+
+
+def test_mc_statistical_error() -> None:
+    expected = np.mean(np.array([9.0, 16.0]) / BACKGROUND)
+    np.testing.assert_allclose(objectives.mc_statistical_error(HistFactory(SHIFTED)()), expected, rtol=1e-12)
+    np.testing.assert_allclose(objectives.mc_statistical_error(HistFactory(SPEC)()), expected, rtol=1e-12)
+
+
+def test_data_enter_only_by_name() -> None:
+    workspace = HistFactory(SPEC).workspace(observations=[90.0, 80.0])
+    blinded = HistFactory(SPEC).workspace()
+    with_data, without = (HistFactory.from_workspace(w)() for w in (workspace, blinded))
+    for objective in (objectives.poi_uncertainty, objectives.counting_significance, objectives.cls):
+        np.testing.assert_array_equal(objective(with_data), objective(without))
+    assert float(objectives.cls(with_data, data=with_data.observed_data())) > 2 * float(objectives.cls(with_data))
