@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from coffea.nanoevents import BaseSchema
 
-from diffea import distribute
+from diffea import distribute, judge
 from diffea.run import run_variant
 
 FOLDER = Path(__file__).parents[1] / "analyses" / "gaussian_blobs"
@@ -66,19 +66,14 @@ def test_a_run_lowers_the_expected_cls(blobs, data, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_study_in_memory_lowers_every_loss(blobs) -> None:
+def test_study_in_memory(blobs, monkeypatch) -> None:
+    monkeypatch.setattr(judge, "OPTIMIZERS", ("scipy",))  # Minuit can take minutes where μ is best at its bound 0
+    losses = ["CLs (neos)", "cross-entropy, variations"]
     args = argparse.Namespace(
-        means="paper",
-        points=POINTS,
-        width=8,
-        steps=12,
-        seeds=1,
-        batch=100,
-        precision="float64",
-        losses=list(blobs.LOSSES),
+        means="paper", points=POINTS, width=8, steps=12, seeds=1, batch=100, precision="float64", losses=losses
     )
     rows = blobs.run(args)
-    assert [row["loss"] for row in rows] == args.losses
+    assert [row["loss"] for row in rows] == losses
     for row in rows:
         assert 0 < row["cls"] < 0.2
         assert row["sigma_mu"] > 0
