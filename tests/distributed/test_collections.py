@@ -19,6 +19,7 @@ from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea import errors
 from diffea.distributed import distribute as distribute_nano
+from diffea.distributed import lanes
 from diffea.evaluate import evaluate
 from diffea.events.splits import Split
 from diffea.parameters import as_arrays
@@ -75,9 +76,10 @@ def test_a_split_takes_the_same_events(fileset, collections) -> None:
         np.testing.assert_allclose(found[1][1][key].flow_values, template.flow_values, rtol=1e-12)
 
 
-def test_workers_compute_the_same_bits_and_the_hard_truth_agrees(fileset, collections) -> None:
+def test_workers_compute_the_same_bits_and_the_hard_truth_agrees(fileset, collections, monkeypatch) -> None:
+    monkeypatch.setattr(lanes, "FAN_IN", 2)  # four shards: two levels of sums
     with (
-        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=4, processes=False, dashboard_address=":0") as cluster,
         Client(cluster) as client,
         distribute(Search(), collections, client=client) as remote,
         distribute(Search(), collections) as local,

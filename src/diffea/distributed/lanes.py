@@ -20,6 +20,7 @@ from diffea.runtime import Portable
 
 LARGE = 100_000
 ATTEMPTS = 10
+FAN_IN = 32  # sums that one task adds up, so that no worker has to take in those of a large cluster
 
 
 class Lane(Protocol):
@@ -107,6 +108,9 @@ class OnCluster:
             if sum(leaf.nbytes for leaf in jax.tree.leaves(arguments)) > LARGE:
                 arguments = tuple(self._submit("send", _same, argument) for argument in arguments)
             partials = [self._submit(mode, step, shard, mode, layout, *arguments) for shard in self._shards]
+            while len(partials) > FAN_IN:
+                groups = [partials[start : start + FAN_IN] for start in range(0, len(partials), FAN_IN)]
+                partials = [self._submit("reduce", merge, group) for group in groups]
             return self._submit("reduce", merge, partials).result()
 
         return self._persist(once)

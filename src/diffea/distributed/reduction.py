@@ -60,16 +60,16 @@ class Partial:
 
 
 def merge(partials: Iterable[Partial]) -> Partial:
-    """The sum of partial sums over distinct batches.
+    """The sum of partial sums over distinct batches; of those that are still to be computed, few are held at a time.
 
     Raises:
         LedgerError: if a batch is counted twice.
     """
-    partials = list(partials)
-    batches = partials[0].batches
+    batches = 0
     nodes: dict[Node, tuple[int, Any]] = {}
     seconds: dict[str, float] = {}
     for partial in partials:
+        batches = partial.batches
         for node, value in partial.nodes.items():
             if node in nodes or any((node[0] + up, node[1] >> up) in nodes for up in range(1, 64)):
                 msg = f"the batches of node {node} of {batches} were counted twice"

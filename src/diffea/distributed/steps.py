@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any, Literal
 
@@ -36,23 +37,16 @@ def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: A
     kernels = kernels_of(shard.source.processor, shard.source.dtype)
     compiled = kernels.compile_seconds
     scale = 1.0 if shard.source.split is None else shard.source.split.scale
-    partial = merge(
-        [
-            Partial(shard.source.batches, {(0, index): (0, None) for index in shard.empty}),
-            *(
-                Partial(
-                    shard.source.batches,
-                    {
-                        (0, held.batch.index): (
-                            sum(held.kept),
-                            _sum(kernels, held, scale, mode, layout.value, params, *more),
-                        )
-                    },
-                )
-                for held in shard.held
-            ),
-        ]
+    batches = shard.source.batches
+    empty = Partial(batches, {(0, index): (0, None) for index in shard.empty})
+    sums = (
+        Partial(
+            batches,
+            {(0, held.batch.index): (sum(held.kept), _sum(kernels, held, scale, mode, layout.value, params, *more))},
+        )
+        for held in shard.held
     )
+    partial = merge(itertools.chain([empty], sums))
     compiling = kernels.compile_seconds - compiled
     return partial.timed(compute=time.perf_counter() - began - compiling, compile=compiling)
 
