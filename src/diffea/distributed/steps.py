@@ -74,9 +74,7 @@ def _not_finite(
         take = np.minimum(np.arange(start, start + size), stop - 1)
         rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[take][None], blocks.arrays)
         part = Blocks(rows, np.asarray(stop - start))
-        return not _finite(
-            kernels.run(mode, held.structure, held.batch.file.sample, whole, params, part, scale, *more)
-        )
+        return not _finite(kernels.run(mode, held.structure, held.batch.file.sample, whole, params, part, scale, *more))
 
     total = sum(held.kept)
     start = next((row for row in range(0, total, size) if bad(row, min(row + size, total))), 0)
