@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -75,7 +74,7 @@ def cluster(threads: list[int], folder: Path):
     processes = []
     try:
         for command in commands:
-            processes.append(subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL))
+            processes.append(subprocess.Popen(command, cwd=folder, env=environment))
         while not where.exists():
             time.sleep(0.05)
         with Client(scheduler_file=str(where), timeout=60) as client:
@@ -114,6 +113,7 @@ def used() -> dict[str, float]:
 def measure(shards: int, steps: int, folder: Path) -> dict[str, float]:
     """One number of shards: medians over the steps."""
     import jax
+    import numpy as np
     from coffea.nanoevents import BaseSchema
 
     import diffea
@@ -158,7 +158,7 @@ def measure(shards: int, steps: int, folder: Path) -> dict[str, float]:
                     "kB_from_workers": workers["bytes"] / 1e3,
                 }
             )
-    found = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    found = {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
     return {
         "shards": tasks,
         **found,
