@@ -94,6 +94,8 @@ def _momentum(pt: Any, eta: Any, phi: Any) -> tuple[Any, Any, Any]:
 class HiggsToTauTau(DifferentiableProcessor):
     """Columns of the skim, and the templates that all variants share; a variant says what it selects."""
 
+    bandwidths: ClassVar[Mapping[str, float]] = {}  # of channels where a wider kernel is to smooth more than by default
+
     def columns(self, events: Any) -> dict[str, Any]:
         """Loosely selected events; a weight for each sample they belong to, and one for the multijet estimate."""
         sample = events.metadata["sample"]
@@ -135,7 +137,8 @@ class HiggsToTauTau(DifferentiableProcessor):
                 for channel, observable, keep in self.regions(params, {**columns, **x}):
                     for name in moved:
                         weight = columns[f"weight {name}"] * keep
-                        yield Fill(channel, observable, weight, sample=name, variation=variation)
+                        bandwidth = self.bandwidths.get(channel)
+                        yield Fill(channel, observable, weight, sample=name, variation=variation, bandwidth=bandwidth)
 
     def regions(self, params: Any, x: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
         """Channel, observable, and how much of each event is kept."""
@@ -163,10 +166,10 @@ class Cuts(HiggsToTauTau):
     """Four categories by jets and by the momentum of the Higgs candidate, each with cuts of its own; and a W region."""
 
     channels: ClassVar[Mapping[str, Any]] = {
-        "vbf": mass_axis(20, 70, 200),
-        "boosted": mass_axis(20, 70, 90, 200),
-        "medium": mass_axis(20, 50, 65, 80, 95, 200),
-        "low": mass_axis(20, 50, 65, 80, 95, 110, 200),
+        "vbf": mass_axis(20, 75, 200),
+        "boosted": mass_axis(20, 75, 200),
+        "medium": mass_axis(20, 60, 75, 90, 200),
+        "low": mass_axis(20, 50, 65, 80, 95, 200),
         "w_region": mass_axis(20, 80, 200),
     }
 
@@ -185,14 +188,13 @@ class Cuts(HiggsToTauTau):
             "low": soft.all_of(soft.not_(vbf), soft.not_(boosted), soft.not_(medium)),
         }
         for name, category in categories.items():
-            cuts = params[name]
             keep = soft.all_of(
                 muon,
                 no_b,
                 category,
-                soft.below(x["mt_1"], cuts["mt_1"], width=3.0),
-                soft.above(x["pt_2"], cuts["pt_2"], width=1.5),
-                soft.below(x["dr"], cuts["dr"], width=0.15),
+                soft.below(x["mt_1"], params[name]["mt_1"], width=4.0),
+                soft.above(x["pt_2"], params[name]["pt_2"], width=2.0),
+                soft.above(x["m_collinear"], params[name]["m_collinear"], width=6.0),
             )
             yield name, x["m_vis"], keep
         yield "w_region", x["m_vis"], soft.all_of(muon, no_b, soft.above(x["mt_1"], 70.0, width=3.0))
@@ -240,6 +242,7 @@ class Neural(HiggsToTauTau):
         "w_region": mass_axis(20, 80, 200),
         "cross_entropy": hist.axis.Regular(3, 0, 3, name="sums", label="loss as background, as signal; weight"),
     }
+    bandwidths: ClassVar[Mapping[str, float]] = {"score": 0.06}
 
     def regions(self, params: Any, x: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
         logit = network(params, x)
@@ -332,16 +335,16 @@ CUTS = Variant(
     spec=spec(Cuts()),
     params={
         "iso_1": 0.1, "btag": 0.68, "mjj": 300.0, "jdeta": 2.0, "pt_boosted": 100.0, "pt_medium": 50.0,
-        **{name: {"mt_1": 40.0, "pt_2": 22.0, "dr": 3.4} for name in CATEGORIES},
+        **{name: {"mt_1": 40.0, "pt_2": 22.0, "m_collinear": 80.0} for name in CATEGORIES},
     },
     bounds={
-        "iso_1": (0.02, 0.18), "btag": (0.2, 0.95), "mjj": (150.0, 600.0), "jdeta": (0.5, 3.5),
-        "pt_boosted": (60.0, 140.0), "pt_medium": (20.0, 60.0),
-        **{name: {"mt_1": (15.0, 68.0), "pt_2": (20.6, 45.0), "dr": (1.0, 5.0)} for name in CATEGORIES},
+        "iso_1": (0.02, 0.18), "btag": (0.2, 0.95), "mjj": (150.0, 500.0), "jdeta": (0.5, 3.0),
+        "pt_boosted": (60.0, 120.0), "pt_medium": (20.0, 60.0),
+        **{name: {"mt_1": (20.0, 68.0), "pt_2": (20.6, 40.0), "m_collinear": (20.0, 115.0)} for name in CATEGORIES},
     },
     objective=objectives.upper_limit,
-    optimizer=optax.adam(0.03),
-    steps=30,
+    optimizer=optax.adam(0.02),
+    steps=16,
     baseline=OUTREACH,
 )  # fmt: skip
 NEURAL = Variant(
@@ -349,11 +352,11 @@ NEURAL = Variant(
     spec=spec(Neural()),
     params=untrained(),
     pretraining=Pretraining(
-        objective=cross_entropy, optimizer=optax.chain(optax.add_decayed_weights(0.006), optax.adam(0.02)), steps=100
+        objective=cross_entropy, optimizer=optax.chain(optax.add_decayed_weights(0.02), optax.adam(0.02)), steps=100
     ),
     objective=objectives.upper_limit,
-    optimizer=optax.chain(optax.add_decayed_weights(0.06), optax.adam(0.003)),
-    steps=40,
+    optimizer=optax.chain(optax.add_decayed_weights(0.2), optax.adam(0.003)),
+    steps=36,
     baseline=OUTREACH,
 )
 

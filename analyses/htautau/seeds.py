@@ -1,0 +1,52 @@
+"""How much the limits depend on which half of the events is trained on: both variants for several seeds of the split.
+
+    python analyses/htautau/seeds.py --data DIR --out DIR [--seeds 4]
+
+Prints a Markdown table: expected 95 % CL limits on the signal strength from pyhf with hard cuts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from diffea import Split
+from diffea.analysis import load_analysis
+from diffea.run import run_variant
+
+
+def row(*cells: Any) -> str:
+    """One row of a Markdown table."""
+    return "| " + " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |"
+
+
+def main() -> None:
+    """Run every variant for every seed in this process."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the skimmed files")
+    parser.add_argument("--out", type=Path, default=None, help="folder for the results; a temporary one by default")
+    parser.add_argument("--seeds", type=int, default=4, help="how many")
+    arguments = parser.parse_args()
+    out = arguments.out or Path(tempfile.mkdtemp())
+    analysis = load_analysis(Path(__file__).parent)
+    click.echo(row("variant", "split seed", "outreach, test", "train", "test", "test / outreach", "test / train"))
+    click.echo(row(*["---"] * 7))
+    for name in analysis.variants:
+        ratios = []
+        for seed in range(arguments.seeds):
+            seeded = dataclasses.replace(analysis, split=Split(train=0.5, seed=seed))
+            result = run_variant(seeded, name, data=arguments.data, out=out / f"seed{seed}" / name)
+            train, test, outreach = result["after"]["hard_train"], result["limit_after"], result["limit_before"]
+            ratios.append(test / outreach)
+            click.echo(row(name, seed, outreach, train, test, test / outreach, test / train))
+        click.echo(row(name, "mean", "", "", "", statistics.mean(ratios), ""))
+
+
+if __name__ == "__main__":
+    main()
