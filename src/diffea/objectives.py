@@ -160,7 +160,7 @@ def counting_significance(bound: BoundModel, relative_uncertainty: float | Array
 def poi_uncertainty(
     bound: BoundModel, data: Any = None, *, poi_true: float | Array = 0.0, solver: Solver | None = None
 ) -> Array:
-    r"""Uncertainty of the parameter of interest, $\sqrt{(I^{-1})_{\mu\mu}}$ (INFERNO, arXiv:1806.04743, eq. 14).
+    r"""Uncertainty of the parameter of interest, $\sqrt{(I^{-1})_{\mu\mu}}$ (INFERNO, arXiv:1806.04743).
 
     On Asimov data $I$ is the Fisher information at the parameters they were made with, so no fit is needed.
 
@@ -183,7 +183,7 @@ def nuisance_penalty(
 ) -> Array:
     r"""Penalty on over- and under-constrained nuisances, $\sum_j (1 - \sigma_j/\sigma_j^\text{prior})^2$.
 
-    neos (arXiv:2203.05570, section 3) quotes $1 - \sigma_\gamma$ of each loss. Per-bin parameters do not count.
+    neos (arXiv:2203.05570) quotes $1 - \sigma_\gamma$ of each loss. Per-bin parameters do not count.
 
     Arguments and errors as for `poi_uncertainty`.
     """
@@ -247,7 +247,7 @@ def cross_entropy(bound: BoundModel) -> Array:
 
     $$-\tfrac12\sum_b \hat s_b \ln\frac{\hat s_b}{\hat s_b + \hat b_b} + \hat b_b\ln\frac{\hat b_b}{\hat s_b+\hat b_b}$$
     with shapes normalised to 1: ln 2 if both are alike, 0 if they do not overlap. The binned form of the baseline of
-    neos (arXiv:2203.05570, eq. 12); `binary_cross_entropy` is the one on events.
+    neos (arXiv:2203.05570); `binary_cross_entropy` is the one on events.
 
     Args:
         bound: the model.
@@ -260,7 +260,7 @@ def cross_entropy_with_variations(bound: BoundModel) -> Array:
     r"""`cross_entropy` with systematic variations mixed into the background in equal parts. No fit.
 
     The background is the mean of the nominal expectation and those with each normsys and histosys at ±1σ: the second
-    baseline of neos (arXiv:2203.05570, section 3).
+    baseline of neos (arXiv:2203.05570).
 
     Args:
         bound: the model.

@@ -145,7 +145,7 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @hypothesis.settings(
-    max_examples=10,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(hypothesis.HealthCheck),

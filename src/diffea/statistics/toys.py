@@ -69,9 +69,9 @@ def _toys(
         drawn = on_data(bound, prepared, poi, toy, test_stat, solver)
         return jnp.where((drawn.fixed.status == 0) & (drawn.free.status == 0), drawn.value, jnp.nan)
 
-    keys = jax.random.split(key, (2, toys))
-    signal = jax.lax.map(functools.partial(one, seen.fixed.pars), keys[0], batch_size=_BATCH)
-    background = jax.lax.map(functools.partial(one, seen.null.pars), keys[1], batch_size=_BATCH)
+    hypotheses = jnp.repeat(jnp.stack([seen.fixed.pars, seen.null.pars]), toys, axis=0)
+    keys = jax.random.split(key, 2 * toys)
+    signal, background = jax.lax.map(lambda toy: one(*toy), (hypotheses, keys), batch_size=_BATCH).reshape(2, toys)
 
     def tail(sample: Array, value: Array) -> Array:
         return jnp.sum(sample >= value) / jnp.sum(jnp.isfinite(sample))
