@@ -1,6 +1,6 @@
 """CLs with its gradient in all yields, and an upper limit, against ``pyhf.infer.hypotest``; prints JSON.
 
-``python benchmarks/statistics.py [--data DIR] [--repeats N]``. Both sides run in this process, in turns; pyhf with its
+``python benchmarks/statistics_speed.py [--data DIR] [--repeats N]``. Both sides run in this process, in turns; pyhf with its
 NumPy backend and SciPy minimiser, and without any gradient. Of diffea's times the median over the repeats counts, of
 pyhf's the least. ``--data`` is the folder of the open data with ``likelihoods/sbottom_A``; without it only the
 generated model runs.
