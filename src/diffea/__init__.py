@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from diffea import runtime as _runtime  # noqa: F401  (64-bit JAX before anything traces)
+
+# isort: split
 from diffea import errors, objectives, soft
 from diffea.analysis import Analysis, Pretraining, Variant
 from diffea.distributed import distribute

@@ -48,8 +48,8 @@ def distribute(
         chunksize: entries that are read at once.
         split: keep its train part only (or the part that it names), weights scaled to the full yield.
         precision: of columns and parameters inside ``fill``; sums are float64 either way.
-        on_bad_file: whether a file that stays bad stops the run, or is left out of values and gradients (``skipped`` of
-            the function then lists it). A passing read error is tried again either way.
+        on_bad_file: whether a file that stays bad stops the run, or is left out of values and gradients (its ``ledger``
+            then lists it). A passing read error is tried again either way.
         memory: bytes of columns that a worker may hold (or ``"4 GB"``); by default half of its memory limit. Beyond that, they
             are kept on its local disk, and if that is full, read from the files again at every step.
         gradient: ``"jacobian"`` (one pass, few parameters), ``"vjp"`` (two passes, any number), or chosen by their number.

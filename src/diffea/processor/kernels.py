@@ -5,6 +5,7 @@ Value and derivative are taken *inside* the loop over blocks, so that reverse mo
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -33,16 +34,13 @@ class Kernels:
     Args:
         processor: whose ``fill`` is run.
         dtype: in which floating-point columns and parameters enter ``fill``; sums are float64.
-
-    Attributes:
-        compile_seconds: spent on calls that compiled.
     """
 
     def __init__(self, processor: DifferentiableProcessor, dtype: Any = np.float64) -> None:
         self.processor = processor
         self.dtype = np.dtype(dtype)
         self._compiled: dict[tuple[Mode, Structure], Any] = {}
-        self.compile_seconds = 0.0
+        self._spent = threading.local()
         self._keys: dict[Any, tuple[Key, ...]] = {}
 
     def fills(self, structure: Structure, sample: str, params: Any, arrays: Any) -> list[tuple[Key, Fill]]:
@@ -94,8 +92,13 @@ class Kernels:
         known, began = kernel._cache_size(), time.perf_counter()
         sums = jax.tree.map(np.asarray, kernel(params, blocks, scale, *(part[:, positions] for part in cotangents)))
         if kernel._cache_size() > known:
-            self.compile_seconds += time.perf_counter() - began
+            self._spent.seconds = self.compile_seconds + time.perf_counter() - began
         return sums if mode == "vjp" else jax.tree.map(lambda part: _spread(part, positions, whole.size), sums)
+
+    @property
+    def compile_seconds(self) -> float:
+        """Spent by this thread on calls that compiled."""
+        return getattr(self._spent, "seconds", 0.0)
 
     @property
     def compilations(self) -> int:
@@ -138,10 +141,15 @@ class Kernels:
     def _block(self, structure: Structure, scale: Any, params: Any, arrays: Any, valid: Any) -> Any:
         params = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
         edges = bin_edges(self.processor, params)
-        parts: dict[Key, Any] = {}
-        for key, fill in self.fills(structure, ANY, params, arrays):
-            part = _fill(fill, edges[fill.channel], jnp.where(valid, scale, 0.0).astype(self.dtype))
-            parts[key] = parts[key] + part if key in parts else part
+        scale = jnp.where(valid, scale, 0.0).astype(self.dtype)
+        alike: dict[Any, list[tuple[Key, Fill]]] = {}
+        fills = self.fills(structure, ANY, params, arrays)
+        for key, fill in fills:
+            alike.setdefault((fill.channel, fill.kernel, id(fill.bandwidth)), []).append((key, fill))
+        parts: dict[Key, Any] = dict.fromkeys((key for key, _ in fills), 0.0)
+        for group in alike.values():
+            for (key, _), part in zip(group, _sums([fill for _, fill in group], edges, scale), strict=True):
+                parts[key] = parts[key] + part
         return jnp.concatenate(list(parts.values()), axis=1)
 
 
@@ -151,16 +159,30 @@ def bin_edges(processor: DifferentiableProcessor, params: Any) -> dict[str, tupl
     return {**edges, **{name: (learned,) for name, learned in processor.edges(params).items()}}
 
 
-def _fill(fill: Fill, edges: tuple[Any, ...], scale: Any) -> Any:
-    several = len(edges) > 1
-    values, variances = histograms.fill(
-        fill.observables if several else fill.observables[0],
-        edges if several else edges[0],
-        scale if fill.weight is None else fill.weight * scale,
-        bandwidth=fill.bandwidth,
-        kernel=fill.kernel,
-    )
-    return jnp.stack([values.ravel(), variances.ravel()]).astype(float)
+def _sums(fills: list[Fill], edges: Mapping[str, tuple[Any, ...]], scale: Any) -> Any:
+    """Values and variances of fills into one channel with one kernel: one loop, so that the kernel compiles once.
+
+    Returns:
+        shape ``(fills, 2, bins)``, flow bins included.
+    """
+    first = fills[0]
+    several = len(first.observables) > 1
+
+    def sums(filled: Any) -> Any:
+        observables, weight = filled
+        values, variances = histograms.fill(
+            observables if several else observables[0],
+            edges[first.channel] if several else edges[first.channel][0],
+            weight,
+            bandwidth=first.bandwidth,
+            kernel=first.kernel,
+        )
+        return jnp.stack([values.ravel(), variances.ravel()]).astype(float)
+
+    rows = [(fill.observables, scale if fill.weight is None else fill.weight * scale) for fill in fills]
+    if len({jax.tree.structure(row) for row in rows}) > 1 or len(rows) == 1:
+        return [sums(row) for row in rows]
+    return jax.lax.map(sums, jax.tree.map(lambda *columns: jnp.stack(columns), *rows))
 
 
 def _spread(sums: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:
