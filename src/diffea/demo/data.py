@@ -175,16 +175,17 @@ def _write(path: Path, events: dict[str, Any], first: int) -> None:
         "luminosityBlock": (number // 1000 + 1).astype(np.uint32),
         "event": number,
     }
+    branches: dict[str, Any] = identity | single
     with uproot.recreate(path) as file:
         tree = file.mktree(
             "Events",
             {
                 name: array.type.content if isinstance(array, ak.Array) else array.dtype
-                for name, array in (identity | single).items()
+                for name, array in branches.items()
             },
         )
         for start in range(0, count, CLUSTER):
-            tree.extend({name: array[start : start + CLUSTER] for name, array in (identity | single).items()})
+            tree.extend({name: array[start : start + CLUSTER] for name, array in branches.items()})
         file["Runs"] = {
             "run": np.ones(1, np.uint32),
             "genEventCount": np.array([count], np.int64),
