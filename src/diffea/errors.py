@@ -141,3 +141,7 @@ class VariationError(DiffeaError, KeyError):
     """Raised when a systematic variation shifts a column that there is not."""
 
     __str__ = Exception.__str__
+
+
+class SoftHardGapWarning(UserWarning):
+    """Warned of when the templates that were optimised are far from those that exact cuts give."""

@@ -22,6 +22,7 @@ from diffea.distributed import Templates, distribute
 from diffea.errors import AnalysisError
 from diffea.evaluate import Evaluation
 from diffea.events.splits import Part
+from diffea.histograms.gap import soft_hard_gap
 from diffea.histograms.templates import TemplateSet
 from diffea.optimise import Result, Step, optimise
 from diffea.runtime import named_errors, versions
@@ -106,6 +107,7 @@ def run_variant(
             "bounds": _numbers(variant.bounds),
             **{when: state.values for when, state in states.items()},
             **({f"limit_{when}": state.test.limit for when, state in states.items()} if variant.limit else {}),
+            "soft_hard_gap": soft_hard_gap(after.soft, after.hard_train),
             "history": [dataclasses.asdict(step) for step in found.history],
             "message": found.message,
             "passes_over_data": train.passes,
@@ -211,6 +213,7 @@ class _State:
     values: dict[str, float]
     test: Evaluation
     soft: TemplateSet
+    hard_train: TemplateSet
 
     @classmethod
     def of(
@@ -224,7 +227,7 @@ class _State:
         }
         values = {"soft": float(objective(model(soft)))}
         values |= {name: judged(objective, evaluation) for name, evaluation in hard.items()}
-        return cls(values, hard["hard_test"], soft)
+        return cls(values, hard["hard_test"], soft, hard["hard_train"].templates)
 
     @property
     def histograms(self) -> dict[str, Any]:
