@@ -82,7 +82,7 @@ def cluster(threads: list[int], folder: Path):
             yield client
     finally:
         for process in processes:
-            process.terminate()
+            process.kill()
         for process in processes:
             process.wait()
 
