@@ -13,7 +13,7 @@ import scipy.optimize
 
 from diffea.errors import JudgementError
 
-OPTIMIZERS = ("minuit", "scipy")
+OPTIMIZERS = (pyhf.optimize.minuit_optimizer(tolerance=1e-3), pyhf.optimize.scipy_optimizer())
 
 
 class Judge:
@@ -47,11 +47,11 @@ class Judge:
                         par_bounds=self._bounds(poi_test),
                     )  # fmt: skip
                 except (pyhf.exceptions.FailedMinimization, ValueError, AssertionError) as error:
-                    failures.append(f"{optimizer}: {error}")
+                    failures.append(f"{optimizer.name}: {error}")
                     continue
                 if np.isfinite(expected):
                     return float(expected)
-                failures.append(f"{optimizer}: CLs = {expected}")
+                failures.append(f"{optimizer.name}: CLs = {expected}")
         msg = (
             f"pyhf could not compute CLs at {self._model.config.poi_name} = {poi_test} ({'; '.join(failures)}); "
             "look for bins without background in the workspace"
@@ -98,7 +98,7 @@ class Judge:
 
 
 @contextlib.contextmanager
-def _backend(optimizer: str) -> Iterator[None]:
+def _backend(optimizer: Any) -> Iterator[None]:
     before = pyhf.get_backend()
     pyhf.set_backend("numpy", optimizer, precision="64b")
     try:
