@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,48 +36,39 @@ def again(function: Callable[[], Any]) -> tuple[Any, float]:
     return timed(function)
 
 
-def rows(workspace: dict[str, Any], patch: list[Any]) -> list[tuple[str, float, float, float, float]]:
+def rows(workspace: dict[str, Any], patch: list[Any]) -> Iterator[tuple[str, float, float, float, float]]:
     """(quantity, pyhf's value, diffea's value, pyhf's seconds, diffea's seconds)."""
     bound = statistics.HistFactory.from_workspace(workspace, patches=[patch])()
     judge = pyhf.Workspace(workspace).model(patches=[patch])
     data = np.asarray(bound.observed_data())
-    table = []
 
     free, seconds = again(lambda: statistics.fit(bound, data))
     (_, theirs), pyhf_seconds = timed(lambda: pyhf.infer.mle.fit(data, judge, return_fitted_val=True))
-    table.append(
-        (
-            "−2 ln L, all parameters free",
-            float(theirs),
-            -2 * float(bound.logpdf(free.pars, data)),
-            pyhf_seconds,
-            seconds,
-        )
-    )
+    value = -2 * float(bound.logpdf(free.pars, data))
+    yield "−2 ln L, all parameters free", float(theirs), value, pyhf_seconds, seconds
     for poi in (0.0, 1.0):
         held, seconds = again(lambda poi=poi: statistics.fit(bound, data, poi=poi))
         (_, theirs), pyhf_seconds = timed(
             lambda poi=poi: pyhf.infer.mle.fixed_poi_fit(poi, data, judge, return_fitted_val=True)
         )
         value = -2 * float(bound.logpdf(held.pars, data))
-        table.append((f"−2 ln L, μ = {poi:g}", float(theirs), value, pyhf_seconds, seconds))
+        yield f"−2 ln L, μ = {poi:g}", float(theirs), value, pyhf_seconds, seconds
 
     mine, seconds = again(lambda: statistics.hypotest(bound, 1.0, data))
     (cls, band), pyhf_seconds = timed(lambda: pyhf.infer.hypotest(1.0, data, judge, return_expected_set=True))
-    table.append(("CLs observed, μ = 1", float(cls), float(mine.cls), pyhf_seconds, seconds))
+    yield "CLs observed, μ = 1", float(cls), float(mine.cls), pyhf_seconds, seconds
     names = ("−2σ", "−1σ", "median", "+1σ", "+2σ")
-    table += [
+    yield from [
         (f"CLs expected, {name}", float(a), float(b), pyhf_seconds, seconds)
         for name, a, b in zip(names, band, mine.band, strict=True)
     ]
     limit, seconds = again(lambda: statistics.upper_limit(bound, data=data, band=True))
     (observed, expected), pyhf_seconds = timed(lambda: pyhf.infer.intervals.upper_limits.upper_limit(data, judge))
-    table.append(("upper limit observed", float(observed), float(limit.observed), pyhf_seconds, seconds))
-    table += [
+    yield "upper limit observed", float(observed), float(limit.observed), pyhf_seconds, seconds
+    yield from [
         (f"upper limit expected, {name}", float(a), float(b), pyhf_seconds, seconds)
         for name, a, b in zip(names, expected, limit.band, strict=True)
     ]
-    return table
 
 
 def main() -> None:
@@ -94,7 +85,10 @@ def main() -> None:
     print("| quantity | pyhf | diffea | diffea − pyhf | pyhf [s] | diffea [s] |")
     print("|---|---|---|---|---|---|")
     for name, theirs, mine, pyhf_seconds, seconds in rows(workspace, patch):
-        print(f"| {name} | {theirs:.8g} | {mine:.8g} | {mine - theirs:+.1e} | {pyhf_seconds:.2f} | {seconds:.4f} |")
+        print(
+            f"| {name} | {theirs:.8g} | {mine:.8g} | {mine - theirs:+.1e} | {pyhf_seconds:.2f} | {seconds:.4f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
