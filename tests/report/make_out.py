@@ -91,6 +91,9 @@ def make_result(**changes: Any) -> dict[str, Any]:
         "chunks": 12,
         "workers": 2,
         "seconds": 41.7,
+        "seconds_by_stage": {"read": 3.2, "steps": 21.0},
+        "soft_hard_gap": {"tagged": 0.0315, "untagged": 0.012},
+        "skipped": [],
         "versions": VERSIONS,
     }  # fmt: skip
     return result | changes

@@ -46,6 +46,8 @@ def test_page_says_the_numbers(page: str) -> None:
         "met 50.00 121.7 +143 % 10.0 … 300",
         "events, train 52 608 (signal 12 421, ttbar 40 187)",
         "jax 0.10.2",
+        "Soft–hard gap on the training events: 3.1 % of the yield",
+        "of which read 3.20 s, steps 21.0 s",
         "ttbar_norm normsys 1.00",
     ):
         assert expected in words, words

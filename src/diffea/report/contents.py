@@ -30,6 +30,9 @@ OPTIONAL = (
     "workers",
     "passes_over_data",
     "seconds",
+    "seconds_by_stage",
+    "skipped",
+    "soft_hard_gap",
     "versions",
 )
 NEEDED = ("analysis", "objective", "params", "before", "after", "history")
