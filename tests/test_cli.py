@@ -122,6 +122,23 @@ def test_an_error_of_diffea_is_a_message_and_leaves_nothing(folder: Path, monkey
     assert not (folder / "out").exists()
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_only_resume_keeps_older_checkpoints(folder: Path, monkeypatch: pytest.MonkeyPatch, resume: bool) -> None:
+    found = []
+
+    def look(*args: object, out: Path, **kwargs: object) -> None:
+        found.append((out / "checkpoint" / "step-00000050.npz").exists())
+        msg = "far enough"
+        raise FitError(msg)
+
+    write_analysis(folder / "small")
+    (folder / "out" / "one" / "checkpoint").mkdir(parents=True)
+    (folder / "out" / "one" / "checkpoint" / "step-00000050.npz").touch()
+    monkeypatch.setattr(diffea.cli, "run_variant", look)
+    refused(call("run", "small", "--data", ".", "--out", "out", *(["--resume"] if resume else [])))
+    assert found == [resume]
+
+
 def test_no_scheduler_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_analysis(folder / "small")
     monkeypatch.setattr(diffea.cli, "CONNECT", "1s")

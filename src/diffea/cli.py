@@ -161,6 +161,8 @@ def run_analysis(
     results = {}
     with cluster(workers, scheduler) as client:
         for name in names:
+            if not resume:  # a later --resume must not find the checkpoints of an older run
+                shutil.rmtree(out / name / "checkpoint", ignore_errors=True)
             with _progress(name or analysis.name) as progress:
                 results[name] = run_variant(
                     analysis,
