@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 SAMPLES = {  # from the bottom of the stack
     "zll": ("Z → ll", "#9c9ca1"),
-    "ttbar": ("tt", "#964a8b"),
+    "ttbar": (r"$t\bar{t}$", "#964a8b"),
     "qcd": ("multijet (same charge)", "#f89c20"),
     "w": ("W + jets", "#7a21dd"),
     "ztt": ("Z → ττ", "#5790fc"),
@@ -43,7 +43,7 @@ def stack(axes: Axes, templates: dict[str, Any], channel: str, limit: float, tit
         label="statistics of simulation",
     )  # fmt: skip
     signal = limit * sum(values[name] for name in SIGNALS)
-    mplhep.histplot(signal, edges, ax=axes, color=SIGNAL, lw=1.8, label=f"H → ττ × {limit:.1f} (limit)", yerr=False)
+    mplhep.histplot(signal, edges, ax=axes, color=SIGNAL, lw=1.8, label=f"H → ττ × {limit:.1f} (its limit)", yerr=False)
     axes.set_yscale("log")
     axes.set_ylim(max(1.0, 0.3 * signal[signal > 0].min()), 30 * total.max())
     axes.set_xlim(edges[0], edges[-1])
@@ -60,6 +60,8 @@ def main(out: Path) -> None:
     stack(left, templates["before"]["hard_test"], "all", result["limit_before"], "outreach cuts, test half")
     stack(right, templates["after"]["hard_test"], "score", result["limit_after"], "network, test half")
     left.set_ylabel("events a bin")
+    handles, names = left.get_legend_handles_labels()
+    left.legend(handles[-1:], names[-1:], fontsize=8, loc="upper right", frameon=False)
     right.legend(fontsize=8, ncols=2, loc="upper center", frameon=False, reverse=True)
     figure.savefig(Path(__file__).parent / "figures" / "fitted.png", dpi=110)
 

@@ -1,6 +1,6 @@
 """How much the limits depend on which half of the events is trained on: both variants for several seeds of the split.
 
-    python analyses/htautau/seeds.py --data DIR --out DIR [--seeds 4]
+    python analyses/htautau/seeds.py --data DIR [--out DIR] [--variant NAME] [--seeds 0 1 2 3]
 
 Prints a Markdown table: expected 95 % CL limits on the signal strength from pyhf with hard cuts.
 """
@@ -31,15 +31,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the skimmed files")
     parser.add_argument("--out", type=Path, default=None, help="folder for the results; a temporary one by default")
-    parser.add_argument("--seeds", type=int, default=4, help="how many")
+    parser.add_argument("--variant", default=None, help="only this one")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3], help="of the split")
     arguments = parser.parse_args()
     out = arguments.out or Path(tempfile.mkdtemp())
     analysis = load_analysis(Path(__file__).parent)
     click.echo(row("variant", "split seed", "outreach, test", "train", "test", "test / outreach", "test / train"))
     click.echo(row(*["---"] * 7))
-    for name in analysis.variants:
+    for name in [arguments.variant] if arguments.variant else analysis.variants:
         ratios = []
-        for seed in range(arguments.seeds):
+        for seed in arguments.seeds:
             seeded = dataclasses.replace(analysis, split=Split(train=0.5, seed=seed))
             result = run_variant(seeded, name, data=arguments.data, out=out / f"seed{seed}" / name)
             train, test, outreach = result["after"]["hard_train"], result["limit_after"], result["limit_before"]
