@@ -77,7 +77,7 @@ def test_a_run_lowers_the_expected_cls(blobs, data, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_study_in_memory(blobs, monkeypatch) -> None:
-    monkeypatch.setattr(judge, "OPTIMIZERS", judge.OPTIMIZERS[-1:])  # SciPy: Minuit can take minutes where μ is best at 0
+    monkeypatch.setattr(judge, "OPTIMIZERS", judge.OPTIMIZERS[-1:])  # Minuit can take minutes here
     losses = ["CLs (neos)", "cross-entropy, variations"]
     args = argparse.Namespace(
         means="paper", points=POINTS, width=8, steps=12, seeds=1, batch=100, precision="float64", losses=losses
