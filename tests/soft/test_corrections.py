@@ -88,6 +88,19 @@ def test_a_file_is_read(content, tmp_path):
     assert soft.ScaleFactor.from_correctionlib(path, "flat").values.shape == (4, 4)
 
 
+@pytest.mark.parametrize("weights", ["nominal", "up", "down"])
+def test_a_compressed_file_of_cms(open_data, weights):
+    path = open_data / "zprime" / "puWeights.json.gz"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in {path.parent}")
+    (oracle,) = correctionlib.CorrectionSet.from_file(str(path)).values()
+    factor = soft.ScaleFactor.from_correctionlib(path, oracle.name, weights=weights)
+    pileup = np.random.default_rng(0).uniform(0, 98, 300)
+    with soft.hard():
+        found = factor(pileup, width=1.0)
+    np.testing.assert_allclose(found, oracle.evaluate(pileup, weights), rtol=1e-12, atol=1e-15)
+
+
 def test_gradients(content):
     factor = soft.ScaleFactor.from_correctionlib(content, "flat")
     check(lambda eta, pt, w: factor(eta, pt, width=(0.2, w)), np.array([0.9, 1.8]), np.array([28.0, 44.0]), 5.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import itertools
 import json
 from collections.abc import Callable, Mapping
@@ -46,7 +47,7 @@ class ScaleFactor:
         """A correction of a correctionlib file (schema 2) that is made of categories and bins.
 
         Args:
-            source: the file's path (``.json``), or its content.
+            source: the file's path (``.json`` or ``.json.gz``), or its content.
             name: of the correction in the file.
             fixed: the inputs that are fixed, such as the categories: ``systematic="nominal"``.
 
@@ -54,7 +55,7 @@ class ScaleFactor:
             CorrectionError: when there is no such correction, or it holds formulas or unknown categories. An input outside
                 of bins whose flow is an error gets the nearest bin's value.
         """
-        content = source if isinstance(source, Mapping) else json.loads(Path(source).read_text())
+        content = source if isinstance(source, Mapping) else _read(Path(source))
         found = {c["name"]: c for c in content["corrections"]}
         if name not in found:
             msg = f"expected one of the corrections {', '.join(found)}, got {name!r}"
@@ -99,6 +100,11 @@ class ScaleFactor:
             return result
 
         return elementwise(evaluate, *inputs)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    content = path.read_bytes()
+    return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
 
 
 def reweight(log_density: Callable[[Any, Any], jax.Array], x: Any, params: Any, generated: Any) -> jax.Array:
