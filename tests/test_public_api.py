@@ -7,16 +7,16 @@ import inspect
 import diffea
 
 NAMES = [
-    "Analysis", "DifferentiableProcessor", "Fill", "HistFactory", "Pretraining", "Ragged", "Split", "Template",
-    "TemplateSet", "Variant", "anneal", "distribute", "errors", "evaluate", "histogram", "objectives", "optimise", "soft",
+    "Analysis", "Composite", "DifferentiableProcessor", "Fill", "HistFactory", "Pretraining", "Ragged", "Split", "Template",
+    "TemplateSet", "Variant", "anneal", "distribute", "errors", "evaluate", "exchange", "histogram", "objectives", "optimise", "soft",
 ]  # fmt: skip
 PARAMETERS = {
     "Fill": "channel observable weight sample variation bandwidth kernel",
     "HistFactory": "spec poi_name modifier_settings",
     "Split": "train validation seed part",
-    "distribute": "processor fileset client schemaclass chunksize split precision gradient",
+    "distribute": "processor fileset client schemaclass chunksize split precision on_bad_file memory gradient",
     "evaluate": "processor fileset params model client schemaclass chunksize split",
-    "histogram": "x edges weights bandwidth kernel flow",
+    "histogram": "x edges weights bandwidth kernel flow reflect",
     "optimise": "loss params optimizer steps bounds schedules checkpoint resume progress validate validate_every patience",
 }
 
@@ -33,5 +33,5 @@ def test_parameters() -> None:
 
 def test_every_error_is_named_and_says_when_it_is_raised() -> None:
     classes = [cls for cls in vars(diffea.errors).values() if inspect.isclass(cls)]
-    assert all(issubclass(cls, diffea.errors.DiffeaError) for cls in classes)
+    assert all(issubclass(cls, diffea.errors.DiffeaError | Warning) for cls in classes)
     assert all((cls.__doc__ or "").startswith(("Raised when", "Base of", "Warned")) for cls in classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from diffea import runtime as _runtime  # noqa: F401  (64-bit JAX before anything traces)
 
 # isort: split
-from diffea import errors, objectives, soft
+from diffea import errors, exchange, objectives, soft
 from diffea.analysis import Analysis, Pretraining, Variant
 from diffea.distributed import distribute
 from diffea.evaluate import evaluate
@@ -13,12 +13,13 @@ from diffea.events.ragged import Ragged
 from diffea.events.splits import Split
 from diffea.histograms import histogram
 from diffea.histograms.templates import Template, TemplateSet
-from diffea.optimise import anneal, optimise
+from diffea.optimise import Composite, anneal, optimise
 from diffea.processor import DifferentiableProcessor, Fill
 from diffea.statistics import HistFactory
 
 __all__ = [
     "Analysis",
+    "Composite",
     "DifferentiableProcessor",
     "Fill",
     "HistFactory",
@@ -32,6 +33,7 @@ __all__ = [
     "distribute",
     "errors",
     "evaluate",
+    "exchange",
     "histogram",
     "objectives",
     "optimise",

@@ -13,7 +13,7 @@ import scipy.optimize
 
 from diffea.errors import JudgementError
 
-OPTIMIZERS = (pyhf.optimize.minuit_optimizer(tolerance=1e-3), pyhf.optimize.scipy_optimizer())
+OPTIMIZERS = (pyhf.optimize.scipy_optimizer(), pyhf.optimize.minuit_optimizer(tolerance=1e-3))
 
 
 class Judge:

@@ -24,7 +24,7 @@ from diffea.evaluate import Evaluation
 from diffea.events.splits import Part
 from diffea.histograms.gap import soft_hard_gap
 from diffea.histograms.templates import TemplateSet
-from diffea.optimise import Result, Step, optimise
+from diffea.optimise import Composite, Result, Step, optimise
 from diffea.runtime import named_errors, versions
 from diffea.statistics import HistFactory
 
@@ -191,7 +191,7 @@ def _train(
         )
         start = first.params
     return optimise(
-        lambda params: variant.objective(model(train(params))),
+        Composite(train, lambda templates: variant.objective(model(templates))),
         start,
         optimizer=variant.optimizer,
         steps=variant.steps if steps is None else steps,

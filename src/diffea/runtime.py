@@ -16,6 +16,9 @@ import jax
 from diffea.errors import WorkerMismatchError
 
 jax.config.update("jax_enable_x64", True)
+# A callback that computes with JAX waits for ever where XLA's threads are all busy, if only with that callback (one core is
+# enough). Without asynchronous dispatch a computation runs in the thread that asks for it.
+jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 CHECKED = ("diffea", "jax", "jaxlib", "numpy", "awkward", "coffea")
 

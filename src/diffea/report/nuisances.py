@@ -37,10 +37,11 @@ def nuisances(workspace: Mapping[str, Any]) -> list[dict[str, Any]]:
     expected = np.asarray(model.expected_actualdata(point), float)
     filled = expected > 0
     jacobian = np.stack([_slope(model.expected_actualdata, point, i) for i in range(len(point))])[:, filled]
-    auxiliary = model.expected_auxdata(point)
-    constraint = np.array(
-        [_curvature(lambda p: model.constraint_logpdf(auxiliary, p), point, i) for i in range(len(point))]
-    )
+    constraint = np.zeros(len(point))
+    if config.nauxdata:
+        auxiliary = model.expected_auxdata(point)
+        for i in range(len(point)):
+            constraint[i] = _curvature(lambda p: model.constraint_logpdf(auxiliary, p), point, i)
     free = ~np.asarray(config.suggested_fixed(), bool)
     information = (jacobian / expected[filled]) @ jacobian.T + np.diag(constraint)
     covariance = np.zeros_like(information)
