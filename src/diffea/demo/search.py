@@ -72,7 +72,7 @@ class Search(DifferentiableProcessor):
             soft.above(columns["muon_pt"], params["muon_pt"], width=2.0),
             soft.below(columns["muon_iso"], params["muon_iso"], width=0.01),
         )
-        tagged = soft.at_least(1, soft.above(columns["btag"], params["btag"], width=0.03))
+        tagged = soft.at_least(1, soft.above(columns["btag"], params["btag"], width=0.02))
         for variation in JET_ENERGY_SHIFTS:
             keep = soft.all_of(
                 muon,
@@ -82,7 +82,7 @@ class Search(DifferentiableProcessor):
             )
             m_eff, weight = columns[f"m_eff {variation}"], columns["weight"] * keep
             yield Fill("tagged", m_eff, weight * tagged, variation=variation)
-            yield Fill("untagged", m_eff, weight * soft.not_(tagged), variation=variation)
+            yield Fill("untagged", m_eff, weight * soft.not_(tagged), variation=variation, bandwidth=50.0)
 
 
 def fileset(data: Path) -> dict[str, Any]:
