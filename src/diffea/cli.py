@@ -50,7 +50,8 @@ class Group(click.Group):
 @click.version_option(package_name="diffea")
 def main() -> None:
     """Optimise a whole particle-physics analysis by gradient descent, over all of its data, on a dask cluster."""
-    logging.getLogger("pyhf").setLevel(logging.CRITICAL)  # a fit that fails is tried again by other means, or is an error
+    # A fit of pyhf's that fails is tried again by other means, or is an error: its log says nothing more.
+    logging.getLogger("pyhf").setLevel(logging.CRITICAL)
 
 
 @main.command()
