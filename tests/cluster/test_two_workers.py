@@ -62,13 +62,14 @@ def test_a_processor_by_value_compiles_once_a_worker(fileset, client) -> None:
 
         return sum(kernels.compilations for kernels in _kernels.values())
 
-    with distribute(Local(), fileset, client=client) as templates:
+    before = client.run(compilations)
+    with distribute(Local(), {"signal": fileset["signal"]}, client=client) as templates:
         step = jax.jit(jax.value_and_grad(functools.partial(loss, templates)))
-        step(PARAMS)
-        first = client.run(compilations)
-        for shift in (0.1, 0.2, 0.3):
+        for shift in (0.0, 0.1, 0.2, 0.3):
             step({**PARAMS, "shift": shift})
-        assert client.run(compilations) == first
+        after = client.run(compilations)
+    compiled = [after[worker] - before[worker] for worker in before]
+    assert max(compiled) == 1  # one shape; dask may move a shard to the other worker, which compiles it once as well
 
 
 def test_large_parameters_travel(fileset, client) -> None:

@@ -72,6 +72,12 @@ def test_a_foreign_checkpoint_is_refused(tmp_path) -> None:
         optimise(loss, {**START, "mt": 31.0}, optimizer=optax.adam(0.1), steps=2, checkpoint=tmp_path, resume=True)
 
 
+def test_a_new_run_does_not_mix_with_the_checkpoints_of_an_old_one(tmp_path) -> None:
+    optimise(loss, START, optimizer=optax.adam(0.1), steps=5, checkpoint=tmp_path)
+    optimise(loss, START, optimizer=optax.adam(0.1), steps=2, checkpoint=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-0000000{n}.npz" for n in (1, 2)]
+
+
 def test_checkpoints_hold_no_pickles_and_no_leftovers(tmp_path) -> None:
     optimise(loss, START, optimizer=optax.adam(0.1), steps=5, checkpoint=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-0000000{n}.npz" for n in (3, 4, 5)]

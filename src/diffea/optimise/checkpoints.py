@@ -68,6 +68,12 @@ def save(folder: Path, checkpoint: Checkpoint, run: str) -> None:
         old.unlink()
 
 
+def clear(folder: Path) -> None:
+    """Remove the checkpoints of an earlier run."""
+    for old in folder.glob("step-*.npz"):
+        old.unlink()
+
+
 def newest(folder: Path, run: str) -> Checkpoint | None:
     """The newest checkpoint that is whole and belongs to this run; none where the folder has no checkpoint.
 

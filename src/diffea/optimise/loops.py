@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 
 from diffea.errors import CheckpointError
 from diffea.optimise.box import Box
-from diffea.optimise.checkpoints import Checkpoint, newest, save
+from diffea.optimise.checkpoints import Checkpoint, clear, newest, save
 from diffea.optimise.evaluation import Evaluation, norm
 from diffea.optimise.result import Result, Step
 from diffea.runtime import named_errors
@@ -52,8 +52,13 @@ class Run:
     patience: int
 
     def begin(self) -> Checkpoint | None:
-        """The checkpoint to go on from."""
-        return newest(self.checkpoint, self.fingerprint) if self.resume and self.checkpoint else None
+        """The checkpoint to go on from; those of an earlier run are removed where it is not resumed."""
+        if self.checkpoint is None:
+            return None
+        if self.resume:
+            return newest(self.checkpoint, self.fingerprint)
+        clear(self.checkpoint)
+        return None
 
     def validation(self, point: Any) -> float | None:
         """The validation loss, where there is one."""

@@ -1,0 +1,30 @@
+"""With one core for everything, callbacks that compute with JAX must not wait for each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.conftest import ROOT
+
+SCRIPT = """
+import os, pathlib, sys
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import jax
+from diffea.distributed import distribute
+from tests.samples import PARAMS, QuietSchema, Search, write_fileset
+
+for gradient in ("jacobian", "vjp"):
+    with distribute(Search(), write_fileset(pathlib.Path(sys.argv[1])), schemaclass=QuietSchema, gradient=gradient) as templates:
+        step = jax.jit(jax.value_and_grad(lambda p: (templates(p)["few", "bkg"].values ** 2).sum()))
+        for _ in range(3):
+            jax.block_until_ready(step(PARAMS))
+"""
+
+
+@pytest.mark.slow
+def test_a_step_on_one_core_ends(tmp_path) -> None:
+    environment = {**os.environ, "NPROC": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], env=environment, timeout=240, check=True)
