@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from coffea.nanoevents import BaseSchema
 
-from diffea import distribute, judge
+from diffea import distribute
 from diffea.run import run_variant
 
 FOLDER = Path(__file__).parents[1] / "analyses" / "gaussian_blobs"
@@ -76,8 +76,7 @@ def test_a_run_lowers_the_expected_cls(blobs, data, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_study_in_memory(blobs, monkeypatch) -> None:
-    monkeypatch.setattr(judge, "OPTIMIZERS", judge.OPTIMIZERS[-1:])  # Minuit can take minutes here
+def test_study_in_memory(blobs) -> None:
     losses = ["CLs (neos)", "cross-entropy, variations"]
     args = argparse.Namespace(
         means="paper", points=POINTS, width=8, steps=12, seeds=1, batch=100, precision="float64", losses=losses
