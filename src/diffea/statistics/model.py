@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import EllipsisType
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from diffea.statistics.config import ModelConfig
 from diffea.statistics.interpolation import ADDITIVE_CODES, MULTIPLICATIVE_CODES
 from diffea.statistics.layout import FIELDS, Layout, make_layout
 from diffea.statistics.rates import Prepared, Settings, by_sample, prepare, rates
-from diffea.statistics.spec import Key, read_spec, read_workspace
+from diffea.statistics.spec import Key, read_spec, read_workspace, with_measurement
 from diffea.statistics.workspace import write_workspace
 from diffea.statistics.yields import Yields, check_yields, count_bins, gather, is_concrete, places
 
@@ -135,8 +136,9 @@ class HistFactory:
     or ``"ztt:tes_up"`` (a variation of it); for staterror and shapesys the square root of the template's variances.
 
     Args:
-        spec: dict with ``channels`` and ``parameters``, pyhf's schema ``model.json``.
-        poi_name: parameter of interest; None if there is none.
+        spec: dict with ``channels`` and ``parameters``, pyhf's schema ``model.json``; if it has ``measurements``, the first
+            one's parameters count too.
+        poi_name: parameter of interest, None if there is none; by default that of the first measurement, or ``"mu"``.
         modifier_settings: interpolation codes as in pyhf, ``{"normsys": {"interpcode": "code4"}, "histosys":
             {"interpcode": "code4p"}}`` by default.
 
@@ -148,11 +150,12 @@ class HistFactory:
         self,
         spec: Mapping[str, Any],
         *,
-        poi_name: str | None = "mu",
+        poi_name: str | EllipsisType | None = ...,
         modifier_settings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        self._source = {key: spec[key] for key in ("channels", "parameters") if key in spec}
-        self.spec = read_spec(spec)
+        self._source, measured = with_measurement(spec)
+        poi_name = measured if isinstance(poi_name, EllipsisType) else poi_name
+        self.spec = read_spec(self._source)
         codes = {"normsys": "code4", "histosys": "code4p"}
         for kind, known in (("normsys", MULTIPLICATIVE_CODES), ("histosys", ADDITIVE_CODES)):
             code = (modifier_settings or {}).get(kind, {}).get("interpcode", codes[kind])
@@ -198,6 +201,11 @@ class HistFactory:
                     msg = f"observations of {name!r}: expected {n} bins, got {len(observations[name])}"
                     raise SpecError(msg)
         return model
+
+    @property
+    def modifier_settings(self) -> dict[str, dict[str, str]]:
+        """The interpolation codes, as pyhf takes them."""
+        return {kind: {"interpcode": getattr(self.settings, kind)} for kind in ("normsys", "histosys")}
 
     @property
     def template_keys(self) -> tuple[Key, ...]:
