@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import EllipsisType
@@ -48,7 +49,7 @@ class BoundModel:
 
     def prepared(self) -> Prepared:
         """The yields spread over samples and bins."""
-        return prepare(self.layout, self.yields)
+        return _prepare(self.layout, self.yields)
 
     @property
     def config(self) -> ModelConfig:
@@ -74,15 +75,12 @@ class BoundModel:
         if data.shape != (expected,):
             msg = f"expected {self.layout.nbins_total} bins and {self.layout.nauxdata} auxiliary data, got {data.shape}"
             raise DataError(msg)
-        return likelihood.log_density(self.layout, self.settings, self.prepared(), pars, data)
+        return _log_density(self, pars, data)
 
     def expected_data(self, pars: Any, include_auxdata: bool = True) -> Array:
         """Events expected in all bins, followed by the expected auxiliary data."""
-        pars, prepared = self._pars(pars), self.prepared()
-        main = rates(self.layout, self.settings, prepared, pars)
-        if not include_auxdata:
-            return main
-        return jnp.concatenate([main, likelihood.expected_auxdata(self.layout, prepared, pars)])
+        both = _expected_data(self, self._pars(pars))
+        return both if include_auxdata else both[: self.layout.nbins_total]
 
     def expected_by_sample(self, pars: Any) -> Array:
         """Events expected of every sample in every bin, shape (samples, bins)."""
@@ -127,6 +125,21 @@ class BoundModel:
             msg = f"expected {self.layout.npars} parameters ({', '.join(self.layout.sets)}), got shape {pars.shape}"
             raise DataError(msg)
         return pars
+
+
+_prepare = jax.jit(prepare, static_argnums=0, inline=True)
+
+
+@functools.partial(jax.jit, inline=True)
+def _log_density(bound: BoundModel, pars: Array, data: Array) -> Array:
+    return likelihood.log_density(bound.layout, bound.settings, bound.prepared(), pars, data)
+
+
+@functools.partial(jax.jit, inline=True)
+def _expected_data(bound: BoundModel, pars: Array) -> Array:
+    prepared = bound.prepared()
+    main = rates(bound.layout, bound.settings, prepared, pars)
+    return jnp.concatenate([main, likelihood.expected_auxdata(bound.layout, prepared, pars)])
 
 
 class HistFactory:
