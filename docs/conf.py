@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Any
 
 project = "diffea"
 author = copyright = "The diffea developers"
@@ -19,3 +22,11 @@ napoleon_google_docstring = True
 
 html_theme = "furo"
 html_title = "diffea"
+
+
+def setup(app: Any) -> None:
+    """Draw the pictures of operations.md, which git does not hold, before the pages are read."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    import operations_pictures
+
+    app.connect("builder-inited", lambda _: operations_pictures.main(operations_pictures.FOLDER))
