@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 project = "diffea"
@@ -32,4 +34,9 @@ def typeset(_app: Any, _what: str, _name: str, _of: Any, _options: Any, lines: l
 
 
 def setup(app: Any) -> None:
+    """Typeset docstrings, and draw the pictures of operations.md, which git does not hold, before the pages are read."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    import operations_pictures
+
     app.connect("autodoc-process-docstring", typeset)
+    app.connect("builder-inited", lambda _: operations_pictures.main(operations_pictures.FOLDER))
