@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from diffea.distributed.shards import Content, Shard, Source, load
 from diffea.distributed.steps import step
 from diffea.errors import ClusterError
 from diffea.events.batches import Batch, shares
-from diffea.runtime import Portable
+from diffea.runtime import Portable, cores
 
 LARGE = 100_000
 ATTEMPTS = 10
@@ -47,7 +46,7 @@ class InProcess:
     """Shards in this process, one thread a core."""
 
     def __init__(self) -> None:
-        self.workers = len(os.sched_getaffinity(0))
+        self.workers = cores()
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="diffea")
         self._shards: list[Shard] = []
 
