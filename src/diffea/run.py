@@ -6,8 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +20,7 @@ from diffea.distributed import Templates, distribute
 from diffea.errors import AnalysisError
 from diffea.evaluate import Evaluation
 from diffea.events.splits import Part
+from diffea.files import whole
 from diffea.histograms.gap import soft_hard_gap
 from diffea.histograms.templates import TemplateSet
 from diffea.optimise import Composite, Result, Step, optimise
@@ -148,16 +147,8 @@ def judged(objective: Callable[[Any], Any], evaluation: Evaluation) -> float:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".writing-", delete=False, encoding="utf-8") as file:
-        try:
-            json.dump(content, file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with whole(path) as file:
+        file.write(json.dumps(content, indent=1, allow_nan=False).encode())
 
 
 def _train(
