@@ -2,7 +2,7 @@
 
     python benchmarks/operations.py [--events 1048576] [--repeat 7]
 
-prints ratios of the best times, measured in turns in this run, as JSON. A chunk is cut into blocks of 16384 rows, and value and
+prints ratios of the best times, measured in turns in this run, as JSON. A chunk is cut into blocks of 4096 rows, and value and
 derivative are taken in the loop over blocks, as the workers do.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from diffea import histograms, soft
 from diffea.events.ragged import Ragged
 
-BLOCK = 16384
+BLOCK = 4096
 EDGES = np.linspace(20.0, 200.0, 21)
 CUTS = 8
 

@@ -195,6 +195,12 @@ def cluster(workers: int | None, scheduler: str | None) -> Iterator[Client | Non
         except (OSError, ValueError) as error:
             msg = f"no dask scheduler answers at {scheduler} ({error}): start one with `dask scheduler`, or use --workers N"
             raise ClusterError(msg) from error
+        except TypeError as error:  # what dask raises where TLS is not configured
+            msg = (
+                f"{scheduler} asks for certificates: name them in dask's configuration, distributed.comm.tls.ca-file and "
+                "distributed.comm.tls.client.cert and .key"
+            )
+            raise ClusterError(msg) from error
         with client:
             yield client
     elif workers is not None:

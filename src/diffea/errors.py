@@ -41,6 +41,10 @@ class BudgetError(DiffeaError, ValueError):
     """Raised when a memory budget is not a number of bytes."""
 
 
+class StrategyError(DiffeaError, ValueError):
+    """Raised when a way to the gradient is asked for that there is not."""
+
+
 class FileReadError(DiffeaError, OSError):
     """Raised when a file or its tree cannot be read."""
 

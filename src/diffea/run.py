@@ -65,7 +65,7 @@ def run_variant(
         raise AnalysisError(msg)
     variant = analysis.variants[name]
     began = time.perf_counter()
-    model = HistFactory(variant.spec)
+    model = variant.model
     with contextlib.ExitStack() as stack:
 
         def events(part: Part, variant: Variant = variant) -> Templates:
@@ -92,7 +92,7 @@ def run_variant(
             baseline = variant.baseline
             before = _State.of(
                 variant.objective,
-                HistFactory(baseline.spec),
+                baseline.model,
                 events("train", baseline),
                 events("test", baseline) if analysis.split else events("train", baseline),
                 baseline.params,
@@ -105,6 +105,7 @@ def run_variant(
             "objective": describe(variant.objective),
             "params": {"before": _numbers(variant.params), "after": _numbers(found.params)},
             "bounds": _numbers(variant.bounds),
+            "modifier_settings": model.modifier_settings,
             **{when: state.values for when, state in states.items()},
             **({f"limit_{when}": state.test.limit for when, state in states.items()} if variant.limit else {}),
             "soft_hard_gap": soft_hard_gap(after.soft, after.hard_train),

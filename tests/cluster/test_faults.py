@@ -6,6 +6,8 @@ import contextlib
 import functools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 import optax
 import pytest
 from distributed import Client, LocalCluster
+from tests.conftest import ROOT
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea import errors
@@ -30,14 +33,19 @@ def fileset(tmp_path_factory):
     return write_fileset(tmp_path_factory.mktemp("data"))
 
 
-@pytest.fixture
-def client(monkeypatch):
+@pytest.fixture(scope="module")
+def cluster():
     """Workers of this module's own, since they are killed."""
-    monkeypatch.setenv("NPROC", "1")
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NPROC", "1")
+        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+            yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    with Client(cluster) as client:
+        client.wait_for_workers(2)  # the last test may have killed some
         yield client
 
 
@@ -53,16 +61,15 @@ def kill(client, number=0):
     return len(processes) > 1
 
 
-class DiesOnce(Search):
-    """Kills its worker in a phase, the first time that it gets there."""
+class Dies(Search):
+    """Kills its worker as soon as there is a marker, which it removes."""
 
     def __init__(self, marker: Path, phase: str) -> None:
-        self.marker, self.phase = str(marker), phase
-        marker.touch()
+        self.marker, self.phase = marker, phase
 
     def die(self):
-        if Path(self.marker).exists() and threading.current_thread() is not threading.main_thread():
-            Path(self.marker).unlink()
+        if self.marker.exists() and threading.current_thread() is not threading.main_thread():
+            self.marker.unlink()
             os._exit(1)
 
     def columns(self, events):
@@ -71,9 +78,22 @@ class DiesOnce(Search):
         return super().columns(events)
 
     def fill(self, params, columns):
-        if self.phase == "pass":
+        if self.phase in ("pass one", "pass two"):
             jax.debug.callback(self.die)
         yield from super().fill(params, columns)
+
+
+def die_in_reduction(die):
+    """To be run on workers: the tasks that add up sums there call ``die`` first."""
+    from diffea.distributed import reduction
+
+    merge = reduction.merge
+
+    def dying(partials):
+        die()
+        return merge(partials)
+
+    reduction.merge = dying
 
 
 def in_one_process(fileset, gradient):
@@ -87,20 +107,26 @@ def assert_same_bits(got, expected) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", ["read", "pass"])
+@pytest.mark.parametrize("phase", ["read", "pass one", "between the passes", "pass two", "reduce"])
 def test_a_worker_that_dies_in_a_phase_costs_nothing(fileset, client, tmp_path, phase) -> None:
-    with distribute(DiesOnce(tmp_path / "marker", phase), fileset, client=client, gradient="vjp") as templates:
-        got = jax.value_and_grad(functools.partial(loss, templates))(PARAMS)
-    assert not (tmp_path / "marker").exists()
-    assert_same_bits(got, in_one_process(fileset, "vjp"))
-
-
-@pytest.mark.slow
-def test_a_worker_killed_between_the_passes_costs_nothing(fileset, client) -> None:
-    with distribute(Search(), fileset, client=client, gradient="vjp") as templates:
+    marker = tmp_path / "marker"
+    processor = Dies(marker, phase)
+    if phase == "reduce":
+        client.run(die_in_reduction, processor.die)
+    if phase in ("read", "pass one", "reduce"):
+        marker.touch()
+    before = client.run(os.getpid)
+    with distribute(processor, fileset, client=client, gradient="vjp") as templates:
         value, pull = jax.vjp(functools.partial(loss, templates), PARAMS)
-        kill(client)
-        assert_same_bits((value, *pull(jnp.ones(()))), in_one_process(fileset, "vjp"))
+        assert not marker.exists()
+        if phase == "pass two":
+            marker.touch()
+        if phase == "between the passes":
+            assert kill(client)
+        got = value, *pull(jnp.ones(()))
+    assert not marker.exists()
+    assert set(client.run(os.getpid).values()) != set(before.values())
+    assert_same_bits(got, in_one_process(fileset, "vjp"))
 
 
 @pytest.mark.slow
@@ -132,6 +158,60 @@ def test_a_worker_killed_every_second_through_an_optimisation_leaves_the_same_bi
             thread.join()
     assert len(kills) >= 3
     assert_same_bits(got.params, expected.params)
+
+
+DRIVER = """
+import os, sys, time
+from pathlib import Path
+import numpy as np, optax
+from distributed import Client
+from tests.cluster.test_faults import distribute, loss
+from tests.conftest import ROOT
+from tests.samples import PARAMS, Search
+from diffea.optimise import optimise, checkpoints
+
+if __name__ == "__main__":
+    address, data, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    fileset = {"signal": {"files": {str(data / "signal.root"): "Events"}}}
+    checkpoints.os.fsync = lambda file: time.sleep(0.5)  # a slow disk
+    with Client(address) as client, distribute(Search(), fileset, client=client) as templates:
+        (out / "started").touch()
+        found = optimise(
+            lambda params: loss(templates, params), PARAMS, optimizer=optax.adam(0.02), steps=6, checkpoint=out, resume=True
+        )
+    np.savez(out / "result.npz", **found.params)
+"""
+
+
+@pytest.mark.slow
+def test_a_driver_killed_at_any_instant_goes_on_to_the_same_bits(fileset, client, tmp_path) -> None:
+    (data,) = fileset["signal"]["files"]
+    command = [sys.executable, "-c", DRIVER, client.scheduler.address, str(Path(data).parent), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    instants = [
+        lambda: (tmp_path / "started").exists(),  # before the first checkpoint
+        lambda: (tmp_path / "step-00000001.npz").exists(),  # between two
+        lambda: (tmp_path / "step-00000002.npz").exists() and leftovers(tmp_path),  # while one is written
+    ]
+    for instant in instants:
+        driver = subprocess.Popen(command, env=environment)
+        while not instant():
+            assert driver.poll() is None
+            time.sleep(0.02)
+        driver.kill()
+        driver.wait()
+    assert leftovers(tmp_path)
+    subprocess.run(command, env=environment, check=True)
+    with distribute(Search(), {"signal": fileset["signal"]}) as templates:
+        expected = optimise(functools.partial(loss, templates), PARAMS, optimizer=optax.adam(0.02), steps=6)
+    with np.load(tmp_path / "result.npz") as found:
+        assert_same_bits(dict(found), expected.params)
+    assert not leftovers(tmp_path)
+
+
+def leftovers(folder):
+    """Checkpoints of which the writing broke off."""
+    return list(folder.glob(".writing-*"))
 
 
 def test_bad_files_are_left_out_of_value_and_gradient_on_request(fileset, tmp_path) -> None:

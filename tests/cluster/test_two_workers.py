@@ -28,14 +28,14 @@ def loss(templates, params):
     )
 
 
-@pytest.mark.parametrize("gradient", ["jacobian", "vjp"])
+@pytest.mark.parametrize("gradient", ["jacobian", "vjp", "by-bin"])
 def test_value_and_gradient_are_those_of_one_process(fileset, client, gradient) -> None:
     found = []
     for where in (None, client):
         with distribute(Search(), fileset, client=where, gradient=gradient) as templates:
             value, grad = jax.jit(jax.value_and_grad(functools.partial(loss, templates)))(PARAMS)
             found.append((value, *jax.tree.leaves(grad)))
-            assert templates.passes == {"jacobian": 1, "vjp": 2}[gradient]
+            assert templates.passes == (2 if gradient == "vjp" else 1)
     np.testing.assert_array_equal(*found)
 
 
@@ -47,29 +47,36 @@ def test_gradient_equals_finite_differences(fileset, client) -> None:
             assert float(gradient[name]) == pytest.approx(float((up - down) / (2e-4 * value)), rel=1e-6), name
 
 
-def test_a_processor_by_value_compiles_once_a_worker(fileset, client) -> None:
+@pytest.mark.parametrize("gradient", ["jacobian", "vjp"])
+def test_a_processor_by_value_compiles_each_shape_once_a_worker(tmp_path, client, gradient) -> None:
     """A class that workers cannot import, as from a notebook, is one object there however often it arrives."""
 
     class Local(DifferentiableProcessor):
         channels = Search.channels
-        columns = Search.columns
+
+        def columns(self, events):
+            kind = events.metadata["filename"][-6]  # ``fill`` is compiled anew for each
+            return {**Search.columns(self, events), "kind": kind}
 
         def fill(self, params, columns):
-            yield Fill("few", columns["met"] + params["shift"], columns["weight"])
+            yield Fill("few", columns["met"] + params["shift"] + int(columns["kind"]), columns["weight"])
 
     def compilations():
         from diffea.processor.kernels import _kernels
 
         return sum(kernels.compilations for kernels in _kernels.values())
 
-    before = client.run(compilations)
-    with distribute(Local(), {"signal": fileset["signal"]}, client=client) as templates:
+    for number in range(5):
+        write(tmp_path / f"{number}.root", 500, number)
+    fileset = {str(n): {"files": {str(tmp_path / f"{n}.root"): "Events"}} for n in range(5)}
+    counts = [client.run(compilations)]
+    with distribute(Local(), fileset, client=client, gradient=gradient) as templates:
         step = jax.jit(jax.value_and_grad(functools.partial(loss, templates)))
-        for shift in (0.0, 0.1, 0.2, 0.3):
+        for shift in np.linspace(0.0, 0.7, 8):
             step({**PARAMS, "shift": shift})
-        after = client.run(compilations)
-    compiled = [after[worker] - before[worker] for worker in before]
-    assert max(compiled) == 1  # one shape; dask may move a shard to the other worker, which compiles it once as well
+            counts.append(client.run(compilations))
+    assert sum(counts[1].values()) - sum(counts[0].values()) == 5 * {"jacobian": 1, "vjp": 2}[gradient]
+    assert counts[2:] == counts[1:2] * 7
 
 
 def test_large_parameters_travel(fileset, client) -> None:
@@ -83,6 +90,8 @@ def test_large_parameters_travel(fileset, client) -> None:
         gradient = jax.grad(functools.partial(loss, templates))(params)["w"]
         direction = np.cos(np.arange(20_000))
         up, down = (loss(templates, {"w": params["w"] + sign * 1e-3 * direction}) for sign in (1, -1))
+        shards = [holders for key, holders in client.who_has().items() if "Wide.read" in str(key)]
+    assert [len(holders) for holders in shards] == [1, 1]  # steps went to the shards, not the other way round
     assert float(gradient @ direction) == pytest.approx(float((up - down) / 2e-3), rel=1e-6)
 
 

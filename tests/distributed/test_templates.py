@@ -15,6 +15,7 @@ from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
 
 from diffea import errors
 from diffea.distributed import distribute as distribute_nano
+from diffea.distributed.strategy import ONE_PASS, cheapest
 from diffea.events.splits import Split
 from diffea.processor import DifferentiableProcessor, Fill
 
@@ -26,7 +27,7 @@ def fileset(tmp_path_factory):
     return write_fileset(tmp_path_factory.mktemp("data"))
 
 
-@pytest.fixture(scope="module", params=["jacobian", "vjp"])
+@pytest.fixture(scope="module", params=["jacobian", "vjp", "by-bin"])
 def templates(request, fileset):
     with distribute(Search(), fileset, chunksize=700, gradient=request.param) as templates:
         yield templates
@@ -66,17 +67,41 @@ def test_gradient_equals_finite_differences(templates, jitted) -> None:
         assert float(gradient[name]) == pytest.approx(float((up - down) / (2 * step)), rel=1e-6), name
 
 
-def test_jacobian_has_the_shape_of_template_and_parameter(fileset) -> None:
+@pytest.mark.parametrize("gradient", ["jacobian", "by-bin"])
+def test_jacobian_has_the_shape_of_template_and_parameter(fileset, gradient) -> None:
     class Shifted(Search):
         def fill(self, params, columns):
             yield Fill("few", columns["met"] * params["scale"][0] + params["scale"][1], columns["weight"])
 
     params = {"scale": np.array([1.1, 2.0])}
-    with distribute(Shifted(), fileset) as templates:
+    with distribute(Shifted(), fileset, gradient=gradient) as templates:
         jacobian = templates.jacobian(params)["few", "bkg"].values["scale"]
         assert jacobian.shape == (8, 2)
         up, down = (templates({"scale": params["scale"] + [0, e]})["few", "bkg"].values for e in (1e-4, -1e-4))
         np.testing.assert_allclose(jacobian[:, 1], (up - down) / 2e-4, rtol=1e-6, atol=1e-7)
+
+
+def test_the_three_ways_to_the_gradient_agree(fileset) -> None:
+    found = []
+    for gradient in ("jacobian", "vjp", "by-bin"):
+        with distribute(Search(), fileset, gradient=gradient) as templates:
+            found.append([*jax.tree.leaves(jax.grad(lambda p: scalar(templates(p)))(PARAMS))])
+            assert templates.passes == (2 if gradient == "vjp" else 1)
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "bins", "best", "best_in_one_pass"),
+    [(2, 100, "jacobian", "jacobian"), (1000, 100, "vjp", "jacobian"), (1000, 3, "vjp", "by-bin")],
+)
+def test_the_way_to_the_gradient_is_chosen_by_cost(parameters, bins, best, best_in_one_pass) -> None:
+    assert cheapest(parameters, bins) == best
+    assert cheapest(parameters, bins, ONE_PASS) == best_in_one_pass
+
+
+def test_an_unknown_way_to_the_gradient_is_named(fileset) -> None:
+    with pytest.raises(errors.StrategyError, match="'by-bin', got 'reverse'"):
+        distribute(Search(), fileset, gradient="reverse")
 
 
 def test_hard_templates_equal_awkward_and_boost_histogram(templates, fileset) -> None:

@@ -7,11 +7,12 @@ from typing import Any, Literal
 import numpy as np
 from coffea.nanoevents import NanoAODSchema
 
-from diffea.distributed.function import Gradient, Templates
+from diffea.distributed.function import Templates
 from diffea.distributed.lanes import InProcess, Lane, OnCluster
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.shards import Skipped, Source
 from diffea.distributed.storage import budget_of
+from diffea.distributed.strategy import Gradient, check
 from diffea.events.batches import batches_of
 from diffea.events.blocks import block_rows
 from diffea.events.collections import is_collection, plan_collections
@@ -52,17 +53,20 @@ def distribute(
             then lists it). A passing read error is tried again either way.
         memory: bytes of columns that a worker may hold (or ``"4 GB"``); by default half of its memory limit. Beyond that, they
             are kept on its local disk, and if that is full, read from the files again at every step.
-        gradient: ``"jacobian"`` (one pass, few parameters), ``"vjp"`` (two passes, any number), or chosen by their number.
+        gradient: ``"jacobian"`` (one pass, few parameters), ``"vjp"`` (two passes, any number), ``"by-bin"`` (one pass, few
+            bins), or what ``diffea.distributed.strategy`` takes for the fastest.
 
     Returns:
         the function, also a context manager that frees the workers' memory at its end.
 
     Raises:
         BudgetError: if ``memory`` is no number of bytes.
+        StrategyError: if ``gradient`` is none of these.
         FilesetError: if the fileset is malformed or has no events.
         FileReadError, MissingBranchError, ColumnError, NotFiniteError: naming dataset, file and entries.
         WorkerMismatchError: if a worker's versions differ from the driver's.
     """
+    check(gradient)
     budget = budget_of(memory)
     lane: Lane = InProcess() if client is None else OnCluster(client, type(processor).__name__)
     skip = on_bad_file == "skip"

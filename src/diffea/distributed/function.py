@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, Literal, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +14,19 @@ from jax.flatten_util import ravel_pytree
 from diffea.distributed.lanes import Lane
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.reduction import Partial
+from diffea.distributed.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest
 from diffea.histograms.derivatives import TemplateJacobian
 from diffea.histograms.templates import Layout, TemplateSet
 from diffea.parameters import as_arrays
 from diffea.processor import DifferentiableProcessor, Kernels, axes_of
 from diffea.runtime import Portable, keep_error
 
-Gradient = Literal["auto", "jacobian", "vjp"]
-FEW_PARAMETERS = 16
-
 
 class Templates:
     """Templates of distributed events as an ordinary JAX function of a pytree of parameters.
 
-    It works under ``jax.grad``, ``jax.value_and_grad`` and ``jax.jit``. With ``gradient="jacobian"`` one pass over the data
-    gives value and derivative (and ``jax.jvp`` works too); with ``"vjp"`` a second pass gives the gradient, whatever the number of parameters.
+    It works under ``jax.grad``, ``jax.value_and_grad`` and ``jax.jit``. With ``gradient="jacobian"`` or ``"by-bin"`` one pass over
+    the data gives value and derivative (and ``jax.jvp`` works too); with ``"vjp"`` a second pass gives the gradient.
 
     Attributes:
         ledger: what is held, and what was left out.
@@ -70,17 +68,17 @@ class Templates:
             FillError: if ``fill`` does not fit the channels.
             NotFiniteError: if a template or gradient is not finite, naming dataset, file and entries.
         """
-        return self._templates(params, self._gradient)
+        return self._templates(params, STRATEGIES)
 
     def forward(self, params: Any) -> TemplateSet:
-        """As the call, with its derivative in forward mode whatever the number of parameters: one pass gives both."""
-        return self._templates(params, "jacobian")
+        """As the call, but one pass gives value and Jacobian, whatever the number of parameters."""
+        return self._templates(params, ONE_PASS)
 
     def jacobian(self, params: Any) -> TemplateJacobian:
-        """∂T/∂φ in one pass over the data, in forward mode: for few parameters."""
+        """∂T/∂φ in one pass over the data: by parameter or by bin, whichever is cheaper."""
         params = jax.tree.map(np.asarray, as_arrays(params))
         layout = self.layout(params)
-        _, derivative = self._step("jacobian", Portable(layout), params)
+        _, derivative = self._step(self._strategy(params, ONE_PASS), Portable(layout), params)
         return TemplateJacobian(layout, derivative, params)
 
     def hard(self, params: Any) -> TemplateSet:
@@ -106,24 +104,33 @@ class Templates:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _templates(self, params: Any, gradient: Gradient) -> TemplateSet:
+    def _templates(self, params: Any, among: Sequence[Strategy]) -> TemplateSet:
         params = as_arrays(params)
-        layout, function = self._function(params, gradient)
+        layout, function = self._function(params, self._strategy(params, among))
         sums = function(params)
         return TemplateSet(layout, sums[0], sums[1], dict(self.processor.edges(params)))
 
-    def _function(self, params: Any, gradient: Gradient) -> tuple[Layout, Callable[..., Any]]:
+    def _strategy(self, params: Any, among: Sequence[Strategy]) -> Strategy:
+        for strategy in among:
+            if strategy == self._gradient:
+                return strategy
+        shapes = _shapes(params)
+        bins = max(self._kernels.layout(structure, sample, shapes).size for sample, structure in self._structures)
+        return cheapest(sum(leaf.size for leaf in jax.tree.leaves(params)), bins, among)
+
+    def _function(self, params: Any, strategy: Strategy) -> tuple[Layout, Callable[..., Any]]:
         leaves, tree = jax.tree.flatten(params)
-        key = gradient, tree, tuple(leaf.shape for leaf in leaves)
+        key = strategy, tree, tuple(leaf.shape for leaf in leaves)
         if key not in self._functions:
-            layout = self.layout(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params))
-            size = sum(leaf.size for leaf in leaves)
-            few = gradient == "jacobian" or (gradient == "auto" and size <= FEW_PARAMETERS)
-            make = self._forward if few else self._reverse
-            self._functions[key] = layout, make(Portable(layout), layout.size, size)
+            layout = self.layout(_shapes(params))
+            if strategy == "vjp":
+                function = self._two_passes(Portable(layout), layout.size)
+            else:
+                function = self._one_pass(strategy, Portable(layout), layout.size, sum(leaf.size for leaf in leaves))
+            self._functions[key] = layout, function
         return self._functions[key]
 
-    def _forward(self, layout: Portable, bins: int, size: int) -> Callable[..., Any]:
+    def _one_pass(self, strategy: Strategy, layout: Portable, bins: int, size: int) -> Callable[..., Any]:
         shape = jax.ShapeDtypeStruct((2, bins), jnp.float64)
         both = shape, jax.ShapeDtypeStruct((2, bins, size), jnp.float64)
 
@@ -133,12 +140,12 @@ class Templates:
 
         @sums.defjvp
         def sums_jvp(primals: Any, tangents: Any) -> Any:
-            value, derivative = self._callback("jacobian", layout, both, *primals)
+            value, derivative = self._callback(strategy, layout, both, *primals)
             return value, derivative @ ravel_pytree(tangents[0])[0]
 
         return sums
 
-    def _reverse(self, layout: Portable, bins: int, size: int) -> Callable[..., Any]:  # noqa: ARG002
+    def _two_passes(self, layout: Portable, bins: int) -> Callable[..., Any]:
         shape = jax.ShapeDtypeStruct((2, bins), jnp.float64)
 
         @jax.custom_vjp
@@ -169,3 +176,7 @@ class Templates:
         for name, spent in {**partial.seconds, "wall": time.perf_counter() - began}.items():
             self.seconds[name] += spent
         return partial.total
+
+
+def _shapes(params: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from diffea.distributed.shards import Content, Shard, Source, load
 from diffea.distributed.steps import step
 from diffea.errors import ClusterError
 from diffea.events.batches import Batch, shares
-from diffea.runtime import Portable
+from diffea.runtime import Portable, cores
 
 LARGE = 100_000
 ATTEMPTS = 10
@@ -47,7 +46,7 @@ class InProcess:
     """Shards in this process, one thread a core."""
 
     def __init__(self) -> None:
-        self.workers = len(os.sched_getaffinity(0))
+        self.workers = cores()
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="diffea")
         self._shards: list[Shard] = []
 
@@ -55,7 +54,7 @@ class InProcess:
         return self._pool.map(function, items)
 
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
-        runs = shares(batches, _shards_for(self.workers))
+        runs = shares(batches, 2 * self.workers)  # two a thread even out unlike batches
         self._shards = list(self._pool.map(lambda run: load(source, run), runs))
         return [Content.of(shard) for shard in self._shards]
 
@@ -94,10 +93,10 @@ class OnCluster:
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
         self._client.wait_for_workers(1)
         slots = [address for address, threads in sorted(self._client.nthreads().items()) for _ in range(threads)]
-        runs = shares(batches, _shards_for(len(slots)))
+        runs = shares(batches, len(slots))
         self._reads = [(load, source, run) for run in runs]
         self._shards = [
-            self._submit("read", *read, workers=[slots[number * len(slots) // len(runs)]], allow_other_workers=True)
+            self._submit("read", *read, places=[slots[number * len(slots) // len(runs)]])
             for number, read in enumerate(self._reads)
         ]
         return self._persist(lambda: self._client.gather(self._client.map(Content.of, self._shards, pure=False)))
@@ -105,9 +104,14 @@ class OnCluster:
     def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
         def once() -> Partial:
             arguments: tuple[Any, ...] = (params, *more)
+            places: dict[str, Any] = {}
             if sum(leaf.nbytes for leaf in jax.tree.leaves(arguments)) > LARGE:
                 arguments = tuple(self._submit("send", _same, argument) for argument in arguments)
-            partials = [self._submit(mode, step, shard, mode, layout, *arguments) for shard in self._shards]
+                places = self._client.who_has(self._shards)  # a step goes to its shard, however large the parameters
+            partials = [
+                self._submit(mode, step, shard, mode, layout, *arguments, places=places.get(shard.key))
+                for shard in self._shards
+            ]
             while len(partials) > FAN_IN:
                 groups = [partials[start : start + FAN_IN] for start in range(0, len(partials), FAN_IN)]
                 partials = [self._submit("reduce", merge, group) for group in groups]
@@ -118,9 +122,11 @@ class OnCluster:
     def close(self) -> None:
         self._shards = []
 
-    def _submit(self, what: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    def _submit(self, what: str, function: Callable[..., Any], *arguments: Any, places: Any = None) -> Any:
+        """Run a task at one of these places, or anywhere once none of them is left."""
         key = f"{self._name}.{what}-{uuid.uuid4().hex}"
-        return self._client.submit(function, *arguments, key=key, pure=False, **keywords)
+        where = {"workers": list(places), "allow_other_workers": True} if places else {}
+        return self._client.submit(function, *arguments, key=key, pure=False, **where)
 
     def _persist(self, attempt: Callable[[], Any]) -> Any:
         lost: list[str] = []
@@ -141,11 +147,6 @@ class OnCluster:
             ]
         msg = f"workers died under the same work {ATTEMPTS} times (out of memory?); the last time: {lost[-1]}"
         raise ClusterError(msg)
-
-
-def _shards_for(workers: int) -> int:
-    """Two shards a worker even out unlike batches; on large clusters the scheduler's time a task matters more."""
-    return 2 * workers if workers <= 16 else workers
 
 
 def _same(value: Any) -> Any:

@@ -19,6 +19,7 @@ from diffea.errors import CheckpointError
 
 FORMAT = "diffea-checkpoint-1"
 KEPT = 3
+WRITING = ".writing-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ def save(folder: Path, checkpoint: Checkpoint, run: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     header = json.dumps({"format": FORMAT, "run": run, "step": checkpoint.step, "notes": checkpoint.notes})
     arrays = {f"array{index:05d}": np.asarray(array) for index, array in enumerate(checkpoint.arrays)}
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=WRITING, delete=False) as file:
         try:
             np.savez(file, header=np.asarray(header), **arrays)  # type: ignore[arg-type]
             file.flush()
@@ -70,16 +71,20 @@ def save(folder: Path, checkpoint: Checkpoint, run: str) -> None:
 
 def clear(folder: Path) -> None:
     """Remove the checkpoints of an earlier run."""
-    for old in folder.glob("step-*.npz"):
+    for old in (*folder.glob("step-*.npz"), *folder.glob(f"{WRITING}*")):
         old.unlink()
 
 
 def newest(folder: Path, run: str) -> Checkpoint | None:
     """The newest checkpoint that is whole and belongs to this run; none where the folder has no checkpoint.
 
+    What a killed driver was writing is removed.
+
     Raises:
         CheckpointError: if there are checkpoints, but none that fits.
     """
+    for unfinished in folder.glob(f"{WRITING}*"):
+        unfinished.unlink()
     refused = []
     for path in sorted(folder.glob("step-*.npz"), reverse=True):
         try:

@@ -24,7 +24,7 @@ from diffea.processor.structure import Structure
 from diffea.processor.variations import with_variations
 from diffea.runtime import Portable
 
-Mode = Literal["values", "vjp", "jacobian"]
+Mode = Literal["values", "vjp", "jacobian", "by-bin"]
 ANY = "\0"  # stands for the dataset's sample in compiled code, which serves all samples of one structure
 
 
@@ -72,7 +72,8 @@ class Kernels:
         """Sum over the rows of a batch.
 
         Args:
-            mode: ``values``: templates; ``vjp``: gradient, given cotangents; ``jacobian``: templates and derivatives.
+            mode: ``values``: templates; ``vjp``: gradient, given cotangents; ``jacobian``: templates and derivatives, in
+                forward mode; ``by-bin``: the same in reverse mode, bin by bin.
             structure: of the blocks.
             sample: of the dataset.
             whole: the layout of the analysis, of which this structure fills a part.
@@ -82,10 +83,10 @@ class Kernels:
 
         Returns:
             ``values``: sums of weights and of their squares, shape ``(2, whole.size)``; ``vjp``: a pytree like params;
-            ``jacobian``: the sums, and their derivative of shape ``(2, whole.size, number of parameters)``.
+            ``jacobian`` and ``by-bin``: the sums, and their derivative of shape ``(2, whole.size, number of parameters)``.
         """
         if (mode, structure) not in self._compiled:
-            self._compiled[mode, structure] = jax.jit(getattr(self, f"_{mode}")(structure))
+            self._compiled[mode, structure] = jax.jit(getattr(self, f"_{mode.replace('-', '_')}")(structure))
         kernel = self._compiled[mode, structure]
         positions = self.layout(structure, sample, params).within(whole)
         scale, *cotangents = more
@@ -137,6 +138,19 @@ class Kernels:
             return _over_blocks(block, blocks)
 
         return jacobian
+
+    def _by_bin(self, structure: Structure) -> Callable[..., Any]:
+        def by_bin(params: Any, blocks: Blocks, scale: Any) -> Any:
+            flat, unravel = ravel_pytree(params)
+
+            def block(*rows: Any) -> Any:
+                sums, pull = jax.vjp(lambda flat: self._block(structure, scale, unravel(flat), *rows), flat)
+                (derivative,) = jax.vmap(pull)(jnp.eye(sums.size).reshape(-1, *sums.shape))
+                return sums, derivative.reshape(*sums.shape, flat.size)
+
+            return _over_blocks(block, blocks)
+
+        return by_bin
 
     def _block(self, structure: Structure, scale: Any, params: Any, arrays: Any, valid: Any) -> Any:
         params = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)

@@ -71,7 +71,7 @@ def _run(run: Run) -> dict[str, Any]:
             for fitted in [any(channel == name for channel, _ in run.modifiers)]
         ],
         "parameters": _parameters(run.result),
-        "nuisances": nuisances(run.workspace),
+        "nuisances": nuisances(run.workspace, run.result["modifier_settings"]),
     }
 
 
