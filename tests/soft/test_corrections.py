@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.finite_differences import check
 
 from diffea import soft
 from diffea.errors import CorrectionError
@@ -189,11 +188,6 @@ def test_what_is_outside_of_an_error_flow_is_named(content):
     np.testing.assert_array_equal(np.isnan(jax.jit(lambda e, p: factor(e, p, width=0.1))(eta, pt)), [False, True])
     objects = Ragged(np.array([[1.0, 9.0]]), np.array([[True, False]]))  # an empty slot is nowhere
     assert factor(objects, objects * 30, width=0.1).where(0.0)[0, 0] > 1
-
-
-def test_gradients(content):
-    factor = soft.ScaleFactor.from_correctionlib(content, "flat")
-    check(lambda eta, pt, w: factor(eta, pt, width=(0.2, w)), np.array([0.9, 1.8]), np.array([28.0, 44.0]), 5.0)
 
 
 def test_nonsense_is_an_error(content):
