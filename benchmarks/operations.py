@@ -153,7 +153,7 @@ def main() -> None:
         **{
             f"four_{shift}_variations_{mode}_over_nominal": (
                 shifted[f"{shift}_{mode}"] / shifted[f"nominal_{mode}"],
-                5.0,
+                4.0,
             )
             for shift in ("cut", "observable", "weight")
             for mode in ("values", "vjp", "jacobian")
