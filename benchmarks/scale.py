@@ -123,8 +123,7 @@ def measure(shards: int, steps: int, folder: Path) -> dict[str, float]:
     path = folder / f"{shards}.root"
     write(path, shards * ROWS)
     fileset = {"all": {"files": {str(path): "Events"}}}
-    slots = max(shards if shards > 16 else shards // 2, 1)
-    threads = [slots] if slots == 1 else [slots // 2, slots - slots // 2]
+    threads = [1] if shards == 1 else [shards // 2, shards - shards // 2]
     with (
         cluster(threads, folder) as client,
         diffea.distribute(
@@ -169,7 +168,7 @@ def measure(shards: int, steps: int, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shards", type=int, nargs="*", default=[2, 10, 100, 1000])
+    parser.add_argument("--shards", type=int, nargs="*", default=[1, 10, 100, 1000])
     parser.add_argument("--steps", type=int, default=5)
     arguments = parser.parse_args()
     result_kb = 8 * 2 * SAMPLES * (BINS + 2) * (1 + CUTS) / 1e3

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from distributed import Client
 
 import diffea.cli
 from diffea.errors import FitError
@@ -109,6 +110,26 @@ def test_two_places_to_run(folder: Path) -> None:
     result = call("run", "small", "--workers", "2", "--scheduler", "tcp://127.0.0.1:1")
     assert result.exit_code == 2
     assert "give one of them" in result.output
+
+
+def test_a_performance_report_of_no_cluster(folder: Path) -> None:
+    result = call("run", "small", "--performance-report")
+    assert result.exit_code == 2
+    assert "give --workers or --scheduler" in result.output
+
+
+def test_a_performance_report_of_a_run_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, client: Client, **kwargs: object) -> None:
+        msg = f"there was {client.submit(sum, (1, 2), key='Search.values-1').result()}"
+        raise FitError(msg)
+
+    write_analysis(folder / "small")
+    monkeypatch.setattr(diffea.cli, "run_variant", fail)
+    options = ["--data", ".", "--out", "out", "--workers", "1", "--performance-report"]
+    message = refused(call("run", "small", *options))
+    assert "there was 3" in message
+    if "no performance report" not in message:  # as with a dask that is older than its bokeh
+        assert "Search.values" in (folder / "out" / "performance-report.html").read_text()
 
 
 def test_an_error_of_diffea_is_a_message_and_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

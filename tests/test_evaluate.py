@@ -98,6 +98,9 @@ def test_a_run_leaves_its_numbers_and_a_workspace_for_pyhf(folder, tmp_path) -> 
     }
     assert [step.step for step in steps] == [1, 2, 3, 4]
     assert all(step.validation is not None for step in steps)
+    assert all(step.events_per_second > 0 and step.memory > 1e7 and step.moved == 0 for step in steps)
+    assert set(result["seconds_by_stage"]) == {"read", "compile", "compute", "reduce", "wall", "driver"}
+    assert 0 < result["seconds_by_stage"]["driver"] < sum(step.seconds for step in steps)
     assert result["objective"] == "cls(poi_test=0.5)"
     for when in ("before", "after"):
         assert set(result[when]) == {"soft", "hard_train", "hard_test"}

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 from dask.distributed import Client, LocalCluster
+from dask.distributed import performance_report as dask_report
+from dask.utils import format_bytes
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -22,11 +24,18 @@ from diffea.analysis import Analysis, load_analysis
 from diffea.demo import analysis as demo_analysis
 from diffea.errors import AnalysisError, ClusterError, DiffeaError
 from diffea.fetch import RemoteFile, fetch
-from diffea.optimise import Step
-from diffea.run import run_variant
+from diffea.run import Told, run_variant
 
 ANALYSES = Path("analyses")
 CONNECT = "10s"
+STAGES = {
+    "read": "  reading columns, all workers",
+    "compile": "  compiling, all workers",
+    "compute": "  computing, all workers",
+    "reduce": "  adding up, all workers",
+    "wall": "  passes from end to end",
+    "driver": "  between passes: statistics, optimizer",
+}
 ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 PORTAL = "https://opendata.cern.ch/record"
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -70,6 +79,7 @@ def demo(out: Path, workers: int) -> None:
 @click.option("--scheduler", metavar="ADDRESS", help="Use a running dask cluster, for example tcp://10.0.0.1:8786.")
 @click.option("--steps", type=click.IntRange(min=0), help="Optimisation steps, instead of the analysis's own number.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoints in OUT.")
+@click.option("--performance-report", is_flag=True, help="Leave dask's own report of the cluster's work in OUT.")
 @click.option("--variant", metavar="NAME", help="Run this variant only.  [default: all]")
 def run(analysis: str, data: Path | None, out: Path | None, variant: str | None, **options: Any) -> None:
     """Optimise ANALYSIS and judge the result: with hard cuts, by pyhf, on events not trained on.
@@ -79,6 +89,9 @@ def run(analysis: str, data: Path | None, out: Path | None, variant: str | None,
     """
     if options["workers"] and options["scheduler"]:
         msg = "--workers starts a local cluster and --scheduler uses a running one: give one of them"
+        raise click.UsageError(msg)
+    if options["performance_report"] and not (options["workers"] or options["scheduler"]):
+        msg = "--performance-report is of a cluster: give --workers or --scheduler as well"
         raise click.UsageError(msg)
     loaded = load_analysis(_place(analysis))
     if variant is not None and variant not in loaded.variants:
@@ -154,6 +167,7 @@ def run_analysis(
     scheduler: str | None = None,
     steps: int | None = None,
     resume: bool = False,
+    performance_report: bool = False,
 ) -> None:
     """Run some or all variants, write their reports, and print what changed."""
     names = list(analysis.variants) if variant is None else [variant]
@@ -161,7 +175,10 @@ def run_analysis(
         data = _made_data(analysis, out)
     log_console.print(f"[bold]{escape(analysis.title)}[/]", soft_wrap=True)
     results = {}
-    with cluster(workers, scheduler) as client:
+    with cluster(workers, scheduler) as client, contextlib.ExitStack() as stack:
+        if performance_report:
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_performance_report(out / "performance-report.html"))
         for name in names:
             if not resume:  # a later --resume must not find the checkpoints of an older run
                 shutil.rmtree(out / name / "checkpoint", ignore_errors=True)
@@ -220,8 +237,23 @@ def cluster(workers: int | None, scheduler: str | None) -> Iterator[Client | Non
 
 
 @contextlib.contextmanager
-def _progress(name: str) -> Iterator[Callable[[Step], None]]:
-    """A bar with loss, gradient norm, passes over the data and the time left."""
+def _performance_report(path: Path) -> Iterator[None]:
+    """Write dask's report of what the cluster does meanwhile; a report that fails costs no results."""
+    report = dask_report(str(path))
+    report.__enter__()
+    try:
+        yield
+    finally:
+        try:
+            report.__exit__(None, None, None)
+        except OSError as error:  # dask 2025.3 does not find the templates of bokeh 3.9
+            reason = escape(f"{type(error).__name__}: {error}")
+            log_console.print(f"no performance report: dask could not write it ({reason})", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _progress(name: str) -> Iterator[Callable[[Told], None]]:
+    """A bar with loss, gradient norm, passes over the data, their speed, bytes moved, memory, and the time left."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -231,8 +263,12 @@ def _progress(name: str) -> Iterator[Callable[[Step], None]]:
     with Progress(*columns, console=log_console) as bar:
         task = bar.add_task(escape(name), total=None, state="reading events")
 
-        def progress(step: Step) -> None:
-            state = f"step {step.step}/{step.steps}  loss {step.loss:.4g}  gradient {step.gradient_norm:.2g}  passes {step.passes}"
+        def progress(step: Told) -> None:
+            state = (
+                f"step {step.step}/{step.steps}  loss {step.loss:.4g}  gradient {step.gradient_norm:.2g}  "
+                f"passes {step.passes}  {step.events_per_second / 1e6:.2g} M events/s  "
+                f"{format_bytes(step.moved)} a step  {format_bytes(step.memory)} a worker"
+            )
             bar.update(task, completed=step.step, total=step.steps, state=state)
 
         yield progress
@@ -294,4 +330,6 @@ def _summary(name: str, result: Mapping[str, Any]) -> Table:
         table.add_row(what, f"{first:.4g}", f"{last:.4g}", change)
     table.add_row("", "", "", "")
     table.add_row("passes over the data", "", str(result["passes_over_data"]), f"{result['seconds']:.0f} s")
+    for stage, seconds in result["seconds_by_stage"].items():
+        table.add_row(STAGES[stage], "", "", f"{seconds:.1f} s")
     return table

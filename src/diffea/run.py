@@ -6,8 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,11 +20,27 @@ from diffea.distributed import Templates, distribute
 from diffea.errors import AnalysisError
 from diffea.evaluate import Evaluation
 from diffea.events.splits import Part
+from diffea.files import whole
 from diffea.histograms.gap import soft_hard_gap
 from diffea.histograms.templates import TemplateSet
 from diffea.optimise import Composite, Result, Step, optimise
 from diffea.runtime import named_errors, versions
 from diffea.statistics import HistFactory
+
+
+@dataclasses.dataclass(frozen=True)
+class Told(Step):
+    """A step of a run, with what its passes over the training events took.
+
+    Attributes:
+        events_per_second: counted in all passes of the step.
+        moved: bytes of parameters and sums that the step sent between processes.
+        memory: bytes resident in the worker that has most of it.
+    """
+
+    events_per_second: float = 0.0
+    moved: int = 0
+    memory: int = 0
 
 
 def run_variant(
@@ -38,7 +52,7 @@ def run_variant(
     client: Any = None,
     steps: int | None = None,
     resume: bool = False,
-    progress: Callable[[Step], None] | None = None,
+    progress: Callable[[Told], None] | None = None,
 ) -> dict[str, Any]:
     """Optimise a variant and leave result.json, workspace.json, templates.json and checkpoint/ in a folder.
 
@@ -52,7 +66,7 @@ def run_variant(
         client: a ``dask.distributed.Client``; without one everything stays in this process.
         steps: instead of the variant's own number.
         resume: go on from the checkpoints in ``out``.
-        progress: called with every ``Step``.
+        progress: called at every step.
 
     Returns:
         the content of result.json.
@@ -84,7 +98,8 @@ def run_variant(
         train = events("train")
         validation = events("validation") if analysis.split and analysis.split.validation else None
         test = events("test") if analysis.split else train
-        found = _train(variant, model, train, validation, out, steps, resume, progress)
+        watch = _Watch(train, validation, progress)
+        found = _train(variant, model, train, validation, out, steps, resume, watch)
         after = _State.of(variant.objective, model, train, test, found.params)
         if variant.baseline is None:
             before = _State.of(variant.objective, model, train, test, variant.params)
@@ -116,7 +131,7 @@ def run_variant(
             "chunks": train.chunks,
             "workers": train.workers,
             "seconds": time.perf_counter() - began,
-            "seconds_by_stage": train.seconds,
+            "seconds_by_stage": {**train.seconds, "driver": watch.driver},
             "skipped": [dataclasses.asdict(entry) for entry in train.ledger.skipped],
             "versions": versions(),
         }
@@ -148,16 +163,8 @@ def judged(objective: Callable[[Any], Any], evaluation: Evaluation) -> float:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".writing-", delete=False, encoding="utf-8") as file:
-        try:
-            json.dump(content, file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with whole(path) as file:
+        file.write(json.dumps(content, indent=1, allow_nan=False).encode())
 
 
 def _train(
@@ -168,12 +175,8 @@ def _train(
     out: Path,
     steps: int | None,
     resume: bool,
-    progress: Callable[[Step], None] | None,
+    tell: Callable[[Step], None],
 ) -> Result:
-    def tell(step: Step) -> None:
-        if progress:
-            progress(dataclasses.replace(step, passes=train.passes))
-
     start = variant.params
     if variant.pretraining:
         stage = variant.pretraining
@@ -205,6 +208,34 @@ def _train(
         validate_every=variant.validate_every,
         patience=variant.patience,
     )
+
+
+class _Watch:
+    """Tells of every step what its passes took, and adds up the time between them.
+
+    Attributes:
+        driver: seconds of steps outside of passes over the data: statistics, optimizer, checkpoints.
+    """
+
+    def __init__(self, train: Templates, validation: Templates | None, progress: Callable[[Told], None] | None) -> None:
+        self.driver = 0.0
+        self._all = [train, *([validation] if validation else [])]
+        self._progress = progress
+        self._before = self._now()
+
+    def __call__(self, step: Step) -> None:
+        train, now = self._all[0], self._now()
+        passes, moved, wall = (new - old for new, old in zip(now, self._before, strict=True))
+        self._before = now
+        self.driver += step.seconds - wall
+        if self._progress:
+            told = {**dataclasses.asdict(step), "passes": train.passes}
+            speed = passes * sum(train.events.values()) / step.seconds
+            self._progress(Told(**told, events_per_second=speed, moved=int(moved), memory=train.memory))
+
+    def _now(self) -> tuple[float, float, float]:
+        train = self._all[0]
+        return train.passes, train.moved, sum(templates.seconds["wall"] for templates in self._all)
 
 
 @dataclasses.dataclass(frozen=True)

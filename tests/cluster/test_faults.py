@@ -87,13 +87,13 @@ def die_in_reduction(die):
     """To be run on workers: the tasks that add up sums there call ``die`` first."""
     from diffea.distributed import reduction
 
-    merge = reduction.merge
+    reduce = reduction.reduce
 
     def dying(partials):
         die()
-        return merge(partials)
+        return reduce(partials)
 
-    reduction.merge = dying
+    reduction.reduce = dying
 
 
 def in_one_process(fileset, gradient):

@@ -39,6 +39,23 @@ def test_value_and_gradient_are_those_of_one_process(fileset, client, gradient) 
     np.testing.assert_array_equal(*found)
 
 
+def test_what_a_step_took_is_told(fileset, client) -> None:
+    with distribute(Search(), fileset, client=client) as templates:
+        templates.jacobian(PARAMS)
+        before = templates.seconds.copy()
+        names = client.run_on_scheduler(
+            lambda dask_scheduler: {task.prefix.name for task in dask_scheduler.tasks.values()}
+        )
+        jacobian = templates.jacobian(PARAMS).flat
+        spent = {stage: seconds - before[stage] for stage, seconds in templates.seconds.items()}
+        assert templates.moved == 2 * 2 * (3 * 8 + jacobian.nbytes * (1 + 1 / 3))  # φ and (T, ∂T/∂φ) of two shards
+    assert min(spent[stage] for stage in ("compute", "reduce")) > 0
+    assert spent["compile"] == spent["read"] == 0
+    assert max(spent["compute"] / 2, spent["reduce"]) < spent["wall"]
+    assert templates.memory > 1e8
+    assert "Search.read" in names
+
+
 def test_gradient_equals_finite_differences(fileset, client) -> None:
     with distribute(Search(), fileset, client=client) as templates:
         gradient = jax.grad(functools.partial(loss, templates))(PARAMS)

@@ -31,14 +31,19 @@ class Templates:
     Attributes:
         ledger: what is held, and what was left out.
         passes: how often the data were passed over so far.
-        seconds: where the time went: ``read``, ``compile`` and ``compute`` summed over the workers, ``wall`` of all passes.
+        seconds: where the time went: ``read``, ``compile``, ``compute`` and ``reduce`` summed over the workers, ``wall`` of all
+            passes.
+        moved: bytes of parameters and sums that passes sent between processes so far.
+        memory: bytes resident in the worker that had most of it in the last pass.
     """
 
     def __init__(self, processor: DifferentiableProcessor, lane: Lane, ledger: Ledger, gradient: Gradient) -> None:
         self.processor = processor
         self.ledger = ledger
         self.passes = 0
-        self.seconds = {"read": ledger.read_seconds, "compile": 0.0, "compute": 0.0, "wall": 0.0}
+        self.seconds = {"read": ledger.read_seconds, "compile": 0.0, "compute": 0.0, "reduce": 0.0, "wall": 0.0}
+        self.moved = 0
+        self.memory = 0
         self._lane = lane
         self._gradient = gradient
         self._structures = sorted(ledger.structures, key=repr)
@@ -172,6 +177,8 @@ class Templates:
         began = time.perf_counter()
         partial: Partial = self._lane.step(mode, layout, *arguments)
         self.passes += 1
+        self.moved += self._lane.remote * sum(leaf.nbytes for leaf in jax.tree.leaves((arguments, partial.total)))
+        self.memory = partial.memory
         self.ledger.check(partial.events)
         for name, spent in {**partial.seconds, "wall": time.perf_counter() - began}.items():
             self.seconds[name] += spent

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import jax
 from distributed import CancelledError, KilledWorker
 
-from diffea.distributed.reduction import Partial, merge
+from diffea.distributed.reduction import Partial, merge, reduce
 from diffea.distributed.shards import Content, Shard, Source, load
 from diffea.distributed.steps import step
 from diffea.errors import ClusterError
@@ -29,6 +29,10 @@ class Lane(Protocol):
     def workers(self) -> int:
         """How many tasks run at once."""
 
+    @property
+    def remote(self) -> int:
+        """How many tasks a pass sends to other processes."""
+
     def map(self, function: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
         """Apply a function to each item."""
 
@@ -44,6 +48,8 @@ class Lane(Protocol):
 
 class InProcess:
     """Shards in this process, one thread a core."""
+
+    remote = 0
 
     def __init__(self) -> None:
         self.workers = cores()
@@ -87,8 +93,12 @@ class OnCluster:
     def workers(self) -> int:
         return max(sum(self._client.nthreads().values()), 1)
 
+    @property
+    def remote(self) -> int:
+        return len(self._shards)
+
     def map(self, function: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
-        return self._persist(lambda: self._client.gather(self._client.map(function, items, pure=False)))
+        return self._persist(lambda: self._map("plan", function, items))
 
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
         self._client.wait_for_workers(1)
@@ -99,7 +109,7 @@ class OnCluster:
             self._submit("read", *read, places=[slots[number * len(slots) // len(runs)]])
             for number, read in enumerate(self._reads)
         ]
-        return self._persist(lambda: self._client.gather(self._client.map(Content.of, self._shards, pure=False)))
+        return self._persist(lambda: self._map("content", Content.of, self._shards))
 
     def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
         def once() -> Partial:
@@ -114,8 +124,8 @@ class OnCluster:
             ]
             while len(partials) > FAN_IN:
                 groups = [partials[start : start + FAN_IN] for start in range(0, len(partials), FAN_IN)]
-                partials = [self._submit("reduce", merge, group) for group in groups]
-            return self._submit("reduce", merge, partials).result()
+                partials = [self._submit("reduce", reduce, group) for group in groups]
+            return self._submit("reduce", reduce, partials).result()
 
         return self._persist(once)
 
@@ -127,6 +137,9 @@ class OnCluster:
         key = f"{self._name}.{what}-{uuid.uuid4().hex}"
         where = {"workers": list(places), "allow_other_workers": True} if places else {}
         return self._client.submit(function, *arguments, key=key, pure=False, **where)
+
+    def _map(self, what: str, function: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
+        return self._client.gather(self._client.map(function, items, key=f"{self._name}.{what}", pure=False))
 
     def _persist(self, attempt: Callable[[], Any]) -> Any:
         lost: list[str] = []

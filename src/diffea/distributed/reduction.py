@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+import psutil
 
 from diffea.errors import LedgerError
 
@@ -26,15 +28,19 @@ class Partial:
         batches: leaves of the whole tree.
         nodes: the sums held (None where nothing could be read), and the number of events that each counts.
         seconds: spent on the workers, by what for, summed over them.
+        memory: resident, of the worker that has most of it, in bytes.
     """
 
     batches: int
     nodes: Mapping[Node, tuple[int, Any]]
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    memory: int = 0
 
-    def timed(self, **seconds: float) -> Partial:
-        """The same sums, with the time that they took."""
-        return dataclasses.replace(self, seconds=seconds)
+    def spent(self, **seconds: float) -> Partial:
+        """The same sums, with time that they took, and the memory of this process."""
+        total = {name: spent + self.seconds.get(name, 0.0) for name, spent in seconds.items()}
+        memory = max(self.memory, psutil.Process().memory_info().rss)
+        return dataclasses.replace(self, seconds={**self.seconds, **total}, memory=memory)
 
     @property
     def total(self) -> Any:
@@ -68,6 +74,7 @@ def merge(partials: Iterable[Partial]) -> Partial:
     batches = 0
     nodes: dict[Node, tuple[int, Any]] = {}
     seconds: dict[str, float] = {}
+    memory = 0
     for partial in partials:
         batches = partial.batches
         for node, value in partial.nodes.items():
@@ -77,7 +84,14 @@ def merge(partials: Iterable[Partial]) -> Partial:
             _insert(nodes, node, value, batches)
         for name, spent in partial.seconds.items():
             seconds[name] = seconds.get(name, 0.0) + spent
-    return Partial(batches, nodes, seconds)
+        memory = max(memory, partial.memory)
+    return Partial(batches, nodes, seconds, memory)
+
+
+def reduce(partials: Iterable[Partial]) -> Partial:
+    """``merge`` as a task of its own, which tells its time."""
+    began = time.perf_counter()
+    return merge(partials).spent(reduce=time.perf_counter() - began)
 
 
 def _add(left: Any, right: Any) -> Any:

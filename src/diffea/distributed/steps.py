@@ -48,7 +48,7 @@ def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: A
     )
     partial = merge(itertools.chain([empty], sums))
     compiling = kernels.compile_seconds - compiled
-    return partial.timed(compute=time.perf_counter() - began - compiling, compile=compiling)
+    return partial.spent(compute=time.perf_counter() - began - compiling, compile=compiling)
 
 
 def _sum(kernels: Kernels, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any) -> Any:

@@ -17,7 +17,7 @@ ONE_PASS: tuple[Strategy, ...] = ("jacobian", "by-bin")  # those that give the w
 
 # Each in units of the time in which a worker fills the templates of its events; see benchmarks/strategies.py.
 PER_PARAMETER = 0.6  # a tangent in forward mode
-PER_BIN = 6.0  # two cotangents in reverse mode, one for the sum of weights and one for that of their squares
+PER_BIN = 4.0  # two cotangents in reverse mode, one for the sum of weights and one for that of their squares
 REVERSE = 2.0  # the second pass of the vector–Jacobian product, in which templates are filled again
 EXCHANGE = (
     3.0  # what a pass costs beside computing: 15 ms of messages, beside the 5 ms of 250 000 events with eight cuts

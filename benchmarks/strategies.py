@@ -1,0 +1,154 @@
+"""The three ways to the gradient, in units of filling the templates once, and residuals kept beside computed again. Prints JSON.
+
+    python benchmarks/strategies.py [--events 196608] [--repeat 5]
+
+One thread, columns in memory. ``per parameter``, ``per bin`` and ``second pass`` are what the constants of
+``diffea.distributed.strategy`` stand for. Residuals are what reverse mode saves in the pass that fills the templates: kept for a
+second pass that then needs not fill them again, they cost ``residuals over columns`` times the memory of the columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("NPROC", "1")
+
+import hist
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import diffea
+from diffea import soft
+from diffea.events.blocks import Blocks
+from diffea.events.columns import Columns
+from diffea.processor import Kernels, Structure, structured
+
+COLUMNS = 8
+
+
+def cuts(number: int, bins: int) -> tuple[diffea.DifferentiableProcessor, Any]:
+    """A product of soft cuts, and its parameters."""
+
+    class Cuts(diffea.DifferentiableProcessor):
+        channels = {"all": hist.axis.Regular(bins, 0, 1, name="x")}  # noqa: RUF012
+
+        def fill(self, params, columns):
+            keep = soft.all_of(*(soft.above(columns[f"c{i % COLUMNS}"], params[i], width=0.05) for i in range(number)))
+            yield diffea.Fill("all", columns["x"], columns["weight"] * keep)
+
+    return Cuts(), np.full(number, 0.2)
+
+
+def network(width: int, bins: int) -> tuple[diffea.DifferentiableProcessor, Any]:
+    """One hidden layer whose output is histogrammed, and its weights."""
+
+    class Network(diffea.DifferentiableProcessor):
+        channels = {"all": hist.axis.Regular(bins, 0, 1, name="x")}  # noqa: RUF012
+
+        def fill(self, params, columns):
+            inputs = jnp.stack([columns[f"c{i}"] for i in range(COLUMNS)], axis=1)
+            yield diffea.Fill("all", jax.nn.sigmoid(jnp.tanh(inputs @ params["w"]) @ params["v"]), columns["weight"])
+
+    rng = np.random.default_rng(1)
+    return Network(), {"w": rng.normal(size=(COLUMNS, width)) / 3, "v": rng.normal(size=width) / np.sqrt(width)}
+
+
+def seconds(function: Callable[..., Any], *arguments: Any, repeat: int) -> float:
+    """The least of some repetitions."""
+    jax.block_until_ready(function(*arguments))
+    found = []
+    for _ in range(repeat):
+        began = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
+def strategies(kernels: Kernels, structure: Structure, blocks: Blocks, params: Any, repeat: int) -> dict[str, float]:
+    """Time of each pass over that of the values."""
+    values = jax.jit(kernels._values(structure))
+    once = seconds(values, params, blocks, 1.0, repeat=repeat)
+    cotangents = jnp.ones_like(values(params, blocks, 1.0))
+    bins, parameters = cotangents.shape[1], sum(leaf.size for leaf in jax.tree.leaves(params))
+    found = {"parameters": parameters, "bins": bins, "values ms": 1e3 * once}
+    reverse = seconds(jax.jit(kernels._vjp(structure)), params, blocks, 1.0, cotangents, repeat=repeat)
+    found["second pass"] = reverse / once
+    if parameters < 100:
+        forward = seconds(jax.jit(kernels._jacobian(structure)), params, blocks, 1.0, repeat=repeat)
+        found["per parameter"] = (forward / once - 1) / parameters
+    by_bin = seconds(jax.jit(kernels._by_bin(structure)), params, blocks, 1.0, repeat=repeat)
+    return {**found, "per bin": (by_bin / once - 1) / bins}
+
+
+def residuals(kernels: Kernels, structure: Structure, blocks: Blocks, params: Any, repeat: int) -> dict[str, float]:
+    """A first pass that returns what reverse mode saves, block by block, and a second one that starts from it."""
+    count, size = jax.tree.leaves(blocks.arrays)[0].shape[:2]
+    values, vjp = (jax.jit(make(structure)) for make in (kernels._values, kernels._vjp))
+    cotangents = jnp.ones_like(values(params, blocks, 1.0))
+    pullback: list[Any] = []
+
+    @jax.jit
+    def first(params: Any, blocks: Blocks) -> Any:
+        def body(total: Any, index: Any) -> Any:
+            arrays = jax.tree.map(lambda leaf: leaf[index], blocks.arrays)
+            valid = index * size + jnp.arange(size) < blocks.rows
+            sums, pull = jax.vjp(lambda params: kernels._block(structure, 1.0, params, arrays, valid), params)
+            leaves, tree = jax.tree.flatten(pull)
+            pullback.append(tree)
+            return total + sums, leaves
+
+        return jax.lax.scan(body, jnp.zeros_like(cotangents), jnp.arange(count))
+
+    @jax.jit
+    def second(saved: Any, cotangents: Any) -> Any:
+        def body(total: Any, leaves: Any) -> Any:
+            (gradient,) = jax.tree.unflatten(pullback[0], leaves)(cotangents)
+            return jax.tree.map(jnp.add, total, gradient), None
+
+        return jax.lax.scan(body, jax.tree.map(jnp.zeros_like, params), saved)[0]
+
+    _, saved = first(params, blocks)
+    expected = vjp(params, blocks, 1.0, cotangents)
+    for got, leaf in zip(jax.tree.leaves(second(saved, cotangents)), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(got, leaf, rtol=1e-8, atol=1e-8)
+    again = seconds(values, params, blocks, 1.0, repeat=repeat) + seconds(
+        vjp, params, blocks, 1.0, cotangents, repeat=repeat
+    )
+    keeping = seconds(first, params, blocks, repeat=repeat) + seconds(second, saved, cotangents, repeat=repeat)
+    return {
+        "kept over computed again": keeping / again,
+        "residuals over columns": sum(leaf.nbytes for leaf in saved) / blocks.nbytes,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=12 * 16_384)
+    parser.add_argument("--repeat", type=int, default=5)
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.random(options.events) for name in ("x", "weight", *(f"c{i}" for i in range(COLUMNS)))}
+    structure, blocks = structured(Columns(arrays, {}, options.events), np.dtype(float), 16_384)
+    cases = [
+        *(("cuts", cuts, number, bins) for number in (2, 8, 16) for bins in (3, 20)),
+        *(("network", network, width, bins) for width in (2, 8, 64) for bins in (3, 20)),
+    ]
+    found = []
+    for name, make, number, bins in cases:
+        processor, params = make(number, bins)
+        params = jax.tree.map(jnp.asarray, params)
+        given = Kernels(processor), structure, blocks, params, options.repeat
+        kept = residuals(*given) if bins == 20 else {}
+        found.append({"case": name, **strategies(*given), **kept})
+    print(json.dumps({"benchmark": "strategies", "events": options.events, "cases": found}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
