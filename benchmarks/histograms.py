@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ import boost_histogram as bh
 import jax
 import jax.numpy as jnp
 import numpy as np
+from timing import best
 
 from diffea import histograms
 
@@ -28,19 +28,6 @@ def uneven(bins: int) -> np.ndarray:
     """Edges from 20 to 200, the last bin three times as wide as the first."""
     widths = np.linspace(1.0, 3.0, bins)
     return 20.0 + 180.0 * np.concatenate([[0.0], np.cumsum(widths)]) / np.sum(widths)
-
-
-def best(functions: dict[str, Callable[[], Any]], repeat: int) -> dict[str, float]:
-    """The best time of each, in seconds, measured in turns."""
-    for function in functions.values():
-        jax.block_until_ready(function())
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeat):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            jax.block_until_ready(function())
-            times[name].append(time.perf_counter() - start)
-    return {name: min(found) for name, found in times.items()}
 
 
 def every_edge(x: jax.Array, edges: np.ndarray, bandwidth: float) -> jax.Array:

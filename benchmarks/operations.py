@@ -2,42 +2,34 @@
 
     python benchmarks/operations.py [--events 1048576] [--repeat 7]
 
-prints ratios of the best times, measured in turns in this run, as JSON. A chunk is cut into blocks of 16384 rows, and value and
-derivative are taken in the loop over blocks, as the workers do.
+prints ratios of the best times, measured in turns in this run, as JSON. A chunk is cut into blocks of 4096 rows, and value and
+derivative are taken in the loop over blocks, as the workers do. The four variations of a processor run through the workers' own kernels;
+written out one after the other, they would cost 5 × the nominal templates.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 import boost_histogram as bh
+import hist
 import jax
 import jax.numpy as jnp
 import numpy as np
+from timing import best
 
 from diffea import histograms, soft
+from diffea.events.columns import check
 from diffea.events.ragged import Ragged
+from diffea.processor import DifferentiableProcessor, Fill, Kernels, structured
 
-BLOCK = 16384
+BLOCK = 4096
 EDGES = np.linspace(20.0, 200.0, 21)
 CUTS = 8
-
-
-def best(functions: dict[str, Callable[[], Any]], repeat: int) -> dict[str, float]:
-    """The best time of each, in seconds, measured in turns."""
-    for function in functions.values():
-        jax.block_until_ready(function())
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeat):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            jax.block_until_ready(function())
-            times[name].append(time.perf_counter() - start)
-    return {name: min(found) for name, found in times.items()}
 
 
 def over_blocks(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,6 +103,41 @@ def counts(events: int, repeat: int) -> dict[str, float]:
     )
 
 
+class Cuts(DifferentiableProcessor):
+    """Eight cuts and a histogram of 20 bins."""
+
+    channels = {"x": hist.axis.Regular(20, 20.0, 200.0, name="x")}  # noqa: RUF012
+
+    def fill(self, params: Any, columns: Any) -> Any:
+        cuts = [soft.above(columns[f"cut_{i}"], params[i], width=0.3) for i in range(CUTS)]
+        yield Fill("x", columns["x"], columns["weight"] * soft.all_of(*cuts))
+
+
+def scaled(column: str, by: float) -> Callable[..., Any]:
+    """A shift of one column."""
+    return lambda columns, direction: {column: columns[column] * (1.0 + by * direction)}
+
+
+def variations(events: int, repeat: int) -> dict[str, float]:
+    """Templates and gradients, with two shifts up and down of a column that is cut on, of the observable, of the weight."""
+    random = np.random.default_rng(2)
+    data = {"x": random.normal(100.0, 40.0, events), "weight": random.normal(1.0, 0.3, events)}
+    data |= {f"cut_{i}": random.normal(size=events) for i in range(CUTS)}
+    params = jnp.full(CUTS, -1.0)
+    functions: dict[str, Callable[[], Any]] = {}
+    for name, column in (("nominal", None), ("cut", "cut_0"), ("observable", "x"), ("weight", "weight")):
+        shifts = {} if column is None else {"one": scaled(column, 0.01), "two": scaled(column, 0.02)}
+        kernels = Kernels(type(name, (Cuts,), {"variations": shifts})())
+        structure, blocks = structured(check(data, events, "benchmark"), kernels.dtype)
+        layout = kernels.layout(structure, "sample", params)
+        cotangents = np.cos(np.arange(2.0 * layout.size)).reshape(2, -1)
+        for mode, more in (("values", ()), ("vjp", (cotangents,)), ("jacobian", ())):
+            functions[f"{name}_{mode}"] = functools.partial(
+                kernels.run, mode, structure, "sample", layout, params, blocks, 1.0, *more
+            )
+    return best(functions, repeat)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=64 * BLOCK)
@@ -118,15 +145,25 @@ def main() -> None:
     options = parser.parse_args()
     events = options.events // BLOCK * BLOCK
     times, objects = chunk(events, options.repeat), counts(events, options.repeat)
+    shifted = variations(events, options.repeat)
     bars = {
         "chunk_value_and_gradient_over_value": (times["gradient"] / times["value"], 4.0),
         "chunk_value_and_gradient_over_numpy": (times["gradient"] / times["numpy"], 3.0),
         "soft_count_over_reduceat": (objects["soft"] / objects["reduceat"], 5.0),
+        **{
+            f"four_{shift}_variations_{mode}_over_nominal": (
+                shifted[f"{shift}_{mode}"] / shifted[f"nominal_{mode}"],
+                4.0,
+            )
+            for shift in ("cut", "observable", "weight")
+            for mode in ("values", "vjp", "jacobian")
+        },
     }
     report = {
         "events": events,
         "chunk_ms": {name: round(1e3 * seconds, 2) for name, seconds in times.items()},
         "count_ms": {name: round(1e3 * seconds, 2) for name, seconds in objects.items()},
+        "variations_ms": {name: round(1e3 * seconds, 2) for name, seconds in shifted.items()},
         "bars": {
             name: {"value": round(value, 2), "bar": f"<= {bar}", "met": value <= bar}
             for name, (value, bar) in bars.items()

@@ -56,7 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     analysis = load()
     variant = analysis.variants["cuts"]
-    model = diffea.HistFactory(variant.spec)
+    model = variant.model
     warnings.simplefilter("ignore")
     optimizers = {"gauss-newton": "gauss-newton", "l-bfgs-b": "l-bfgs-b", "adam": variant.optimizer}
     with diffea.distribute(

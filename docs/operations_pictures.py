@@ -1,4 +1,4 @@
-"""The pictures of docs/operations.md: `python docs/operations_pictures.py [FOLDER]` (docs/pictures by default)."""
+"""The pictures of docs/operations.md, drawn by the docs build: `python docs/operations_pictures.py [FOLDER]` draws them alone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from diffea import Ragged, histograms, soft
 
+FOLDER = Path(__file__).parent / "_static" / "generated"
 JETS = Ragged.from_awkward(ak.Array([[92.0, 41.0, 33.0, 24.0]]))
 THRESHOLDS = jnp.linspace(10.0, 110.0, 401)
 
@@ -54,10 +55,16 @@ def _scan(function: Callable[[Ragged], Any]) -> Any:
 
 
 def counts(axes: Any) -> None:
-    for n in (1, 2, 3):
+    for n in (1, 2):
         _both(axes, THRESHOLDS, lambda n=n: _scan(lambda cut: soft.at_least(n, cut)), f"at_least({n})")
     _both(axes, THRESHOLDS, lambda: _scan(lambda cut: soft.exactly(1, cut)), "exactly(1)", linestyle="--")
+    _both(axes, THRESHOLDS, lambda: _scan(lambda cut: soft.at_most(1, cut)), "at_most(1)", linestyle=":")
     axes.set(xlabel="jet threshold [GeV]", ylabel="probability")
+
+
+def count(axes: Any) -> None:
+    _both(axes, THRESHOLDS, lambda: _scan(soft.count), "count")
+    axes.set(xlabel="jet threshold [GeV]", ylabel="jets")
 
 
 def objects(axes: Any) -> None:
@@ -115,6 +122,14 @@ def sorting(axes: Any) -> None:
     for place, pt in enumerate(JETS.values[0]):
         axes.plot(strengths, ranks[:, place], label=f"{pt:.0f} GeV")
     axes.set(xscale="log", xlabel="strength [GeV]", ylabel="rank")
+
+
+def sorted_values(axes: Any) -> None:
+    strengths = jnp.geomspace(1e-3, 1.0, 101)
+    values = jax.vmap(lambda s: soft.sort(JETS, strength=s).values[0])(strengths)
+    for place in range(4):
+        axes.plot(strengths, values[:, place], label=f"place {place + 1}")
+    axes.set(xscale="log", xlabel="strength [1/GeV]", ylabel="sorted value [GeV]")
 
 
 def kernels(axes: Any) -> None:
@@ -178,7 +193,8 @@ def covariance(axes: Any) -> None:
     x, edges = np.random.default_rng(0).normal(0, 1, 5000), np.linspace(-3, 3, 13)
     matrix = np.asarray(histograms.covariance(x, edges, bandwidth=0.3))
     deviations = np.sqrt(np.diag(matrix))
-    image = axes.imshow(matrix / np.outer(deviations, deviations), origin="lower", vmin=0, vmax=1)
+    shown = matrix / np.outer(deviations, deviations)
+    image = axes.imshow(shown, origin="lower", vmin=0, vmax=1, extent=(0.5, 12.5, 0.5, 12.5))
     axes.figure.colorbar(image, ax=axes, label="correlation")
     axes.set(xlabel="bin", ylabel="bin")
 
@@ -190,9 +206,49 @@ def scale_factors(axes: Any) -> None:
     axes.set(xlabel="pT [GeV]", ylabel="scale factor")
 
 
+def reweighting(axes: Any) -> None:
+    x, edges = np.random.default_rng(0).normal(35.0, 10.0, 20000), np.linspace(0, 80, 33)
+    for mean in (35.0, 38.0, 32.0):
+        weights = soft.reweight(lambda x, mean: -0.5 * ((x - mean) / 10) ** 2, x, mean, 35.0)
+        axes.stairs(histograms.histogram(x, edges, weights), edges, label=f"mean {mean:.0f} GeV")
+    axes.set(xlabel="x [GeV]", ylabel="events")
+
+
+def categories(axes: Any) -> None:
+    random = np.random.default_rng(0)
+    pt = Ragged(random.exponential(25.0, (5000, 6)) + 10.0, random.random((5000, 6)) < 0.6)
+
+    def numbers() -> Any:
+        jet = soft.above(pt, 30.0, width=6.0)
+        shares = jnp.stack([soft.exactly(n, jet) for n in range(5)], axis=1)
+        return histograms.histogram(shares, histograms.Categories(tuple(range(5))))
+
+    axes.stairs(numbers(), np.arange(6) - 0.5, label="soft")
+    with soft.hard():
+        axes.stairs(numbers(), np.arange(6) - 0.5, color="k", linewidth=0.8, label="hard")
+    axes.set(xlabel="jets above 30 GeV", ylabel="events")
+
+
+def two_axes(axes: Any) -> None:
+    x, y = np.random.default_rng(0).multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], 5000).T
+    edges = np.linspace(-3, 3, 21)
+    counts = histograms.histogram((x, y), (edges, edges), bandwidth=(0.2, 0.2))
+    axes.figure.colorbar(axes.pcolormesh(edges, edges, np.asarray(counts).T), ax=axes, label="events")
+    axes.set(xlabel="first observable", ylabel="second observable", aspect="equal")
+
+
+def variations(axes: Any) -> None:
+    tau_pt, edges = np.random.default_rng(0).gamma(4.0, 12.0, 20000), np.linspace(0, 150, 31)
+    for name, scale in (("nominal", 1.0), ("tes_up", 1.03), ("tes_down", 0.97)):
+        shifted = tau_pt * scale
+        kept = soft.above(shifted, 30.0, width=2.0)
+        axes.stairs(histograms.histogram(shifted, edges, kept), edges, label=name)
+    axes.set(xlabel="pT of the τ [GeV]", ylabel="events")
+
+
 PICTURES = (
-    cuts, combined, counts, objects, pairs, cleaning, choices, sorting, scale_factors,
-    kernels, bandwidths, reflection, learnable_edges, covariance,
+    cuts, combined, counts, count, objects, pairs, cleaning, choices, sorting, sorted_values, scale_factors, reweighting,
+    kernels, bandwidths, two_axes, reflection, learnable_edges, categories, covariance, variations,
 )  # fmt: skip
 
 
@@ -210,4 +266,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)

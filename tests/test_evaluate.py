@@ -24,12 +24,13 @@ def spec(background="bkg"):
         return {"name": name, "data": name, "modifiers": list(modifiers)}
 
     def channel(name):
-        signal = sample("signal", {"name": "mu", "type": "normfactor", "data": None})
+        signal = sample("signal", {"name": "strength", "type": "normfactor", "data": None})
         uncertain = {"name": "norm", "type": "normsys", "data": {"hi": 1.1, "lo": 0.9}}
         other = sample(background, uncertain, {"name": f"mc_{name}", "type": "staterror", "data": background})
         return {"name": name, "samples": [signal, other]}
 
-    return {"channels": [channel("few"), channel("many")], "parameters": []}
+    measurement = {"name": "search", "config": {"poi": "strength", "parameters": []}}
+    return {"channels": [channel("few"), channel("many")], "measurements": [measurement]}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_a_template_that_no_fill_made_is_named(folder) -> None:
 def analysis(**changes):
     variant = diffea.Variant(
         processor=Search(),
-        spec=spec(),
+        spec=diffea.HistFactory(spec(), modifier_settings={"normsys": {"interpcode": "code1"}}),
         params=PARAMS,
         bounds=BOUNDS,
         objective=functools.partial(objectives.cls, poi_test=0.5),
@@ -105,7 +106,9 @@ def test_a_run_leaves_its_numbers_and_a_workspace_for_pyhf(folder, tmp_path) -> 
         assert set(result[when]) == {"soft", "hard_train", "hard_test"}
     assert result["after"]["soft"] < result["before"]["soft"]
     workspace = pyhf.Workspace(json.loads((tmp_path / "workspace.json").read_text()))
-    model = workspace.model()
+    assert result["modifier_settings"]["normsys"] == {"interpcode": "code1"}
+    model = workspace.model(modifier_settings=result["modifier_settings"])
+    assert model.config.poi_name == "strength"
     _, expected = pyhf.infer.hypotest(0.5, workspace.data(model), model, test_stat="qtilde", return_expected=True)
     assert result["after"]["hard_test"] == pytest.approx(float(expected), abs=1e-5)
     resumed = run_variant(analysis(), "", data=folder, out=tmp_path, steps=4, resume=True)

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import analysis as inferno
 
-from diffea import HistFactory, distribute, optimise
+from diffea import distribute, optimise
 
 PAPER = {  # medians of the published table
     "cross-entropy": {"0": 14.99, "1": 18.94, "2": 23.94, "3": 21.54, "4": 26.71},
@@ -58,7 +58,7 @@ def run(kind: str, benchmark: str, seed: int, data: Path, start: Any = None) -> 
     """Train one summary and judge it in plain histograms of the test events."""
     began = time.perf_counter()
     variant = inferno.variant(kind, benchmark, seed)
-    model = HistFactory(variant.spec)
+    model = variant.model
     split = inferno.analysis.split
     assert split is not None
     with contextlib.ExitStack() as stack:

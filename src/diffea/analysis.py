@@ -18,6 +18,7 @@ from diffea.events.splits import Split
 from diffea.fetch import RemoteFile
 from diffea.optimise import Schedule
 from diffea.processor import DifferentiableProcessor
+from diffea.statistics import HistFactory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class Variant:
 
     Attributes:
         processor: the differentiable processor.
-        spec: of the HistFactory model, template names in place of numbers.
+        spec: of the HistFactory model, template names in place of numbers; or the model, if it needs more than that.
         params: where to start.
         objective: a function of the bound model, minimised.
         optimizer: of optax, or ``"l-bfgs-b"``.
@@ -56,7 +57,7 @@ class Variant:
     """
 
     processor: DifferentiableProcessor
-    spec: Mapping[str, Any]
+    spec: Mapping[str, Any] | HistFactory
     params: Any
     objective: Callable[[Any], Any]
     optimizer: optax.GradientTransformation | str = "l-bfgs-b"
@@ -68,6 +69,11 @@ class Variant:
     patience: int | None = None
     limit: bool = True
     baseline: Variant | None = None
+
+    @property
+    def model(self) -> HistFactory:
+        """The HistFactory model."""
+        return self.spec if isinstance(self.spec, HistFactory) else HistFactory(self.spec)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ class Evaluation:
 
     @functools.cached_property
     def _judge(self) -> Judge:
-        return Judge(self.workspace())
+        return Judge(self.workspace(), self.model.modifier_settings)
 
 
 def evaluate(

@@ -11,8 +11,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffea.errors import ExchangeError
+from diffea.files import whole
 from diffea.histograms.templates import Key, Layout, TemplateSet
 from diffea.parameters import as_arrays, names
 from diffea.runtime import named_errors
@@ -164,16 +163,8 @@ def _write(path: Path, content: Exchanged) -> None:
         shape = layout.shape(key[0])
         for name, flat in (("values", templates.values_flat), ("variances", templates.variances_flat)):
             arrays[f"{number}/{name}"] = np.asarray(flat, "<f8")[layout.spans[key]].reshape(shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
-        try:
-            np.savez(file, header=np.asarray(json.dumps(header, allow_nan=False)), **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with whole(path) as file:
+        np.savez(file, header=np.asarray(json.dumps(header, allow_nan=False)), **arrays)  # type: ignore[arg-type]
 
 
 def _read(path: Path, *formats: str) -> Exchanged:

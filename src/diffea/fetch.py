@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 import urllib.error
 import urllib.request
 import zlib
@@ -16,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from diffea.errors import ChecksumError, DownloadError, RemoteFileError
+from diffea.files import whole
 
 __all__ = ["Progress", "RemoteFile", "fetch", "is_whole"]
 
@@ -127,26 +126,14 @@ def fetch(files: Iterable[RemoteFile], folder: Path, *, progress: Progress | Non
 
 
 def _download(file: RemoteFile, target: Path, progress: Progress | None) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        dir=target.parent, prefix=f".{target.name}.", suffix=".part", delete=False
-    ) as part:
-        temporary = Path(part.name)
-        try:
-            meter = _stream(file, part, progress)
-            if difference := meter.mismatch(file):
-                msg = (
-                    f"{file.url} is not the published file {file.name!r}: {difference}. "
-                    "Nothing was kept; try again, and if it repeats, look at the record on the portal"
-                )
-                raise ChecksumError(msg)
-            part.flush()
-            os.fsync(part.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with whole(target) as out:
+        meter = _stream(file, out, progress)
+        if difference := meter.mismatch(file):
+            msg = (
+                f"{file.url} is not the published file {file.name!r}: {difference}. "
+                "Nothing was kept; try again, and if it repeats, look at the record on the portal"
+            )
+            raise ChecksumError(msg)
 
 
 def _stream(file: RemoteFile, out: IO[bytes], progress: Progress | None) -> _Meter:

@@ -22,13 +22,17 @@ class Judge:
     pyhf's minimiser can fail on models with small or negative bins, so the second of two is asked where the first fails.
 
     Args:
-        workspace: a valid pyhf workspace.
+        workspace: a valid pyhf workspace; its first measurement names the parameter of interest.
+        modifier_settings: interpolation codes, which a workspace does not hold; pyhf's own by default.
     """
 
-    def __init__(self, workspace: Mapping[str, Any]) -> None:
+    def __init__(
+        self, workspace: Mapping[str, Any], modifier_settings: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
         with _backend(OPTIMIZERS[0]):
             read = pyhf.Workspace(workspace)
-            self._model = read.model()
+            settings = {"modifier_settings": modifier_settings} if modifier_settings else {}
+            self._model = read.model(**settings)
             self._data = read.data(self._model)
 
     def cls(self, poi_test: float = 1.0) -> float:

@@ -1,7 +1,13 @@
 """What is minimised: plain functions of a bound model, differentiable in all of its numbers.
 
-Without ``data`` every objective uses Asimov data: background only at the nuisance parameters' initial values
-(`discovery`: signal plus background). Observed data enter only if they are given by name.
+What they share is said here once. All of them take ``bound``, a bound model, first. Those that can look at data have
+
+- ``data``: events of all bins and auxiliary data. Without them an objective takes Asimov data: background only at the
+  nuisance parameters' initial values (`discovery`: signal plus background). Observed data enter only if given by name.
+- ``solver``: how to fit, a ``diffea.statistics.Solver``.
+
+They raise `FitError` if a fit does not converge; `cls`, `upper_limit`, `discovery` and `discovery_significance` raise
+`YieldError` if a bin of their Asimov data has signal and no background.
 """
 
 from __future__ import annotations
@@ -55,18 +61,10 @@ def cls(
     $CL_s = \Phi(-(t + \sqrt{q_A})) / \Phi(-t)$ (arXiv:1007.1727); on background-only Asimov data $2\Phi(-\sqrt{q_A})$.
 
     Args:
-        bound: the model.
         poi_test: tested value.
-        data: events of all bins and auxiliary data, for the CLs of these; Asimov data by default.
         test_stat: ``"qtilde"`` or ``"q"``.
-        solver: how to fit.
-
-    Raises:
-        FitError: if a fit does not converge.
-        YieldError: if a bin of the Asimov data has signal and no background.
     """
-    if data is None:
-        _refuse_bare_bins(bound, solver)
+    _refuse_bare_bins(bound, data, solver)
     return _tests.hypotest(bound, poi_test, data, test_stat=test_stat, solver=solver).cls
 
 
@@ -84,18 +82,13 @@ def upper_limit(
     (arXiv:1007.1727, section 4.3, with CLs).
 
     Args:
-        bound: the model.
         cl: confidence level.
-        data: events of all bins and auxiliary data, for the limit of these; Asimov data by default.
         test_stat: ``"qtilde"`` or ``"q"``.
-        solver: how to fit.
 
     Raises:
-        FitError: if a fit does not converge, or no value is excluded.
-        YieldError: if a bin of the Asimov data has signal and no background.
+        FitError: also if no value is excluded.
     """
-    if data is None:
-        _refuse_bare_bins(bound, solver)
+    _refuse_bare_bins(bound, data, solver)
     limit = _limits.upper_limit(bound, cl, data, test_stat=test_stat, solver=solver)
     return limit.expected if limit.observed is None else limit.observed
 
@@ -106,16 +99,9 @@ def discovery(
     r"""p-value of the background-only hypothesis, $p_0 = \Phi(-\sqrt{q_0})$ (arXiv:1007.1727, eqs. 12 and 53).
 
     Args:
-        bound: the model.
-        data: events of all bins and auxiliary data; signal-plus-background Asimov data by default.
-        poi_true: signal strength of those Asimov data.
-        solver: how to fit.
-
-    Raises:
-        FitError: if a fit does not converge.
+        poi_true: signal strength of the Asimov data.
     """
-    if data is None:
-        _refuse_bare_bins(bound, solver)
+    _refuse_bare_bins(bound, data, solver)
     return _tests.discovery(bound, data, poi_true=poi_true, solver=solver).p_value
 
 
@@ -124,10 +110,10 @@ def discovery_significance(
 ) -> Array:
     r"""Discovery significance $Z = \sqrt{q_0}$; larger is better, so minimise its negative.
 
-    Arguments and errors as for `discovery`.
+    Args:
+        poi_true: signal strength of the Asimov data.
     """
-    if data is None:
-        _refuse_bare_bins(bound, solver)
+    _refuse_bare_bins(bound, data, solver)
     return _tests.discovery(bound, data, poi_true=poi_true, solver=solver).significance
 
 
@@ -138,10 +124,10 @@ def counting_significance(bound: BoundModel, relative_uncertainty: float | Array
     $$Z_b^2 = 2\Big[(s+b)\ln\frac{(s+b)(b+\sigma^2)}{b^2+(s+b)\sigma^2}
       - \frac{b^2}{\sigma^2}\ln\Big(1 + \frac{\sigma^2 s}{b(b+\sigma^2)}\Big)\Big]$$
     (Cowan, "Discovery sensitivity for a counting experiment with background uncertainty", 2012, eq. 20);
-    $Z = \sqrt{\sum_b Z_b^2}$. Bins without background do not count.
+    $Z = \sqrt{\sum_b Z_b^2}$, with the expectations s and b at initial nuisance parameters. Bins without background do
+    not count.
 
     Args:
-        bound: the model; s and b are the expectations at initial nuisance parameters.
         relative_uncertainty: σ/b, scalar or shape (bins,).
     """
     background, signal = _signal_and_background(bound)
@@ -162,16 +148,11 @@ def poi_uncertainty(
 ) -> Array:
     r"""Uncertainty of the parameter of interest, $\sqrt{(I^{-1})_{\mu\mu}}$ (INFERNO, arXiv:1806.04743).
 
-    On Asimov data $I$ is the Fisher information at the parameters they were made with, so no fit is needed.
+    On Asimov data $I$ is the Fisher information at the parameters they were made with, so no fit is needed; on other data
+    it is the observed information at their best fit.
 
     Args:
-        bound: the model.
-        data: events of all bins and auxiliary data (then the observed information at their best fit).
         poi_true: value of the parameter of interest behind the Asimov data (INFERNO takes signal plus background, 1).
-        solver: how to fit data.
-
-    Raises:
-        FitError: if a fit to data does not converge.
     """
     cov, _ = _covariance(bound, poi_true, data, solver)
     index = poi_index(bound.layout, bound.settings)
@@ -185,7 +166,8 @@ def nuisance_penalty(
 
     neos (arXiv:2203.05570) quotes $1 - \sigma_\gamma$ of each loss. Per-bin parameters do not count.
 
-    Arguments and errors as for `poi_uncertainty`.
+    Args:
+        poi_true: value of the parameter of interest behind the Asimov data.
     """
     cov, free = _covariance(bound, poi_true, data, solver)
     prior = diagnostics.prior_widths(bound, bound.prepared())
@@ -206,13 +188,11 @@ def generalised_variance(
     r"""Determinant of the covariance of some parameters (Wilks 1932; "D-optimality"), all others profiled.
 
     Args:
-        bound: the model.
         parameters: names of parameter sets; all free ones by default.
-        data, poi_true, solver: as for `poi_uncertainty`.
+        poi_true: value of the parameter of interest behind the Asimov data.
 
     Raises:
         SpecError: for a parameter that is none.
-        FitError: if a fit to data does not converge.
     """
     cov, free = _covariance(bound, poi_true, data, solver)
     chosen = np.ones(bound.layout.npars, bool) if parameters is None else np.zeros(bound.layout.npars, bool)
@@ -227,9 +207,6 @@ def mc_statistical_error(bound: BoundModel) -> Array:
 
     δ² is the variance of the simulation (from staterror and shapesys), ν the expected background: the mean ratio of
     the simulation's variance to that of the data it predicts (Barlow and Beeston, CPC 77 (1993) 219, ask for ≪ 1).
-
-    Args:
-        bound: the model.
     """
     layout, prepared = bound.layout, bound.prepared()
     variance = jnp.zeros(layout.nbins_total)
@@ -248,9 +225,6 @@ def cross_entropy(bound: BoundModel) -> Array:
     $$-\tfrac12\sum_b \hat s_b \ln\frac{\hat s_b}{\hat s_b + \hat b_b} + \hat b_b\ln\frac{\hat b_b}{\hat s_b+\hat b_b}$$
     with shapes normalised to 1: ln 2 if both are alike, 0 if they do not overlap. The binned form of the baseline of
     neos (arXiv:2203.05570); `binary_cross_entropy` is the one on events.
-
-    Args:
-        bound: the model.
     """
     background, signal = _signal_and_background(bound)
     return _binned_entropy(signal, background)
@@ -261,9 +235,6 @@ def cross_entropy_with_variations(bound: BoundModel) -> Array:
 
     The background is the mean of the nominal expectation and those with each normsys and histosys at ±1σ: the second
     baseline of neos (arXiv:2203.05570).
-
-    Args:
-        bound: the model.
     """
     layout, prepared = bound.layout, bound.prepared()
     _, signal = _signal_and_background(bound)
@@ -331,6 +302,7 @@ def _bare_bins(bound: BoundModel) -> tuple[Array, Array]:
     return jnp.where(bare.any(), NO_BACKGROUND, CONVERGED), jnp.where(bare.any(), jnp.argmax(bare), -1)
 
 
-def _refuse_bare_bins(bound: BoundModel, solver: Solver | None) -> None:
-    """Raise where signal has no background."""
-    ensure_codes(bound.layout, solver or Solver(), {"the expected data": _bare_bins(bound)})
+def _refuse_bare_bins(bound: BoundModel, data: Any, solver: Solver | None) -> None:
+    """Raise where signal has no background, if Asimov data are to be made of it."""
+    if data is None:
+        ensure_codes(bound.layout, solver or Solver(), {"the expected data": _bare_bins(bound)})

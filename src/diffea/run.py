@@ -6,8 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +20,7 @@ from diffea.distributed import Templates, distribute
 from diffea.errors import AnalysisError
 from diffea.evaluate import Evaluation
 from diffea.events.splits import Part
+from diffea.files import whole
 from diffea.histograms.gap import soft_hard_gap
 from diffea.histograms.templates import TemplateSet
 from diffea.optimise import Composite, Result, Step, optimise
@@ -80,7 +79,7 @@ def run_variant(
         raise AnalysisError(msg)
     variant = analysis.variants[name]
     began = time.perf_counter()
-    model = HistFactory(variant.spec)
+    model = variant.model
     with contextlib.ExitStack() as stack:
 
         def events(part: Part, variant: Variant = variant) -> Templates:
@@ -108,7 +107,7 @@ def run_variant(
             baseline = variant.baseline
             before = _State.of(
                 variant.objective,
-                HistFactory(baseline.spec),
+                baseline.model,
                 events("train", baseline),
                 events("test", baseline) if analysis.split else events("train", baseline),
                 baseline.params,
@@ -121,6 +120,7 @@ def run_variant(
             "objective": describe(variant.objective),
             "params": {"before": _numbers(variant.params), "after": _numbers(found.params)},
             "bounds": _numbers(variant.bounds),
+            "modifier_settings": model.modifier_settings,
             **{when: state.values for when, state in states.items()},
             **({f"limit_{when}": state.test.limit for when, state in states.items()} if variant.limit else {}),
             "soft_hard_gap": soft_hard_gap(after.soft, after.hard_train),
@@ -164,16 +164,8 @@ def judged(objective: Callable[[Any], Any], evaluation: Evaluation) -> float:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".writing-", delete=False, encoding="utf-8") as file:
-        try:
-            json.dump(content, file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with whole(path) as file:
+        file.write(json.dumps(content, indent=1, allow_nan=False).encode())
 
 
 def _train(

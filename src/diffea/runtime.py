@@ -6,6 +6,8 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import multiprocessing
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,9 +18,20 @@ import jax
 from diffea.errors import WorkerMismatchError
 
 jax.config.update("jax_enable_x64", True)
-# A callback that computes with JAX waits for ever where XLA's threads are all busy, if only with that callback (one core is
-# enough). Without asynchronous dispatch a computation runs in the thread that asks for it.
+# A callback that computes with JAX waits for ever where XLA's threads are all busy, if only with such callbacks. Without
+# asynchronous dispatch a computation runs in the thread that asks for it; large ones still hand parts to XLA's threads, so
+# that a driver needs one for each distributed function of a program and one more, on however few cores.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
+THREADS = 4
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if multiprocessing.parent_process() is None and int(os.environ.get("NPROC", cores())) < THREADS:
+    os.environ["NPROC"] = str(THREADS)
 
 CHECKED = ("diffea", "jax", "jaxlib", "numpy", "awkward", "coffea")
 

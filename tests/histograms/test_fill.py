@@ -15,7 +15,6 @@ import scipy.integrate
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.finite_differences import check
 
 from diffea import histograms, soft
 from diffea.errors import HistogramError
@@ -163,21 +162,6 @@ def test_objects_fill_with_the_weight_of_their_event():
     flat, weights = ak.flatten(jets), np.repeat(w, ak.num(jets))
     np.testing.assert_array_equal(values, boost(UNEVEN, flat, weights)[0])
     np.testing.assert_array_equal(variances, boost(UNEVEN, flat, weights)[1])
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_gradients_in_events_weights_and_bandwidth(events, kernel):
-    x, w = (column[:20] for column in events)
-    check(lambda x, w, h: histograms.fill(x, UNEVEN, w, bandwidth=h, kernel=kernel), x, w, 6.0)
-
-
-def test_gradients_of_every_other_form(events):
-    x, w = (column[:20] for column in events)
-    check(lambda x, w: histograms.fill(x, UNEVEN, w), x, w)
-    check(lambda x, e: histograms.fill(x, e, w, bandwidth=5.0), x, UNEVEN)
-    check(lambda x: histograms.fill(x, UNEVEN, w, bandwidth=5.0, reflect=True), x)
-    check(lambda x, w: histograms.fill((x, x * x / 100), (UNEVEN, UNEVEN), w), x, w)
-    check(lambda x, w: histograms.covariance(x, UNEVEN, w, bandwidth=8.0), x, w)
 
 
 def test_many_tangents_and_cotangents_in_a_loop(events):

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.finite_differences import check
 
 from diffea import soft
 from diffea.errors import ChoiceError, WidthError
@@ -43,10 +42,6 @@ def test_options_may_be_pytrees_of_ragged_columns():
     mixed = soft.choice(jnp.zeros(3), columns)
     np.testing.assert_allclose(mixed["jets"].where(0), [[7 / 3, 14 / 3], [0, 0]])
     np.testing.assert_allclose(mixed["met"], 7 / 3)
-
-
-def test_gradients():
-    check(lambda logits, t: soft.choice(logits, OPTIONS, temperature=t), LOGITS, 0.7)
 
 
 def test_nonsense_is_an_error():

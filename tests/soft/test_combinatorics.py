@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import vector
-from tests.finite_differences import check
 
 from diffea import soft
 from diffea.errors import ColumnError
@@ -79,19 +78,6 @@ def test_delta_phi_is_within_half_a_turn():
     difference = np.asarray(soft.delta_phi(phi, 1.0))
     assert np.all((difference > -np.pi) & (difference <= np.pi))
     np.testing.assert_allclose(np.exp(1j * difference), np.exp(1j * (phi - 1)))
-
-
-def test_gradients(columns):
-    few = {name: jax.tree.map(lambda leaf: leaf[:5], column) for name, column in columns.items()}
-
-    def observables(scale, shift):
-        pt, eta = few["pt"] * scale, few["eta"] + shift * few["pt"]
-        members = [soft.pairs(c) for c in (pt, eta, few["phi"], few["mass"])]
-        mass = soft.invariant_mass(tuple(m[0] for m in members), tuple(m[1] for m in members))
-        clear = soft.away_from(few["eta"], few["phi"], eta + 0.2, few["phi"], 0.4, width=0.2)
-        return soft.sum(mass) / 100, clear.sum(), soft.leading(1, mass, by=-abs(mass - 80.0)) / 100
-
-    check(observables, 1.05, 0.01)
 
 
 def test_coinciding_directions_and_massless_particles_have_finite_gradients():

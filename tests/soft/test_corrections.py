@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.finite_differences import check
 
 from diffea import soft
 from diffea.errors import CorrectionError
@@ -45,14 +44,14 @@ def content():
         "content": [1.0, 2.0, 3.0, 4.0],
         "flow": "error",
     }
-    formula = {"nodetype": "formula", "expression": "x", "parser": "TFormula", "variables": ["pt"]}
+    random = {"nodetype": "hashprng", "inputs": ["pt"], "distribution": "normal"}
     inputs = [variable("systematic", "string"), variable("eta"), variable("pt")]
     return {
         "schema_version": 2,
         "corrections": [
             {"name": "nested", "version": 1, "inputs": inputs, "output": variable("sf"), "data": nested},
             {"name": "flat", "version": 1, "inputs": inputs[1:], "output": variable("sf"), "data": flat},
-            {"name": "formula", "version": 1, "inputs": inputs[2:], "output": variable("sf"), "data": formula},
+            {"name": "random", "version": 1, "inputs": inputs[2:], "output": variable("sf"), "data": random},
         ],
     }
 
@@ -85,37 +84,126 @@ def test_soft_borders_are_a_mixture_of_bins(content):
 def test_a_file_is_read(content, tmp_path):
     path = tmp_path / "corrections.json"
     path.write_text(schema.CorrectionSet.model_validate(content).model_dump_json())
-    assert soft.ScaleFactor.from_correctionlib(path, "flat").values.shape == (4, 4)
+    assert soft.ScaleFactor.from_correctionlib(path, "flat").inputs == ("eta", "pt")
+
+
+def equals(correction, factor, columns, *arguments):
+    with soft.hard():
+        found = factor(*columns, width=1.0)
+    np.testing.assert_allclose(found, correction.evaluate(*arguments), rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("weights", ["nominal", "up", "down"])
-def test_a_compressed_file_of_cms(open_data, weights):
-    path = open_data / "zprime" / "puWeights.json.gz"
-    if not path.is_file():
-        pytest.skip(f"no {path.name} in {path.parent}")
+def test_pileup_weights_of_cms(open_data, weights):
+    path = published(open_data, "puWeights")
     (oracle,) = correctionlib.CorrectionSet.from_file(str(path)).values()
     factor = soft.ScaleFactor.from_correctionlib(path, oracle.name, weights=weights)
     pileup = np.random.default_rng(0).uniform(0, 98, 300)
-    with soft.hard():
-        found = factor(pileup, width=1.0)
-    np.testing.assert_allclose(found, oracle.evaluate(pileup, weights), rtol=1e-12, atol=1e-15)
+    equals(oracle, factor, [pileup], pileup, weights)
 
 
-def test_gradients(content):
+def test_every_muon_scale_factor_of_cms(open_data):
+    path = published(open_data, "muon_Z")
+    random = np.random.default_rng(1)
+    eta, pt = random.uniform(-2.4, 2.4, 400), 120.0 + random.exponential(50, 400)
+    corrections = correctionlib.CorrectionSet.from_file(str(path))
+    assert len(corrections) > 25
+    for name, oracle in corrections.items():
+        factor = soft.ScaleFactor.from_correctionlib(path, name, scale_factors="systup")
+        assert factor.inputs == ("eta", "pt")
+        equals(oracle, factor, [eta, pt], eta, pt, "systup")
+
+
+def published(open_data, name):
+    path = open_data / "zprime" / f"{name}.json.gz"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in {path.parent}")
+    return path
+
+
+EXPRESSIONS = (
+    "-x^2 + [0]*max(y, 3) - min(x, y)/(1 + abs(x*y))",
+    "(x > 0.5)*exp(-x) + (x <= 0.5)*[1] + (y >= 1 && x < 2) + (x == 0 || y != 1)",
+    "log(2 + x^2) + log10(1 + y) + sqrt(y) + erf(x) + pow(2 + x, [0]) + atan2(x, y)",
+    "sin(x) + cos(x) - tan(x/4) + asin(x/9) + acos(x/9) + atan(x) + sinh(x) + cosh(x) + tanh(x) + asinh(x) + acosh(1 + y) + atanh(x/9)",
+)
+
+
+def one(data, *inputs, **more):
+    """A file with one correction of some real inputs."""
+    variables = [{"name": name, "type": kind} for name, kind in inputs]
+    correction = {"name": "one", "version": 1, "inputs": variables, "output": {"name": "sf", "type": "real"}}
+    return {"schema_version": 2, "corrections": [{**correction, "data": data, **more}]}
+
+
+def oracle(content):
+    return correctionlib.CorrectionSet(schema.CorrectionSet.model_validate(content))["one"]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_formulas_are_those_of_correctionlib(expression, points):
+    formula = {"nodetype": "formula", "expression": expression, "parser": "TFormula", "variables": ["x", "y"]}
+    content = one({**formula, "parameters": [1.5, -2.0]}, ("y", "real"), ("x", "real"))
+    x, y = points
+    equals(oracle(content), soft.ScaleFactor.from_correctionlib(content, "one"), [y, x], y, x)
+
+
+@pytest.mark.parametrize("flow", ["clamp", "wrap", 7.5, "formula"])
+def test_transforms_and_flows_are_those_of_correctionlib(flow, points):
+    reference = {"nodetype": "formularef", "index": 0, "parameters": [0.5]}
+    inner = {"nodetype": "binning", "input": "pt", "edges": [20, 30, 45], "content": [reference, 2.0]}
+    outer = {
+        "nodetype": "multibinning",
+        "inputs": ["eta", "n"],
+        "edges": [{"n": 2, "low": 0.5, "high": 1.5}, [0, 2, 4]],
+    }
+    inner["flow"] = outer["flow"] = reference if flow == "formula" else flow
+    outer["content"] = [1.0, inner, 3.0, reference]
+    rule = {"nodetype": "formula", "expression": "abs(x)", "parser": "TFormula", "variables": ["eta"]}
+    folded = {"nodetype": "transform", "input": "eta", "rule": rule, "content": outer}
+    halved = {"nodetype": "binning", "input": "n", "edges": [0, 3, 10], "content": [1.5, 3.2], "flow": "clamp"}
+    data = {"nodetype": "transform", "input": "n", "rule": halved, "content": folded}
+    generic = {"nodetype": "formula", "expression": "[0]*x + 1", "parser": "TFormula", "variables": ["pt"]}
+    content = one(data, ("eta", "real"), ("n", "int"), ("pt", "real"), generic_formulas=[generic])
+    eta, pt = points
+    n = np.random.default_rng(3).integers(0, 10, eta.shape)
+    factor = soft.ScaleFactor.from_correctionlib(content, "one")
+    equals(oracle(content), factor, [eta - 1, n, pt], eta - 1, n, pt)
+    softened = factor(eta - 1, n, pt, width=(1e-7, 1e-7, 1e-7))
+    np.testing.assert_allclose(softened, oracle(content).evaluate(eta - 1, n, pt), rtol=1e-6)
+    three = soft.ScaleFactor.from_correctionlib(content, "one", n=3)
+    assert three.inputs == ("eta", "pt")
+    equals(oracle(content), three, [eta - 1, pt], eta - 1, 3, pt)
+
+
+def test_what_is_outside_of_an_error_flow_is_named(content):
     factor = soft.ScaleFactor.from_correctionlib(content, "flat")
-    check(lambda eta, pt, w: factor(eta, pt, width=(0.2, w)), np.array([0.9, 1.8]), np.array([28.0, 44.0]), 5.0)
+    eta, pt = np.array([1.0, 2.5]), np.array([30.0, 40.0])
+    for context in (soft.hard(), soft.sharpened(1.0)):
+        with (
+            context,
+            pytest.raises(CorrectionError, match=r"eta in \[0, 2.4\); pt in \[20, 50\)\), got 1 of 2 outside"),
+        ):
+            factor(eta, pt, width=0.1)
+    np.testing.assert_array_equal(np.isnan(jax.jit(lambda e, p: factor(e, p, width=0.1))(eta, pt)), [False, True])
+    objects = Ragged(np.array([[1.0, 9.0]]), np.array([[True, False]]))  # an empty slot is nowhere
+    assert factor(objects, objects * 30, width=0.1).where(0.0)[0, 0] > 1
 
 
 def test_nonsense_is_an_error(content):
     read = soft.ScaleFactor.from_correctionlib
-    with pytest.raises(CorrectionError, match="one of the corrections nested, flat, formula"):
+    with pytest.raises(CorrectionError, match="one of the corrections nested, flat, random"):
         read(content, "muon")
     with pytest.raises(CorrectionError, match="'systematic' as a keyword"):
         read(content, "nested")
     with pytest.raises(CorrectionError, match="got 'sideways'"):
         read(content, "nested", systematic="sideways")
-    with pytest.raises(CorrectionError, match="'formula'"):
-        read(content, "formula")
+    with pytest.raises(CorrectionError, match="'hashprng'"):
+        read(content, "random")
+    with pytest.raises(CorrectionError, match="fix some of the inputs eta, pt"):
+        read(content, "flat", phi=1.0)
+    with pytest.raises(CorrectionError, match="this is a constant"):
+        read(content, "flat", eta=1.0, pt=25.0)
     with pytest.raises(CorrectionError, match="column for each of eta, pt"):
         read(content, "flat")(np.ones(3), width=1.0)
     with pytest.raises(CorrectionError, match="values of shape"):

@@ -10,7 +10,6 @@ import pytest
 import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.finite_differences import check
 
 from diffea import soft
 from diffea.errors import WidthError
@@ -71,14 +70,6 @@ def test_hard_limit_is_reached_at_the_stated_rate(shape, rate):
     for width in (0.3, 0.1, 0.03):
         gap = np.abs(np.asarray(soft.above(X, 1.5, width=width, shape=shape)) - (X > 1.5))
         assert np.all(gap <= rate(np.abs(X - 1.5) / width) + 1e-15)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_gradients(shape):
-    def cut(x, threshold, width):
-        return soft.above(x, threshold, width=width, shape=shape) * soft.below(x, 2.2, width=width, shape=shape)
-
-    check(cut, X, 1.3, 0.9)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

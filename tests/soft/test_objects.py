@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.finite_differences import check
 
 from diffea import soft
 from diffea.errors import CountError
@@ -103,28 +102,6 @@ def test_many_objects_take_the_loop_and_agree():
         distribution[:, 0] *= 1 - p[:, k]
     np.testing.assert_allclose(soft.exactly(20, many), distribution[:, 20], rtol=1e-12)
     np.testing.assert_allclose(soft.nth(3, many, many).sum(), soft.at_least(3, many), rtol=1e-12)
-
-
-def test_gradients(pt):
-    few = jax.tree.map(lambda leaf: leaf[:6], pt)
-
-    def all_in_one(threshold, width, scale):
-        scaled = few * scale
-        cut = soft.above(scaled, threshold, width=width)
-        return jnp.stack(
-            [
-                soft.count(cut),
-                soft.at_least(2, cut),
-                soft.exactly(1, cut),
-                soft.at_most(2, cut),
-                soft.sum(scaled, cut) / 100,
-                soft.leading(2, scaled, cut) / 100,
-                soft.max(scaled, cut) / 100,
-                soft.min(scaled, cut) / 100,
-            ]
-        )
-
-    check(all_in_one, 25.0, 8.0, 1.1)
 
 
 def test_empty_columns_have_no_nan():

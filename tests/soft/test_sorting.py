@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 import scipy.optimize
-from tests.finite_differences import check
 
 from diffea import soft
 from diffea.errors import WidthError
@@ -71,16 +70,6 @@ def test_rank_does_not_depend_on_the_order_of_objects(column):
     forwards = Ragged(np.asarray(column.values)[:2, :3], np.asarray(column.mask)[:2, :3])
     left, right = rank(backwards, 1.0), rank(forwards, 1.0)
     np.testing.assert_allclose(left.values[:, ::-1], right.values, atol=1e-12)
-
-
-def test_gradients(column):
-    few = jax.tree.map(lambda leaf: leaf[:4], column)
-
-    def both(values):
-        x = Ragged(values, few.mask)
-        return soft.rank(x, strength=1.3).values, soft.sort(x, strength=0.9).values
-
-    check(both, few.values)
 
 
 def test_no_strength_is_an_error(column):

@@ -1,4 +1,4 @@
-"""Impacts, pulls, constraints, goodness of fit, warnings and toys."""
+"""Impacts, pulls, constraints, goodness of fit, and warnings."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from diffea.statistics import (
     fisher_condition,
     fit,
     goodness_of_fit,
-    hypotest,
     nuisances,
-    toy_test,
     warnings,
 )
 from tests.statistics.models import FITTED, modifier
@@ -26,10 +24,10 @@ from tests.statistics.models import FITTED, modifier
 Models = tuple[HistFactory, BoundModel, pyhf.Model]
 
 
+@pytest.mark.usefixtures("precise_pyhf")
 def test_impacts_are_those_of_refits_by_pyhf(fitted: Models, observed: np.ndarray) -> None:
     _, bound, judge = fitted
     after = nuisances(bound, observed)
-    pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-12))
     best = pyhf.infer.mle.fit(observed, judge)
     poi = judge.config.poi_index
     for name in ("scale", "lumi"):
@@ -42,7 +40,6 @@ def test_impacts_are_those_of_refits_by_pyhf(fitted: Models, observed: np.ndarra
             moved = pyhf.infer.mle.fit(observed, judge, init_pars=init, fixed_params=fixed)
             shifts.append(moved[poi] - best[poi])
         np.testing.assert_allclose(after.impacts[index], (shifts[0] - shifts[1]) / 0.04, rtol=1e-2)
-    pyhf.set_backend("numpy")
     assert float(after.impacts[poi]) == pytest.approx(float(after.uncertainties[poi]))
 
 
@@ -93,12 +90,3 @@ def test_warnings_in_words(fitted: Models) -> None:
     spec["channels"][0]["samples"][0]["modifiers"].append(modifier("twin", "normfactor"))  # type: ignore[index]
     assert float(fisher_condition(HistFactory(spec)(), poi_true=1.0)) > 1e8
     assert any("some combination of parameters is not measured" in text for text in warnings(bound, condition=1.0))
-
-
-@pytest.mark.slow
-def test_toys_check_the_asymptotics(fitted: Models, observed: np.ndarray) -> None:
-    _, bound, _ = fitted
-    toys, formula = toy_test(bound, 1.0, observed, toys=400), hypotest(bound, 1.0, observed)
-    assert int(toys.failed) == 0
-    np.testing.assert_allclose([toys.clsb, toys.clb], [formula.clsb, formula.clb], atol=0.08)
-    np.testing.assert_allclose(toys.q, formula.q, atol=1e-9)

@@ -40,6 +40,7 @@ BROKEN: list[tuple[str, Callable[[Any], Any], str]] = [
     ("too many inits", lambda s: s["parameters"].append({"name": "mu", "inits": [1.0, 2.0]}), "expected 1 value"),
     ("unused setting", lambda s: s["parameters"].append({"name": "mu", "sigmas": [1.0]}), "does not use 'sigmas'"),
     ("init out of bounds", lambda s: s["parameters"].append({"name": "mu", "inits": [20.0]}), "outside of bounds"),
+    ("a measurement of nothing", lambda s: s.update(measurements=[{"name": "m"}]), r"measurements\[0\]: expected"),
     ("one channel no sample", lambda s: s["channels"][0].update(samples=[]), r"channels\[0\].samples"),
 ]  # fmt: skip
 

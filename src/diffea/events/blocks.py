@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-LARGEST = 16_384
+LARGEST = 4_096
 SMALLEST = 1_024
 CAPACITIES = (1, 4, 8, 12, 16)
 

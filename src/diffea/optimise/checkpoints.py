@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -16,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from diffea.errors import CheckpointError
+from diffea.files import UNFINISHED, whole
 
 FORMAT = "diffea-checkpoint-1"
 KEPT = 3
-WRITING = ".writing-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,25 +51,17 @@ def save(folder: Path, checkpoint: Checkpoint, run: str) -> None:
         checkpoint: the state.
         run: fingerprint of the run that it belongs to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     header = json.dumps({"format": FORMAT, "run": run, "step": checkpoint.step, "notes": checkpoint.notes})
     arrays = {f"array{index:05d}": np.asarray(array) for index, array in enumerate(checkpoint.arrays)}
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=WRITING, delete=False) as file:
-        try:
-            np.savez(file, header=np.asarray(header), **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(folder / f"step-{checkpoint.step:08d}.npz")
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with whole(folder / f"step-{checkpoint.step:08d}.npz") as file:
+        np.savez(file, header=np.asarray(header), **arrays)  # type: ignore[arg-type]
     for old in sorted(folder.glob("step-*.npz"))[:-KEPT]:
         old.unlink()
 
 
 def clear(folder: Path) -> None:
     """Remove the checkpoints of an earlier run."""
-    for old in (*folder.glob("step-*.npz"), *folder.glob(f"{WRITING}*")):
+    for old in (*folder.glob("step-*.npz"), *folder.glob(f"{UNFINISHED}*")):
         old.unlink()
 
 
@@ -83,7 +73,7 @@ def newest(folder: Path, run: str) -> Checkpoint | None:
     Raises:
         CheckpointError: if there are checkpoints, but none that fits.
     """
-    for unfinished in folder.glob(f"{WRITING}*"):
+    for unfinished in folder.glob(f"{UNFINISHED}*"):
         unfinished.unlink()
     refused = []
     for path in sorted(folder.glob("step-*.npz"), reverse=True):

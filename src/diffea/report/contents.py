@@ -22,6 +22,7 @@ OPTIONAL = (
     "title",
     "variant",
     "bounds",
+    "modifier_settings",
     "message",
     "limit_before",
     "limit_after",

@@ -13,7 +13,7 @@ __all__ = ["nuisances"]
 STEP = 1e-3
 
 
-def nuisances(workspace: Mapping[str, Any]) -> list[dict[str, Any]]:
+def nuisances(workspace: Mapping[str, Any], modifier_settings: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """Expected standard deviations before and after the fit, and the impact on the parameter of interest.
 
     At the background-only Asimov data the curvature of the likelihood is the Fisher information,
@@ -23,13 +23,15 @@ def nuisances(workspace: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Args:
         workspace: a pyhf workspace.
+        modifier_settings: its interpolation codes; pyhf's own by default.
 
     Returns:
         A row for each parameter but the one of interest, largest impact first: ``name``, ``kind`` (the modifier's type),
         ``prior`` (None without a constraint), ``posterior``, ``impact``, and ``share``, its per cent of the largest impact.
     """
     model = pyhf.Workspace(workspace).model(
-        modifier_settings={"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
+        modifier_settings=modifier_settings
+        or {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
     )
     config = model.config
     point = np.array(config.suggested_init(), float)

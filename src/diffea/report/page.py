@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import jinja2
 import numpy as np
 
 from diffea.errors import ReportError
+from diffea.files import whole
 from diffea.report import plots
 from diffea.report.contents import Run, find_runs, read_run
 from diffea.report.nuisances import nuisances
@@ -71,7 +70,7 @@ def _run(run: Run) -> dict[str, Any]:
             for fitted in [any(channel == name for channel, _ in run.modifiers)]
         ],
         "parameters": _parameters(run.result),
-        "nuisances": nuisances(run.workspace),
+        "nuisances": nuisances(run.workspace, run.result["modifier_settings"]),
     }
 
 
@@ -215,15 +214,5 @@ def _render(template: str, **values: Any) -> str:
 
 
 def _save(path: Path, text: str) -> None:
-    """Write through a temporary file beside `path`, so that no half-written page is ever seen."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".report.", delete=False) as part:
-        temporary = Path(part.name)
-        try:
-            part.write(text)
-            part.flush()
-            os.fsync(part.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with whole(path) as file:
+        file.write(text.encode())

@@ -1,11 +1,7 @@
-"""Event weights as functions: binned scale factors with soft bin borders, and reweighting to other simulation parameters."""
+"""Event weights as functions: scale factors with soft bin borders, and reweighting to other simulation parameters."""
 
 from __future__ import annotations
 
-import dataclasses
-import gzip
-import itertools
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,36 +11,50 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffea.errors import CorrectionError
-from diffea.events.ragged import elementwise
-from diffea.soft.context import is_hard, width_scale
-from diffea.soft.transition import PROFILES, check_width, step
+from diffea.events.ragged import Ragged, elementwise
+from diffea.soft.correction_files import read_correction
+from diffea.soft.correction_nodes import Bins, Node, covered, evaluate
+from diffea.soft.transition import check_width
 
 __all__ = ["ScaleFactor", "reweight"]
 
 
-@dataclasses.dataclass(frozen=True)
 class ScaleFactor:
-    """A binned correction, smooth in its inputs.
+    """A correction, smooth in its inputs.
 
-    Attributes:
+    Args:
         inputs: names of the inputs, in the order in which they are given.
         edges: of each input, ascending, shape (n,).
         values: shape (n + 1, …), one more than there are edges of each input: what is outside has a value too.
+
+    Attributes:
+        inputs: likewise.
+
+    Raises:
+        CorrectionError: when there are not as many values as bins.
     """
 
     inputs: tuple[str, ...]
-    edges: tuple[np.ndarray, ...]
-    values: np.ndarray
 
-    def __post_init__(self) -> None:
-        expected = tuple(len(edges) + 1 for edges in self.edges)
-        if self.values.shape != expected or len(self.inputs) != len(self.edges):
-            msg = f"expected values of shape {expected} for the inputs {self.inputs}, got {self.values.shape}"
+    def __init__(self, inputs: tuple[str, ...], edges: tuple[np.ndarray, ...], values: np.ndarray) -> None:
+        expected = tuple(len(axis) + 1 for axis in edges)
+        if np.shape(values) != expected or len(inputs) != len(edges):
+            msg = f"expected values of shape {expected} for the inputs {inputs}, got {np.shape(values)}"
             raise CorrectionError(msg)
+        borders = tuple((-np.inf, *map(float, axis), np.inf) for axis in edges)
+        node = Bins(tuple(inputs), borders, tuple(np.ravel(values).tolist()), "clamp")
+        self._set(dict.fromkeys(inputs, "real"), node, {})
+
+    def _set(self, inputs: Mapping[str, str], node: Node, fixed: Mapping[str, Any]) -> None:
+        self.inputs, self._node, self._fixed = tuple(inputs), node, dict(fixed)
+        self._smooth = {name for name, kind in inputs.items() if kind == "real"}
 
     @classmethod
     def from_correctionlib(cls, source: str | Path | Mapping[str, Any], name: str, **fixed: Any) -> ScaleFactor:
-        """A correction of a correctionlib file (schema 2) that is made of categories and bins.
+        """A correction of a correctionlib file (schema 2), equal to correctionlib's under ``hard()``.
+
+        It may be made of categories (which are to be fixed), bins, transforms of inputs, and formulas. Borders of inputs
+        that are whole numbers, and conditions within formulas, stay exact.
 
         Args:
             source: the file's path (``.json`` or ``.json.gz``), or its content.
@@ -52,35 +62,26 @@ class ScaleFactor:
             fixed: the inputs that are fixed, such as the categories: ``systematic="nominal"``.
 
         Raises:
-            CorrectionError: when there is no such correction, or it holds formulas or unknown categories. An input outside
-                of bins whose flow is an error gets the nearest bin's value.
+            CorrectionError: when there is no such correction, input or category, or it holds random numbers or networks.
         """
-        content = source if isinstance(source, Mapping) else _read(Path(source))
-        found = {c["name"]: c for c in content["corrections"]}
-        if name not in found:
-            msg = f"expected one of the corrections {', '.join(found)}, got {name!r}"
-            raise CorrectionError(msg)
-        inputs = tuple(i["name"] for i in found[name]["inputs"] if i["name"] not in fixed)
-        borders: dict[str, set[float]] = {i: set() for i in inputs}
-        _collect(found[name]["data"], fixed, borders)
-        edges = tuple(np.array(sorted(e for e in borders[i] if np.isfinite(e))) for i in inputs)
-        points = [_points(e) for e in edges]
-        values = [
-            _evaluate(found[name]["data"], {**fixed, **dict(zip(inputs, point, strict=True))})
-            for point in itertools.product(*points)
-        ]
-        return cls(inputs, edges, np.reshape(np.array(values, dtype=float), [len(p) for p in points]))
+        inputs, node = read_correction(source, name, fixed)
+        factor = cls.__new__(cls)
+        factor._set(inputs, node, {key: value for key, value in fixed.items() if not isinstance(value, str)})
+        return factor
 
     def __call__(self, *inputs: Any, width: Any) -> Any:
         """The scale factor of each event or object.
 
+        Outside of bins whose flow is an error it is a NaN, which no template takes; where the columns are known, as they
+        are outside of a compiled function, an error says so at once.
+
         Args:
             inputs: one column for each input, in order: shape (events,), or ``Ragged``.
-            width: of the transition at the bin borders, in the unit of the input; a tuple of one for each input, or one for
-                all. Under ``hard()`` a border is exact, and belongs to the bin above it.
+            width: of the transition at the bin borders, in the unit of the input (or of what the file transforms it to); a
+                tuple of one for each input, or one for all. Under ``hard()`` a border is exact, and belongs to the bin above it.
 
         Raises:
-            CorrectionError: when there are not as many columns (or widths) as inputs.
+            CorrectionError: when there are not as many columns (or widths) as inputs, or known entries are outside of the bins.
             WidthError: when a width is known and not positive.
         """
         widths = width if isinstance(width, tuple) else (width,) * len(self.inputs)
@@ -89,22 +90,32 @@ class ScaleFactor:
                 f"expected a column for each of {', '.join(self.inputs)}, got {len(inputs)} (and {len(widths)} widths)"
             )
             raise CorrectionError(msg)
+        for number in widths:
+            check_width(number)
 
-        def evaluate(*columns: jax.Array) -> jax.Array:
-            result = jnp.asarray(self.values, jnp.result_type(*columns, jnp.float32))
-            shares = [_shares(*axis) for axis in zip(columns, self.edges, widths, strict=True)]
-            result = jnp.tensordot(shares[0], result, 1)
-            for share in shares[1:]:
-                later = (1,) * (result.ndim - share.ndim)
-                result = jnp.sum(share.reshape(share.shape + later) * result, axis=share.ndim - 1)
-            return result
+        def factor(*columns: jax.Array) -> jax.Array:
+            columns = tuple(jnp.broadcast_arrays(*columns))
+            values: dict[str, Any] = dict(zip(self.inputs, columns, strict=True))
+            values |= {name: jnp.full(columns[0].shape, value) for name, value in self._fixed.items()}
+            soft = {name: w for name, w in zip(self.inputs, widths, strict=True) if name in self._smooth}
+            result = evaluate(self._node, values, soft)
+            return jnp.broadcast_to(result, columns[0].shape).astype(jnp.result_type(*columns, jnp.float32))
 
-        return elementwise(evaluate, *inputs)
+        result = elementwise(factor, *inputs)
+        self._check(result.where(1.0) if isinstance(result, Ragged) else result)
+        return result
 
-
-def _read(path: Path) -> Mapping[str, Any]:
-    content = path.read_bytes()
-    return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+    def _check(self, result: jax.Array) -> None:
+        ranges = "; ".join(dict.fromkeys(covered(self._node)))
+        if not ranges or isinstance(result, jax.core.Tracer):
+            return
+        lost = int(jnp.sum(jnp.isnan(result)))
+        if lost:
+            msg = (
+                f"expected entries that the correction covers ({ranges}), got {lost} of {result.size} outside: "
+                "clip the column (jnp.clip), or select in `columns`"
+            )
+            raise CorrectionError(msg)
 
 
 def reweight(log_density: Callable[[Any, Any], jax.Array], x: Any, params: Any, generated: Any) -> jax.Array:
@@ -120,80 +131,3 @@ def reweight(log_density: Callable[[Any, Any], jax.Array], x: Any, params: Any, 
         Shape (events,); 1 where ``params`` equals ``generated``.
     """
     return jnp.exp(log_density(x, params) - log_density(x, generated))
-
-
-def _shares(x: jax.Array, edges: np.ndarray, width: Any) -> jax.Array:
-    """How much of ``x`` is between two edges, for each bin and what is outside; shape (…, n + 1)."""
-    check_width(width)
-    if is_hard():
-        above = (x[..., None] >= edges).astype(jnp.result_type(x, jnp.float32))
-    else:
-        scale = width_scale()
-        above = step(
-            x[..., None], jnp.asarray(edges, x.dtype), width if scale is None else width * scale, PROFILES["sigmoid"]
-        )
-    ends = [(0, 0)] * x.ndim
-    return jnp.pad(above, [*ends, (1, 0)], constant_values=1.0) - jnp.pad(above, [*ends, (0, 1)])
-
-
-def _points(edges: np.ndarray) -> np.ndarray:
-    """One point in each bin, and one on either side."""
-    if not edges.size:
-        return np.zeros(1)
-    return np.concatenate([[edges[0] - 1.0], 0.5 * (edges[1:] + edges[:-1]), [edges[-1] + 1.0]])
-
-
-def _edges(spec: Any) -> np.ndarray:
-    if isinstance(spec, Mapping):
-        return np.linspace(spec["low"], spec["high"], spec["n"] + 1)
-    return np.array([float(edge) for edge in spec])
-
-
-def _collect(node: Any, fixed: Mapping[str, Any], borders: dict[str, set[float]]) -> None:
-    """Gather the bin edges of every input that is not fixed."""
-    if not isinstance(node, Mapping):
-        return
-    kind = node["nodetype"]
-    if kind == "category":
-        _collect(_category(node, fixed), fixed, borders)
-    elif kind in ("binning", "multibinning"):
-        names, edges = ([node["input"]], [node["edges"]]) if kind == "binning" else (node["inputs"], node["edges"])
-        for name, spec in zip(names, edges, strict=True):
-            if name in borders:
-                borders[name].update(_edges(spec).tolist())
-        for child in (*node["content"], node["flow"]):
-            _collect(child, fixed, borders)
-    else:
-        msg = f"expected a correction made of categories and bins, got a {kind!r}: evaluate it in `columns` instead"
-        raise CorrectionError(msg)
-
-
-def _category(node: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
-    if node["input"] not in values:
-        msg = f"expected the category {node['input']!r} as a keyword: it takes {[c['key'] for c in node['content']]}"
-        raise CorrectionError(msg)
-    chosen = [c["value"] for c in node["content"] if c["key"] == values[node["input"]]]
-    if not chosen and node.get("default") is None:
-        msg = f"expected {node['input']} to be one of {[c['key'] for c in node['content']]}, got {values[node['input']]!r}"
-        raise CorrectionError(msg)
-    return chosen[0] if chosen else node["default"]
-
-
-def _evaluate(node: Any, values: Mapping[str, Any]) -> float:
-    """The correction at a point, as correctionlib gives it."""
-    while isinstance(node, Mapping):
-        if node["nodetype"] == "category":
-            node = _category(node, values)
-            continue
-        several = node["nodetype"] == "multibinning"
-        edges = [_edges(e) for e in (node["edges"] if several else [node["edges"]])]
-        names = node["inputs"] if several else [node["input"]]
-        index = [int(np.searchsorted(e, values[n], side="right")) - 1 for e, n in zip(edges, names, strict=True)]
-        sizes = [e.size - 1 for e in edges]
-        outside = any(not 0 <= i < size for i, size in zip(index, sizes, strict=True))
-        if outside and node["flow"] not in ("clamp", "error"):
-            node = node["flow"]
-            continue
-        clamped = [min(max(i, 0), size - 1) for i, size in zip(index, sizes, strict=True)]
-        node = node["content"][int(np.ravel_multi_index(clamped, sizes))]
-    return float(node)

@@ -17,7 +17,7 @@ from diffea.statistics.limits import Limit, upper_limit
 from diffea.statistics.model import BoundModel, HistFactory
 from diffea.statistics.ratios import likelihood_ratio
 from diffea.statistics.solver import Solver
-from diffea.statistics.toys import ToyTest, toy_test
+from diffea.statistics.toys import ToyTest
 from diffea.statistics.yields import Yields
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
     "hypotest",
     "likelihood_ratio",
     "nuisances",
-    "toy_test",
     "upper_limit",
     "warnings",
 ]

@@ -69,9 +69,7 @@ def profile(
     data: Array,
     poi: Array | float | None,
     solver: Solver,
-    *,
     start: Array | None = None,
-    poi_low: Array | float | None = None,
 ) -> Fit:
     """Minimise the deviance; traceable, raises nothing.
 
@@ -82,12 +80,8 @@ def profile(
         poi: value at which the parameter of interest is held; None to fit it.
         solver: how.
         start: initial values other than the model's.
-        poi_low: lower bound of the parameter of interest other than the model's.
     """
-    minimum = minimise(bound, prepared, data, poi, solver, start=start, poi_low=poi_low)
-    pars, value = anchored(bound, prepared, data, poi, minimum.pars, minimum.free)
-    culprit = _culprit(bound.layout, bound.settings, prepared, data, pars)
-    return Fit(pars, value, minimum.free, minimum.status, minimum.iterations, culprit)
+    return _finish(bound, prepared, data, poi, minimise(bound, prepared, data, poi, solver, start))
 
 
 def minimise(
@@ -96,14 +90,11 @@ def minimise(
     data: Array,
     poi: Array | float | None,
     solver: Solver,
-    *,
     start: Array | None = None,
-    poi_low: Array | float | None = None,
     damping: float = 1e-2,
 ) -> Minimum:
     """As `profile`, without derivatives."""
-    problem = _problem(bound, prepared, poi, start, poi_low)
-    return _solve(bound, prepared, data, problem, solver, damping)
+    return _solve(bound, prepared, data, _problem(bound, prepared, poi, start, None), solver, damping)
 
 
 def profiles(
@@ -118,13 +109,16 @@ def profiles(
     problems = [_problem(bound, prepared, poi, None, poi_low if poi is None else None) for poi in pois]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
     ends = jax.vmap(lambda problem: _solve(bound, prepared, data, problem, solver, 1e-2))(stacked)
-    fits = []
-    for number, poi in enumerate(pois):
-        end = jax.tree.map(lambda leaf, n=number: leaf[n], ends)
-        pars, value = anchored(bound, prepared, data, poi, end.pars, end.free)
-        culprit = _culprit(bound.layout, bound.settings, prepared, data, pars)
-        fits.append(Fit(pars, value, end.free, end.status, end.iterations, culprit))
-    return fits
+    return [
+        _finish(bound, prepared, data, poi, jax.tree.map(lambda leaf, n=number: leaf[n], ends))
+        for number, poi in enumerate(pois)
+    ]
+
+
+def _finish(bound: BoundModel, prepared: Prepared, data: Array, poi: Array | float | None, end: Minimum) -> Fit:
+    pars, value = anchored(bound, prepared, data, poi, end.pars, end.free)
+    culprit = _culprit(bound.layout, bound.settings, prepared, data, pars)
+    return Fit(pars, value, end.free, end.status, end.iterations, culprit)
 
 
 class _Problem(NamedTuple):

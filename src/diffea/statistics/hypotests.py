@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,9 @@ from jax.scipy.special import log_ndtr
 from diffea.statistics import asymptotics
 from diffea.statistics.fits import Fit, ensure
 from diffea.statistics.model import BoundModel
-from diffea.statistics.ratios import Statistic, asimov, check_name, on_asimov, on_data
+from diffea.statistics.ratios import Statistic, asimov, on_asimov, on_data
 from diffea.statistics.solver import Solver
+from diffea.statistics.toys import ToyTest, by_toys
 
 
 @jax.tree_util.register_dataclass
@@ -74,15 +75,40 @@ def _hypotest(bound: BoundModel, poi: Array, data: Array | None, test_stat: Stat
     )
 
 
+@overload
+def hypotest(
+    bound: BoundModel,
+    poi_test: float | Array = ...,
+    data: Any = ...,
+    *,
+    test_stat: Statistic = ...,
+    calculator: Literal["asymptotics"] = ...,
+    solver: Solver | None = ...,
+) -> HypoTest: ...
+@overload
+def hypotest(
+    bound: BoundModel,
+    poi_test: float | Array = ...,
+    data: Any = ...,
+    *,
+    test_stat: Statistic = ...,
+    calculator: Literal["toys"],
+    toys: int = ...,
+    seed: int = ...,
+    solver: Solver | None = ...,
+) -> ToyTest: ...
 def hypotest(
     bound: BoundModel,
     poi_test: float | Array = 1.0,
     data: Any = None,
     *,
     test_stat: Statistic = "qtilde",
+    calculator: Literal["asymptotics", "toys"] = "asymptotics",
+    toys: int = 2000,
+    seed: int = 0,
     solver: Solver | None = None,
-) -> HypoTest:
-    """Test a value of the parameter of interest with CLs in the asymptotic limit, as ``pyhf.infer.hypotest``.
+) -> HypoTest | ToyTest:
+    """Test a value of the parameter of interest with CLs, as ``pyhf.infer.hypotest``.
 
     Without data, the data are the background-only Asimov data at the nuisance parameters' initial values: one fit,
     and observed and median expected CLs are the same number. With data, the Asimov data are made at the nuisance
@@ -93,18 +119,25 @@ def hypotest(
         poi_test: tested value.
         data: events of all bins and auxiliary data; observed data only if given here (`BoundModel.observed_data`).
         test_stat: ``"qtilde"`` or ``"q"``.
+        calculator: ``"asymptotics"``, or ``"toys"`` for a check of these with pseudo-experiments (not differentiable).
+        toys: number of toys with, and without, signal.
+        seed: of the toys' random numbers.
         solver: how to fit.
 
     Raises:
         FitError: if a fit does not converge.
-        ValueError: for another statistic.
+        ValueError: for another statistic or calculator.
     """
-    check_name(test_stat)
     if test_stat not in ("q", "qtilde"):
         msg = f"test_stat: CLs is made of 'q' or 'qtilde', got {test_stat!r}"
         raise ValueError(msg)
+    if calculator not in ("asymptotics", "toys"):
+        msg = f"calculator: expected 'asymptotics' or 'toys', got {calculator!r}"
+        raise ValueError(msg)
     solver = solver or Solver()
     poi, given = jnp.asarray(poi_test, float), None if data is None else jnp.asarray(data, float)
+    if calculator == "toys":
+        return by_toys(bound, poi, given, toys, seed, test_stat, solver)
     result = _hypotest(bound, poi, given, test_stat, solver)
     ensure(bound.layout, solver, result.fits)
     return result

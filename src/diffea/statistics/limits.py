@@ -99,7 +99,7 @@ class _Line(NamedTuple):
     def __call__(self, poi: Array, last: Minimum) -> tuple[Array, Array, Minimum]:
         """Ratio q, its slope (envelope theorem: the partial derivative) and the minimum, starting at the last one."""
         index = poi_index(self.bound.layout, self.bound.settings)
-        end = minimise(self.bound, self.prepared, self.data, poi, self.solver, start=last.pars, damping=1e-4)
+        end = minimise(self.bound, self.prepared, self.data, poi, self.solver, last.pars, damping=1e-4)
         return jnp.maximum(2.0 * (end.value - self.lowest), 0.0), 2.0 * end.gradient[index], end
 
     def still(self) -> _Line:

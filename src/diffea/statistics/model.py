@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import EllipsisType
 from typing import Any
 
 import jax
@@ -17,7 +19,7 @@ from diffea.statistics.config import ModelConfig
 from diffea.statistics.interpolation import ADDITIVE_CODES, MULTIPLICATIVE_CODES
 from diffea.statistics.layout import FIELDS, Layout, make_layout
 from diffea.statistics.rates import Prepared, Settings, by_sample, prepare, rates
-from diffea.statistics.spec import Key, read_spec, read_workspace
+from diffea.statistics.spec import Key, read_spec, read_workspace, with_measurement
 from diffea.statistics.workspace import write_workspace
 from diffea.statistics.yields import Yields, check_yields, count_bins, gather, is_concrete, places
 
@@ -47,7 +49,7 @@ class BoundModel:
 
     def prepared(self) -> Prepared:
         """The yields spread over samples and bins."""
-        return prepare(self.layout, self.yields)
+        return _prepare(self.layout, self.yields)
 
     @property
     def config(self) -> ModelConfig:
@@ -73,15 +75,12 @@ class BoundModel:
         if data.shape != (expected,):
             msg = f"expected {self.layout.nbins_total} bins and {self.layout.nauxdata} auxiliary data, got {data.shape}"
             raise DataError(msg)
-        return likelihood.log_density(self.layout, self.settings, self.prepared(), pars, data)
+        return _log_density(self, pars, data)
 
     def expected_data(self, pars: Any, include_auxdata: bool = True) -> Array:
         """Events expected in all bins, followed by the expected auxiliary data."""
-        pars, prepared = self._pars(pars), self.prepared()
-        main = rates(self.layout, self.settings, prepared, pars)
-        if not include_auxdata:
-            return main
-        return jnp.concatenate([main, likelihood.expected_auxdata(self.layout, prepared, pars)])
+        both = _expected_data(self, self._pars(pars))
+        return both if include_auxdata else both[: self.layout.nbins_total]
 
     def expected_by_sample(self, pars: Any) -> Array:
         """Events expected of every sample in every bin, shape (samples, bins)."""
@@ -128,6 +127,21 @@ class BoundModel:
         return pars
 
 
+_prepare = jax.jit(prepare, static_argnums=0, inline=True)
+
+
+@functools.partial(jax.jit, inline=True)
+def _log_density(bound: BoundModel, pars: Array, data: Array) -> Array:
+    return likelihood.log_density(bound.layout, bound.settings, bound.prepared(), pars, data)
+
+
+@functools.partial(jax.jit, inline=True)
+def _expected_data(bound: BoundModel, pars: Array) -> Array:
+    prepared = bound.prepared()
+    main = rates(bound.layout, bound.settings, prepared, pars)
+    return jnp.concatenate([main, likelihood.expected_auxdata(bound.layout, prepared, pars)])
+
+
 class HistFactory:
     """A HistFactory model from a pyhf specification in which numbers may be template names.
 
@@ -135,8 +149,9 @@ class HistFactory:
     or ``"ztt:tes_up"`` (a variation of it); for staterror and shapesys the square root of the template's variances.
 
     Args:
-        spec: dict with ``channels`` and ``parameters``, pyhf's schema ``model.json``.
-        poi_name: parameter of interest; None if there is none.
+        spec: dict with ``channels`` and ``parameters``, pyhf's schema ``model.json``; if it has ``measurements``, the first
+            one's parameters count too.
+        poi_name: parameter of interest, None if there is none; by default that of the first measurement, or ``"mu"``.
         modifier_settings: interpolation codes as in pyhf, ``{"normsys": {"interpcode": "code4"}, "histosys":
             {"interpcode": "code4p"}}`` by default.
 
@@ -148,11 +163,12 @@ class HistFactory:
         self,
         spec: Mapping[str, Any],
         *,
-        poi_name: str | None = "mu",
+        poi_name: str | EllipsisType | None = ...,
         modifier_settings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        self._source = {key: spec[key] for key in ("channels", "parameters") if key in spec}
-        self.spec = read_spec(spec)
+        self._source, measured = with_measurement(spec)
+        poi_name = measured if isinstance(poi_name, EllipsisType) else poi_name
+        self.spec = read_spec(self._source)
         codes = {"normsys": "code4", "histosys": "code4p"}
         for kind, known in (("normsys", MULTIPLICATIVE_CODES), ("histosys", ADDITIVE_CODES)):
             code = (modifier_settings or {}).get(kind, {}).get("interpcode", codes[kind])
@@ -198,6 +214,11 @@ class HistFactory:
                     msg = f"observations of {name!r}: expected {n} bins, got {len(observations[name])}"
                     raise SpecError(msg)
         return model
+
+    @property
+    def modifier_settings(self) -> dict[str, dict[str, str]]:
+        """The interpolation codes, as pyhf takes them."""
+        return {kind: {"interpcode": getattr(self.settings, kind)} for kind in ("normsys", "histosys")}
 
     @property
     def template_keys(self) -> tuple[Key, ...]:

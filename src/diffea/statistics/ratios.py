@@ -50,7 +50,7 @@ def on_asimov(
     bound: BoundModel, prepared: Prepared, poi: float | Array, sample: Asimov, solver: Solver
 ) -> tuple[Array, Fit]:
     """The likelihood ratio of a hypothesis on Asimov data of another: one fit."""
-    fit = profile(bound, prepared, sample.data, poi, solver, start=jax.lax.stop_gradient(sample.pars))
+    fit = profile(bound, prepared, sample.data, poi, solver, jax.lax.stop_gradient(sample.pars))
     return 2.0 * fit.deviance, fit
 
 

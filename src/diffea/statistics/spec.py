@@ -80,6 +80,27 @@ class Spec:
                         yield channel, sample, modifier, name, source
 
 
+def with_measurement(spec: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Channels and parameters of a specification, and its parameter of interest: the first measurement's, or mu.
+
+    Raises:
+        SpecError: if there is a measurement without what pyhf's schema ``workspace.json`` asks of it.
+    """
+    if not isinstance(spec, Mapping):
+        msg = f"a specification is a dict with 'channels', got {type(spec).__name__}"
+        raise SpecError(msg)
+    source = {key: spec[key] for key in ("channels", "parameters") if key in spec}
+    if not spec.get("measurements"):
+        return source, "mu"
+    try:
+        config = spec["measurements"][0]["config"]
+        poi, parameters = config["poi"], [*config["parameters"]]
+    except (KeyError, TypeError) as error:
+        msg = "measurements[0]: expected {'name': …, 'config': {'poi': …, 'parameters': […]}}"
+        raise SpecError(msg) from error
+    return {**source, "parameters": [*parameters, *source.get("parameters", [])]}, poi or None
+
+
 def read_spec(spec: Mapping[str, Any]) -> Spec:
     """Read a specification of pyhf's schema ``model.json``, in which lists of numbers may be template names.
 
@@ -146,10 +167,7 @@ def _source(data: Any, place: str, channel: str) -> Source:
 
 def _skeleton(spec: Mapping[str, Any]) -> Any:
     """The specification as pyhf's schema wants it: one number for a template's name, lists for arrays."""
-    if not isinstance(spec, Mapping):
-        msg = f"a specification is a dict with 'channels', got {type(spec).__name__}"
-        raise SpecError(msg)
-    skeleton = copy.deepcopy({key: spec[key] for key in ("channels", "parameters") if key in spec})
+    skeleton = copy.deepcopy(dict(spec))
 
     def plain(holder: Any, key: str) -> None:
         if isinstance(holder, dict) and isinstance(holder.get(key), str):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ from diffea.statistics.fits import ensure_codes
 from diffea.statistics.likelihood import expected_auxdata
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
-from diffea.statistics.ratios import Statistic, check_name, on_data
+from diffea.statistics.ratios import Statistic, asimov, on_data
 from diffea.statistics.solver import Solver
 
 _BATCH = 50
@@ -26,7 +25,8 @@ class ToyTest:
     """Result of a test with toys.
 
     Attributes:
-        cls, clsb, clb: fractions of toys with a test statistic at least as large as the data's, and their ratio.
+        cls: ratio of `clsb` and `clb`, the fractions of toys with and without signal whose test statistic is at least as
+            large as the data's.
         band: CLs at the background toys' quantiles of −2, −1, 0, 1, 2 σ, shape (5,).
         q: test statistic of the data.
         signal, background: test statistics of the toys with and without signal, shape (toys,).
@@ -41,6 +41,11 @@ class ToyTest:
     signal: Array
     background: Array
     failed: Array
+
+    @property
+    def expected(self) -> Array:
+        """Median expected CLs."""
+        return self.band[2]
 
 
 def sample_data(bound: BoundModel, prepared: Prepared, pars: Array, key: Array) -> Array:
@@ -86,36 +91,20 @@ def _toys(
     return result, {f"the fit {name}": (fit.status, fit.culprit) for name, fit in fits.items()}
 
 
-def toy_test(
-    bound: BoundModel,
-    poi_test: float,
-    data: Any,
-    *,
-    toys: int = 2000,
-    seed: int = 0,
-    test_stat: Statistic = "qtilde",
-    solver: Solver | None = None,
+@jax.jit
+def _asimov(bound: BoundModel) -> Array:
+    return asimov(bound, bound.prepared(), 0.0).data
+
+
+def by_toys(
+    bound: BoundModel, poi: Array, data: Array | None, toys: int, seed: int, test_stat: Statistic, solver: Solver
 ) -> ToyTest:
-    """Test a value of the parameter of interest with toys, as pyhf's ``ToyCalculator``: a check of the asymptotics.
-
-    Toys are drawn at the nuisance parameters that fit the data best, auxiliary data included. Not differentiable.
-
-    Args:
-        bound: the model.
-        poi_test: tested value.
-        data: events of all bins and auxiliary data.
-        toys: number of toys with, and without, signal.
-        seed: of the random numbers.
-        test_stat: ``"qtilde"`` or ``"q"``.
-        solver: how to fit.
+    """`hypotest` with toys drawn at the nuisance parameters that fit the data best, auxiliary data included.
 
     Raises:
         FitError: if a fit to the data does not converge; failed fits to toys are counted in the result.
     """
-    check_name(test_stat)
-    solver = solver or Solver()
-    key = jax.random.key(seed)
-    arguments = (jnp.asarray(poi_test, float), jnp.asarray(data, float), key, toys, test_stat, solver)
-    result, codes = _toys(bound, *arguments)
+    given = _asimov(bound) if data is None else data
+    result, codes = _toys(bound, poi, given, jax.random.key(seed), toys, test_stat, solver)
     ensure_codes(bound.layout, solver, codes)
     return result

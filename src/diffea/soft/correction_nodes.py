@@ -1,0 +1,205 @@
+"""The nodes that a correction is made of, as correctionlib defines them, with soft bin borders: bins, formulas, transforms."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffea.soft.context import is_hard, width_scale
+from diffea.soft.transition import PROFILES, step
+
+__all__ = ["Bins", "Formula", "Node", "Transform", "covered", "evaluate"]
+
+Node: TypeAlias = "float | Bins | Formula | Transform"
+Values: TypeAlias = Mapping[str, Any]
+Widths: TypeAlias = Mapping[str, Any]
+
+
+def evaluate(node: Node, values: Values, widths: Widths) -> Any:
+    """The correction of each entry.
+
+    Args:
+        node: of the correction.
+        values: by input, all of one shape.
+        widths: of the transition at the borders of each input; an input without one has exact borders.
+    """
+    return node if isinstance(node, float) else node(values, widths)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bins:
+    """Another node in each bin of one or more inputs; a bin holds its lower border.
+
+    Attributes:
+        inputs: what is binned.
+        edges: of each input, ascending.
+        contents: a node for each bin, row-major.
+        flow: what is outside of the edges: the nearest bin (``clamp``), the bins as if they were repeated (``wrap``), a NaN
+            (``error``), or another node.
+    """
+
+    inputs: tuple[str, ...]
+    edges: tuple[tuple[float, ...], ...]
+    contents: tuple[Node, ...]
+    flow: Node | str
+
+    def __call__(self, values: Values, widths: Widths) -> jax.Array:
+        columns = [jnp.asarray(values[name]) for name in self.inputs]
+        shares = [
+            self._shares(column, np.asarray(edges), widths.get(name))
+            for name, column, edges in zip(self.inputs, columns, self.edges, strict=True)
+        ]
+        result = _mixed(shares, [evaluate(node, values, widths) for node in self.contents])
+        if self.flow == "error":
+            inside: Any = True
+            for column, edges in zip(columns, self.edges, strict=True):
+                inside = inside & (column >= edges[0]) & (column < edges[-1])
+            return jnp.where(inside, result, jnp.nan)
+        if isinstance(self.flow, str):
+            return result
+        within: Any = 1.0
+        for share in shares:
+            within = within * jnp.sum(share, axis=-1)
+        return result + (1.0 - within) * evaluate(self.flow, values, widths)
+
+    def _shares(self, x: jax.Array, edges: np.ndarray, width: Any) -> jax.Array:
+        """How much of ``x`` is in each bin, shape (…, bins)."""
+        if self.flow == "wrap":
+            x = edges[0] + jnp.mod(x - edges[0], edges[-1] - edges[0])
+        ends = self.flow in ("clamp", "error")
+        above = _above(x, edges[1:-1] if ends else edges, width)
+        if ends:
+            padding = [(0, 0)] * x.ndim
+            above = jnp.pad(jnp.pad(above, [*padding, (1, 0)], constant_values=1.0), [*padding, (0, 1)])
+        shares = above[..., :-1] - above[..., 1:]
+        if self.flow == "wrap":
+            shares = shares.at[..., -1].add(1.0 - above[..., 0]).at[..., 0].add(above[..., -1])
+        return shares
+
+
+@dataclasses.dataclass(frozen=True)
+class Formula:
+    """A formula of inputs.
+
+    Attributes:
+        tree: a number, the name of an input, or a tuple of an operation and the trees it is applied to.
+    """
+
+    tree: Any
+
+    def __call__(self, values: Values, _: Widths) -> Any:
+        def walk(tree: Any) -> Any:
+            if isinstance(tree, tuple):
+                return OPERATIONS[tree[0]](*map(walk, tree[1:]))
+            return values[tree] if isinstance(tree, str) else tree
+
+        return walk(self.tree)
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """Another node, to which one input is something else.
+
+    Attributes:
+        input: what is replaced.
+        rule: the node that gives what it is replaced by.
+        content: the node that sees it.
+        whole: whether the input is a whole number, to which the rule's result is then rounded (halves away from zero).
+    """
+
+    input: str
+    rule: Node
+    content: Node
+    whole: bool
+
+    def __call__(self, values: Values, widths: Widths) -> Any:
+        changed = jnp.asarray(evaluate(self.rule, values, widths))
+        changed = jnp.sign(changed) * jnp.floor(jnp.abs(changed) + 0.5) if self.whole else changed
+        return evaluate(self.content, {**values, self.input: changed}, widths)
+
+
+def covered(node: Node | str) -> Iterator[str]:
+    """The ranges outside of which the correction is an error, in words."""
+    if isinstance(node, Bins):
+        if node.flow == "error":
+            for name, edges in zip(node.inputs, node.edges, strict=True):
+                yield f"{name} in [{edges[0]:g}, {edges[-1]:g})"
+        for child in (*node.contents, node.flow):
+            yield from covered(child)
+    elif isinstance(node, Transform):
+        yield from covered(node.rule)
+        yield from covered(node.content)
+
+
+def _above(x: jax.Array, edges: np.ndarray, width: Any) -> jax.Array:
+    """How much of ``x`` is above each edge, shape (…, edges)."""
+    dtype = jnp.result_type(x, jnp.float32)
+    if is_hard() or width is None:
+        return (x[..., None] >= edges).astype(dtype)
+    scale = width_scale()
+    width = jnp.asarray(width if scale is None else width * scale, dtype)
+    return step(x[..., None].astype(dtype), jnp.asarray(edges, dtype), width, PROFILES["sigmoid"])
+
+
+def _mixed(shares: list[jax.Array], contents: list[Any]) -> jax.Array:
+    """The sum over the bins of the product of the shares and the content."""
+    sizes = [share.shape[-1] for share in shares]
+    if all(isinstance(content, float) for content in contents):
+        result = jnp.tensordot(shares[0], jnp.asarray(np.reshape(contents, sizes), shares[0].dtype), 1)
+        shares = shares[1:]
+    else:
+        stacked = jnp.stack(jnp.broadcast_arrays(*contents, shares[0][..., 0])[:-1], -1)
+        result = stacked.reshape(*stacked.shape[:-1], *sizes)
+    for share in shares:
+        later = (1,) * (result.ndim - share.ndim)
+        result = jnp.sum(share.reshape(share.shape + later) * result, axis=share.ndim - 1)
+    return result
+
+
+def _truth(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A comparison whose result is 1 or 0."""
+    return lambda a, b: jnp.where(function(a, b), 1.0, 0.0)
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "NEGATIVE": jnp.negative,
+    "LOG": jnp.log,
+    "LOG10": jnp.log10,
+    "EXP": jnp.exp,
+    "ERF": jax.scipy.special.erf,
+    "SQRT": jnp.sqrt,
+    "ABS": jnp.abs,
+    "COS": jnp.cos,
+    "SIN": jnp.sin,
+    "TAN": jnp.tan,
+    "ACOS": jnp.arccos,
+    "ASIN": jnp.arcsin,
+    "ATAN": jnp.arctan,
+    "COSH": jnp.cosh,
+    "SINH": jnp.sinh,
+    "TANH": jnp.tanh,
+    "ACOSH": jnp.arccosh,
+    "ASINH": jnp.arcsinh,
+    "ATANH": jnp.arctanh,
+    "LOGICALOR": _truth(lambda a, b: jnp.not_equal(a, 0) | jnp.not_equal(b, 0)),
+    "LOGICALAND": _truth(lambda a, b: jnp.not_equal(a, 0) & jnp.not_equal(b, 0)),
+    "EQUAL": _truth(jnp.equal),
+    "NOTEQUAL": _truth(jnp.not_equal),
+    "GREATER": _truth(jnp.greater),
+    "LESS": _truth(jnp.less),
+    "GREATEREQ": _truth(jnp.greater_equal),
+    "LESSEQ": _truth(jnp.less_equal),
+    "MINUS": jnp.subtract,
+    "PLUS": jnp.add,
+    "DIV": jnp.divide,
+    "TIMES": jnp.multiply,
+    "POW": jnp.power,
+    "ATAN2": jnp.arctan2,
+    "MAX": jnp.maximum,
+    "MIN": jnp.minimum,
+}

@@ -1,0 +1,49 @@
+"""The judge takes the parameter of interest and the interpolation codes that the analysis takes."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diffea import HistFactory, objectives
+from diffea.judge import Judge
+
+CODES = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
+NORMALISATION = {"name": "norm", "type": "normsys", "data": {"hi": 1.4, "lo": 0.9}}
+SPEC: dict[str, Any] = {
+    "channels": [
+        {
+            "name": "c",
+            "samples": [
+                {"name": "s", "data": [5.0, 8.0], "modifiers": [{"name": "strength", "type": "normfactor", "data": None}]},
+                {"name": "b", "data": [50.0, 40.0], "modifiers": [NORMALISATION]},
+            ],
+        }
+    ],
+    "measurements": [
+        {"name": "m", "config": {"poi": "strength", "parameters": [{"name": "strength", "bounds": [[0.0, 30.0]]}]}}
+    ],
+}  # fmt: skip
+
+
+def test_the_measurement_names_the_parameter_of_interest() -> None:
+    model = HistFactory(SPEC)
+    assert model.config.poi_name == "strength"
+    assert model.config.suggested_bounds()[model.config.poi_index] == (0.0, 30.0)
+    assert HistFactory(SPEC, poi_name=None).config.poi_index is None
+    none = copy.deepcopy(SPEC)
+    none["measurements"][0]["config"]["poi"] = ""
+    assert HistFactory(none).config.poi_name is None
+
+
+def test_cls_and_limit_with_other_interpolation_codes() -> None:
+    other_codes = HistFactory(SPEC, modifier_settings=CODES)
+    workspace = other_codes.workspace()
+    judge, default = Judge(workspace, other_codes.modifier_settings), Judge(workspace)
+    assert judge.cls() == pytest.approx(float(objectives.cls(other_codes())), rel=1e-5)
+    assert abs(judge.cls() / default.cls() - 1) > 0.1
+    limit = float(objectives.upper_limit(other_codes()))
+    np.testing.assert_allclose(judge.limit(limit, tolerance=1e-4), limit, rtol=5e-4)
