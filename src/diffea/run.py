@@ -133,6 +133,7 @@ def run_variant(
             "seconds": time.perf_counter() - began,
             "seconds_by_stage": {**train.seconds, "driver": watch.driver},
             "skipped": [dataclasses.asdict(entry) for entry in train.ledger.skipped],
+            "skipped_share": train.ledger.lost,
             "versions": versions(),
         }
     write_json(out / "workspace.json", states["after"].test.workspace())

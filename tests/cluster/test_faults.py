@@ -229,6 +229,7 @@ def test_bad_files_are_left_out_of_value_and_gradient_on_request(fileset, expect
     with distribute(Search(), bad, on_bad_file="skip", gradient="vjp") as templates:
         (skipped,) = templates.ledger.skipped
         assert skipped.file.endswith("garbage.root")
+        assert templates.ledger.lost == {"background": pytest.approx(1 / 3)}  # one file of three
         got = jax.value_and_grad(functools.partial(loss, templates))(PARAMS)
     assert_same_bits(got, expected)
 
@@ -262,6 +263,7 @@ def test_a_chunk_that_stays_bad_is_skipped_with_its_number_of_entries(fileset) -
 
     with distribute(Fails(), fileset, on_bad_file="skip") as templates:
         assert sum(entry.entries for entry in templates.ledger.skipped) == 1700
+        assert templates.ledger.lost == {"background": pytest.approx(1700 / 4200)}
         assert templates.events == {"signal": 900, "background": 2500}
         assert np.isfinite(templates(PARAMS)["few", "bkg"].values).all()
 
