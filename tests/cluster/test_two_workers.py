@@ -56,6 +56,18 @@ def test_what_a_step_took_is_told(fileset, client) -> None:
     assert "Search.read" in names
 
 
+def test_no_group_of_tasks_grows(fileset, client) -> None:
+    """Dask spreads the tasks of a large group without regard to where their shards are."""
+    with distribute(Search(), fileset, client=client) as templates:
+        templates.jacobian(PARAMS)
+        sizes = client.run_on_scheduler(
+            lambda dask_scheduler: [
+                len(group) for group in dask_scheduler.task_groups.values() if "Search" in str(group.name)
+            ]
+        )
+    assert set(sizes) == {1}
+
+
 def test_gradient_equals_finite_differences(fileset, client) -> None:
     with distribute(Search(), fileset, client=client) as templates:
         gradient = jax.grad(functools.partial(loss, templates))(PARAMS)
