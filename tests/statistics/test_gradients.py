@@ -76,18 +76,17 @@ def test_hessian_of_the_expected_cls(fitted: Models) -> None:
     """`jax.hessian` itself, forward over reverse mode, against differences of gradients."""
     model = fitted[0]
     flat, unravel = ravel_pytree(model.yields)
-    some = np.linspace(0, len(flat) - 1, 5).astype(int)
+    some = np.array([5, 9, 14, 17, len(flat) - 1])  # signal, background, fakes, a histosys and a staterror in one channel
 
     def function(x: Array) -> Array:
         return objectives.cls(model(unravel(flat.at[some].set(x))), 0.9)
 
     at, gradient = flat[some], jax.jit(jax.grad(function))
     hessian = jax.jit(jax.hessian(function))(at)
-    for i, row in enumerate(np.eye(len(some))):
-        step = 1e-3 * float(at[i])
-        around = [gradient(at + by * step * row) for by in (1, -1, 2, -2)]
-        expected = (8 * (around[0] - around[1]) - (around[2] - around[3])) / (12 * step)
-        np.testing.assert_allclose(hessian[i], expected, rtol=1e-6, atol=1e-7 * float(jnp.max(jnp.abs(expected))))
+    for i, row in enumerate(np.diag(1e-3 * at)):
+        around = [gradient(at + by * row) for by in (1, -1, 2, -2)]
+        expected = (8 * (around[0] - around[1]) - (around[2] - around[3])) / (12 * row[i])
+        np.testing.assert_allclose(hessian[i], expected, rtol=1e-6, atol=1e-7 * float(jnp.max(jnp.abs(hessian))))
 
 
 def test_objectives_without_fits(fitted: Models) -> None:
