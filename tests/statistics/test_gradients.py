@@ -76,7 +76,9 @@ def test_hessian_of_the_expected_cls(fitted: Models) -> None:
     """`jax.hessian` itself, forward over reverse mode, against differences of gradients."""
     model = fitted[0]
     flat, unravel = ravel_pytree(model.yields)
-    some = np.array([5, 9, 14, 17, len(flat) - 1])  # signal, background, fakes, a histosys and a staterror in one channel
+    some = np.array(
+        [5, 9, 14, 17, len(flat) - 1]
+    )  # signal, background, fakes, a histosys and a staterror in one channel
 
     def function(x: Array) -> Array:
         return objectives.cls(model(unravel(flat.at[some].set(x))), 0.9)

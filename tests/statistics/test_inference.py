@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pyhf
 import pytest
+from scipy import stats
 
 from diffea import objectives
 from diffea.statistics import (
@@ -179,10 +180,32 @@ def test_vmaps_over_hypotheses(fitted: Models) -> None:
     np.testing.assert_allclose(values, [objectives.cls(bound, 0.6), objectives.cls(bound, 1.5)], rtol=1e-9)
 
 
-def test_fit_with_jaxopt(fitted: Models) -> None:
-    _, bound, _ = fitted
-    solver = Solver(method="lbfgsb", tolerance=1e-6, max_iterations=1000)
-    np.testing.assert_allclose(objectives.cls(bound, 0.6, solver=solver), objectives.cls(bound, 0.6), rtol=1e-5)
+@pytest.mark.parametrize("method", ["lbfgsb", "projected-gradient"])
+def test_fit_with_jaxopt(method: str) -> None:
+    judge = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
+    bound = HistFactory(judge.spec)()
+    data = [51.0, 65.0, *judge.config.auxdata]
+    solver = Solver(method=method, tolerance=1e-6, max_iterations=2000)
+    np.testing.assert_allclose(fit(bound, data, solver=solver).pars, fit(bound, data).pars, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("precise_pyhf")
+def test_eleven_sigma(fitted: Models) -> None:
+    """All digits where CLs is 1e-30: from pyhf's likelihood ratio, and its slope in the hypothesis by differences."""
+    _, bound, judge = fitted
+    asimov, poi = judge.expected_data(without_signal(judge.config)), 9.5
+    _, lowest = pyhf.infer.mle.fit(asimov, judge, return_fitted_val=True)
+    _, value = pyhf.infer.mle.fixed_poi_fit(poi, asimov, judge, return_fitted_val=True)
+    root = float(np.sqrt(value - lowest))
+    assert root > 10
+
+    @jax.jit
+    def log_cls(poi: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.value_and_grad(lambda mu: hypotest(bound, mu).log_expected)(poi)
+
+    found, slope = log_cls(poi)
+    np.testing.assert_allclose(found, np.log(2) + stats.norm.logsf(root), rtol=1e-7)
+    np.testing.assert_allclose(slope, (log_cls(poi + 1e-3)[0] - log_cls(poi - 1e-3)[0]) / 2e-3, rtol=1e-6)
 
 
 def test_p_values_far_out() -> None:

@@ -57,6 +57,26 @@ def test_every_modifier(everything: tuple[BoundModel, pyhf.Model]) -> None:
     assert_equal(*everything)
 
 
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("normfactor", None),
+        ("shapefactor", None),
+        ("normsys", {"hi": 1.1, "lo": 0.8}),
+        ("histosys", {"hi_data": [55.0, 41.0], "lo_data": [48.0, 37.0]}),
+        ("lumi", None),
+        ("shapesys", [3.0, 4.0]),
+        ("staterror", [3.0, 4.0]),
+    ],
+)
+def test_one_modifier_alone(kind: str, data: Any) -> None:
+    signal = {"name": "s", "data": [5.0, 8.0], "modifiers": [modifier("mu", "normfactor")]}
+    background = {"name": "b", "data": [50.0, 40.0], "modifiers": [modifier("lumi", kind, data)]}
+    parameters = [LUMI] if kind == "lumi" else []
+    spec = {"channels": [{"name": "c", "samples": [signal, background]}], "parameters": parameters}
+    assert_equal(HistFactory(spec)(), pyhf.Model(spec), points=2)
+
+
 @pytest.mark.parametrize(("normsys", "histosys"), [("code1", "code0"), ("code4", "code2")])
 def test_other_interpolation_codes(normsys: str, histosys: str) -> None:
     settings = {"normsys": {"interpcode": normsys}, "histosys": {"interpcode": histosys}}
