@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any, NoReturn
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,17 +129,30 @@ def test_mc_statistical_error() -> None:
     np.testing.assert_allclose(objectives.mc_statistical_error(HistFactory(SPEC)()), expected, rtol=1e-12)
 
 
-def test_data_enter_only_by_name() -> None:
-    """A workspace with an excess gives what one with background-only Asimov data gives, until its data are asked for."""
-    with_data, blinded = (
-        HistFactory.from_workspace(HistFactory(SPEC).workspace(observations=observations))()
-        for observations in ([90.0, 80.0], None)
-    )
-    for objective in (objectives.poi_uncertainty, objectives.counting_significance, objectives.mc_statistical_error):
-        np.testing.assert_array_equal(objective(with_data), objective(blinded))
+class Closed:
+    """Observations that nobody may look at."""
+
+    def _opened(self, *_: Any) -> NoReturn:
+        msg = "observed data were opened"
+        raise AssertionError(msg)
+
+    __iter__ = __array__ = __len__ = __getitem__ = _opened
+
+
+@pytest.mark.parametrize("name", sorted(set(objectives.__all__) - {"binary_cross_entropy"}))
+def test_no_objective_opens_observed_data_by_itself(name: str) -> None:
+    bound = dataclasses.replace(HistFactory(SHIFTED)(), observations=Closed())
+    with pytest.raises(AssertionError, match="were opened"):
+        bound.observed_data()
+    assert jax.eval_shape(getattr(objectives, name), bound).shape == ()
+
+
+def test_data_enter_by_name() -> None:
+    """A workspace with an excess gives what background-only Asimov data give, until its data are asked for."""
+    bound = HistFactory.from_workspace(HistFactory(SPEC).workspace(observations=[90.0, 80.0]))()
     judge = pyhf.Model(SPEC)
     asimov = judge.expected_data([0.0, 1.0, 1.0])
     expected = pyhf.infer.hypotest(1.0, asimov, judge, return_expected=True)[1]
-    np.testing.assert_allclose(objectives.cls(with_data), expected, rtol=1e-5)
-    excess = pyhf.infer.hypotest(1.0, with_data.observed_data(), judge)
-    np.testing.assert_allclose(objectives.cls(with_data, data=with_data.observed_data()), excess, rtol=1e-4)
+    np.testing.assert_allclose(objectives.cls(bound), expected, rtol=1e-5)
+    excess = pyhf.infer.hypotest(1.0, bound.observed_data(), judge)
+    np.testing.assert_allclose(objectives.cls(bound, data=bound.observed_data()), excess, rtol=1e-4)

@@ -72,6 +72,22 @@ FITTED = copy.deepcopy(EVERYTHING)
 FITTED["channels"][1]["samples"][1]["modifiers"] = []  # type: ignore[index]
 
 
+def randomised(spec: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The same specification with other numbers; variations of a shape move with the shape."""
+    spec, random = copy.deepcopy(spec), np.random.default_rng(seed)
+    for sample in (sample for channel in spec["channels"] for sample in channel["samples"]):
+        factor = random.uniform(0.7, 1.4, len(sample["data"]))
+        sample["data"] = (factor * sample["data"]).tolist()
+        for entry in sample["modifiers"]:
+            if entry["type"] == "histosys":
+                entry["data"] = {name: (factor * values).tolist() for name, values in entry["data"].items()}
+            elif entry["type"] == "normsys":
+                entry["data"] = {"hi": random.uniform(1.02, 1.3), "lo": random.uniform(0.75, 0.98)}
+            elif entry["type"] in ("staterror", "shapesys"):
+                entry["data"] = (random.uniform(0.5, 1.5, len(factor)) * entry["data"]).tolist()
+    return spec
+
+
 def without_signal(config: Any) -> np.ndarray:
     """Initial parameters of a pyhf or diffea model, the parameter of interest at 0."""
     pars = np.array(config.suggested_init(), float)

@@ -106,6 +106,8 @@ def test_workspaces() -> None:
     good = HistFactory(FITTED).workspace()
     with pytest.raises(SpecError, match=r"patches\[0\] does not apply"):
         HistFactory.from_workspace(good, patches=[[{"op": "remove", "path": "/channels/9"}]])
+    with pytest.raises(SpecError, match=r"patches\[0\]: expected a JSON patch .*got dict"):
+        HistFactory.from_workspace(good, patches=[{"patches": []}])
     with pytest.raises(SpecError, match="no measurement 'other'"):
         HistFactory.from_workspace(good, measurement="other")
     patched = HistFactory.from_workspace(good, patches=[[{"op": "remove", "path": "/channels/1/samples/1"}]])

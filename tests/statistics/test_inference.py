@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pyhf
 import pytest
+from scipy import stats
 
 from diffea import objectives
 from diffea.statistics import (
@@ -21,7 +22,7 @@ from diffea.statistics import (
     likelihood_ratio,
     upper_limit,
 )
-from tests.statistics.models import without_signal
+from tests.statistics.models import FITTED, randomised, rebuilt, without_signal
 
 Models = tuple[HistFactory, BoundModel, pyhf.Model]
 
@@ -85,15 +86,67 @@ def test_discovery_is_pyhfs(fitted: Models, observed: np.ndarray) -> None:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("precise_pyhf")
-def test_limits_are_pyhfs(fitted: Models, observed: np.ndarray) -> None:
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_random_numbers_and_data(fitted: Models, seed: int) -> None:
+    """Fit, CLs, discovery and limits of random yields, on data drawn at μ = 0, 1, 2."""
+    spec = randomised(FITTED, seed)
+    bound, judge = fitted[0](HistFactory(spec).yields), pyhf.Model(spec)
+    pars = without_signal(judge.config)
+    pars[judge.config.poi_index] = seed
+    data = np.random.default_rng(seed).poisson(judge.expected_actualdata(pars))
+    data = np.array([*data, *judge.config.auxdata], float)
+
+    _, value = pyhf.infer.mle.fit(data, judge, return_fitted_val=True)
+    np.testing.assert_allclose(-2 * bound.logpdf(fit(bound, data).pars, data), value, atol=1e-6)
+
+    def pyhfs(poi: float) -> np.ndarray:
+        """CLs observed and expected at -2 … 2 σ."""
+        cls, band = pyhf.infer.hypotest(poi, data, judge, return_expected_set=True)
+        return np.array([cls, *band])
+
+    mine = hypotest(bound, 1.0, data)
+    np.testing.assert_allclose([mine.cls, *mine.band], pyhfs(1.0), rtol=2e-5)
+    p_value = pyhf.infer.hypotest(0.0, data, judge, test_stat="q0")
+    np.testing.assert_allclose(discovery(bound, data).p_value, p_value, rtol=2e-5)
+    limits = upper_limit(bound, data=data, band=True)
+    np.testing.assert_allclose(limits.expected, limits.band[2])
+    for i, limit in enumerate([float(limits.observed), *map(float, limits.band)]):
+        below, above = (pyhfs(limit * factor)[i] for factor in (1 - 1e-4, 1 + 1e-4))
+        assert below > 0.05 > above
+
+
+@pytest.mark.usefixtures("precise_pyhf")
+def test_where_pyhf_finds_the_worse_of_two_minima(fitted: Models) -> None:
+    """Both variations of a shape on the same side of it make two minima; pyhf finds the better one if it starts there."""
+    model, _, _ = fitted
+    random = np.random.default_rng(2)
+    yields = jax.tree.map(lambda leaf: leaf * random.uniform(0.8, 1.25, leaf.shape), model.yields)
+    bound, judge = model(yields), rebuilt(FITTED, model.places, yields)
+    pars = without_signal(judge.config)
+    pars[judge.config.poi_index] = 2.0
+    data = np.array([*random.poisson(judge.expected_actualdata(pars)), *judge.config.auxdata], float)
+    poi = 3.227
+    mine = -2 * float(bound.logpdf(hypotest(bound, poi, data).fits["at mu = test value on data"].pars, data))
+    init = judge.config.suggested_init()
+    init[judge.config.par_slice("scale").start] = 3.0
+    theirs, started = (
+        float(pyhf.infer.mle.fixed_poi_fit(poi, data, judge, init_pars=start, return_fitted_val=True)[1])
+        for start in (None, init)
+    )
+    assert theirs - mine > 0.1
+    np.testing.assert_allclose(mine, started, atol=1e-6)
+
+
+def test_observed_limit_of_a_large_excess(fitted: Models) -> None:
+    """Far above zero a small signal is not compatible with the data either: the limit is the upper end."""
     _, bound, judge = fitted
-    mine = upper_limit(bound, data=observed, band=True)
-    limit, band = pyhf.infer.intervals.upper_limits.upper_limit(observed, judge, rtol=1e-5)
-    np.testing.assert_allclose(mine.observed, limit, rtol=1e-4)
-    np.testing.assert_allclose(mine.band, band, rtol=1e-4)
-    np.testing.assert_allclose(mine.expected, mine.band[2])
+    pars = np.array(judge.config.suggested_init())
+    pars[judge.config.poi_index] = 6.0
+    data = judge.expected_data(pars)
+    limit = float(upper_limit(bound, data=data, band=True).observed)
+    assert 6.0 < limit < 10.0
+    np.testing.assert_allclose(pyhf.infer.hypotest(limit, data, judge), 0.05, rtol=1e-3)
 
 
 def test_expected_limit_excludes_at_its_level(fitted: Models) -> None:
@@ -127,10 +180,32 @@ def test_vmaps_over_hypotheses(fitted: Models) -> None:
     np.testing.assert_allclose(values, [objectives.cls(bound, 0.6), objectives.cls(bound, 1.5)], rtol=1e-9)
 
 
-def test_fit_with_jaxopt(fitted: Models) -> None:
-    _, bound, _ = fitted
-    solver = Solver(method="lbfgsb", tolerance=1e-6, max_iterations=1000)
-    np.testing.assert_allclose(objectives.cls(bound, 0.6, solver=solver), objectives.cls(bound, 0.6), rtol=1e-5)
+@pytest.mark.parametrize("method", ["lbfgsb", "projected-gradient"])
+def test_fit_with_jaxopt(method: str) -> None:
+    judge = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
+    bound = HistFactory(judge.spec)()
+    data = [51.0, 65.0, *judge.config.auxdata]
+    solver = Solver(method=method, tolerance=1e-6, max_iterations=2000)
+    np.testing.assert_allclose(fit(bound, data, solver=solver).pars, fit(bound, data).pars, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("precise_pyhf")
+def test_eleven_sigma(fitted: Models) -> None:
+    """All digits where CLs is 1e-30: from pyhf's likelihood ratio, and its slope in the hypothesis by differences."""
+    _, bound, judge = fitted
+    asimov, poi = judge.expected_data(without_signal(judge.config)), 9.5
+    _, lowest = pyhf.infer.mle.fit(asimov, judge, return_fitted_val=True)
+    _, value = pyhf.infer.mle.fixed_poi_fit(poi, asimov, judge, return_fitted_val=True)
+    root = float(np.sqrt(value - lowest))
+    assert root > 10
+
+    @jax.jit
+    def log_cls(poi: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.value_and_grad(lambda mu: hypotest(bound, mu).log_expected)(poi)
+
+    found, slope = log_cls(poi)
+    np.testing.assert_allclose(found, np.log(2) + stats.norm.logsf(root), rtol=1e-7)
+    np.testing.assert_allclose(slope, (log_cls(poi + 1e-3)[0] - log_cls(poi - 1e-3)[0]) / 2e-3, rtol=1e-6)
 
 
 def test_p_values_far_out() -> None:

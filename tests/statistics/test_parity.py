@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -53,6 +55,26 @@ def assert_equal(bound: BoundModel, judge: pyhf.Model, points: int = 5, spread: 
 
 def test_every_modifier(everything: tuple[BoundModel, pyhf.Model]) -> None:
     assert_equal(*everything)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("normfactor", None),
+        ("shapefactor", None),
+        ("normsys", {"hi": 1.1, "lo": 0.8}),
+        ("histosys", {"hi_data": [55.0, 41.0], "lo_data": [48.0, 37.0]}),
+        ("lumi", None),
+        ("shapesys", [3.0, 4.0]),
+        ("staterror", [3.0, 4.0]),
+    ],
+)
+def test_one_modifier_alone(kind: str, data: Any) -> None:
+    signal = {"name": "s", "data": [5.0, 8.0], "modifiers": [modifier("mu", "normfactor")]}
+    background = {"name": "b", "data": [50.0, 40.0], "modifiers": [modifier("lumi", kind, data)]}
+    parameters = [LUMI] if kind == "lumi" else []
+    spec = {"channels": [{"name": "c", "samples": [signal, background]}], "parameters": parameters}
+    assert_equal(HistFactory(spec)(), pyhf.Model(spec), points=2)
 
 
 @pytest.mark.parametrize(("normsys", "histosys"), [("code1", "code0"), ("code4", "code2")])
@@ -154,6 +176,42 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
 @hypothesis.given(specs())
 def test_random_specifications(spec: dict[str, Any]) -> None:
     assert_equal(HistFactory(spec)(), pyhf.Model(spec), points=2)
+
+
+def test_patch_of_a_patchset_file(tmp_path: Path) -> None:
+    """The patch is named as in pyhf, and pyhf's check of the workspace's digest passes."""
+    workspace = pyhf.Workspace(HistFactory(EVERYTHING).workspace())
+    channel = [channel["name"] for channel in workspace["channels"]].index("signal")
+    document = {
+        "metadata": {
+            "references": {"hepdata": "ins1234567"},
+            "description": "two masses",
+            "digests": {"sha256": pyhf.utils.digest(workspace, "sha256")},
+            "labels": ["mass"],
+        },
+        "patches": [
+            {
+                "metadata": {"name": f"mass_{mass}", "values": [mass]},
+                "patch": [
+                    {
+                        "op": "replace",
+                        "path": f"/channels/{channel}/samples/0/data",
+                        "value": [mass / 100, 2.0, 3.0, 1.0],
+                    }
+                ],
+            }
+            for mass in (300, 500)
+        ],
+        "version": "1.0.0",
+    }
+    file = tmp_path / "patchset.json"
+    file.write_text(json.dumps(document))
+    patchset = pyhf.PatchSet(json.loads(file.read_text()))
+    model = HistFactory.from_workspace(workspace, patches=[patchset["mass_500"]])
+    assert_equal(model(), pyhf.Workspace(patchset.apply(workspace, "mass_500")).model(), points=2)
+    assert 5.0 in np.asarray(model.yields.nominal)
+    by_values = HistFactory.from_workspace(workspace, patches=[patchset[(300,)]])
+    assert 3.0 in np.asarray(by_values.yields.nominal)
 
 
 def test_published_likelihood(likelihood: tuple[dict[str, Any], list[Any]]) -> None:

@@ -88,11 +88,12 @@ def _attach(function: Callable[[Array], Array], poi: Array) -> Array:
 
 
 class _Line(NamedTuple):
-    """The profile likelihood ratio along the parameter of interest, on one data set."""
+    """The profile likelihood ratio along the parameter of interest, on one data set; 0 below the best fit."""
 
     bound: BoundModel
     prepared: Prepared
     data: Array
+    best: Array | float
     lowest: Array | float
     solver: Solver
 
@@ -100,12 +101,13 @@ class _Line(NamedTuple):
         """Ratio q, its slope (envelope theorem: the partial derivative) and the minimum, starting at the last one."""
         index = poi_index(self.bound.layout, self.bound.settings)
         end = minimise(self.bound, self.prepared, self.data, poi, self.solver, last.pars, damping=1e-4)
-        return jnp.maximum(2.0 * (end.value - self.lowest), 0.0), 2.0 * end.gradient[index], end
+        above = poi >= self.best
+        ratio = jnp.where(above, jnp.maximum(2.0 * (end.value - self.lowest), 0.0), 0.0)
+        return ratio, jnp.where(above, 2.0 * end.gradient[index], 0.0), end
 
     def still(self) -> _Line:
         """The same without derivatives."""
-        bound, prepared, data, lowest = jax.lax.stop_gradient(self[:-1])
-        return _Line(bound, prepared, data, lowest, self.solver)
+        return _Line(*jax.lax.stop_gradient(self[:-1]), self.solver)
 
     def differentiable(self, poi: Array, minimum: Minimum) -> Array:
         """The ratio at a minimum that was found, with its derivatives."""
@@ -176,7 +178,7 @@ def _upper_limit(
     if data is not None:
         free, null = profiles(bound, prepared, data, [None, 0.0], solver, poi_low(bound, test_stat))
     sample = asimov(bound, prepared, 0.0, null)
-    line = _Line(bound, prepared, sample.data, 0.0, solver)
+    line = _Line(bound, prepared, sample.data, 0.0, 0.0, solver)
     scale = poi_scale(bound, prepared, sample.pars)
     guess = jnp.where(jnp.isfinite(scale), scale, 1.0)
     all_limits = observed = None
@@ -188,7 +190,7 @@ def _upper_limit(
         limit, steps, fit = _expected(line, sample.pars, guess, asymptotics.target(cl, 0.0))
     fits = {f"at {name} = expected limit on Asimov data": fit}
     if free is not None and null is not None and data is not None:
-        seen = _Line(bound, prepared, data, free.deviance, solver)
+        seen = _Line(bound, prepared, data, free.pars[index], free.deviance, solver)
         start = jnp.maximum(limit + free.pars[index], 0.1 * limit)
         observed, on_data, on_asimov = _observed(seen, line, sample.pars, start, cl, test_stat)
         fits |= {

@@ -197,7 +197,8 @@ class HistFactory:
 
         Args:
             workspace: the workspace (its JSON, read).
-            patches: JSON patches, or patches of a `pyhf.PatchSet`, applied in turn.
+            patches: JSON patches (lists of operations), or patches of a `pyhf.PatchSet` by name
+                (``pyhf.PatchSet(json.load(file))["its name"]``), applied in turn.
             measurement: name of the measurement; the first by default.
             modifier_settings: see `HistFactory`.
 

@@ -203,8 +203,15 @@ def read_workspace(
     """
     document = copy.deepcopy(dict(workspace))
     for number, patch in enumerate(patches):
+        operations = getattr(patch, "patch", patch)
+        if not isinstance(operations, list):
+            msg = (
+                f"patches[{number}]: expected a JSON patch (a list of operations) or one patch of a pyhf.PatchSet "
+                f"(patchset['its name']), got {type(patch).__name__}"
+            )
+            raise SpecError(msg)
         try:
-            document = jsonpatch.JsonPatch(getattr(patch, "patch", patch)).apply(document)
+            document = jsonpatch.JsonPatch(operations).apply(document)
         except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
             msg = f"patches[{number}] does not apply to the workspace: {error}"
             raise SpecError(msg) from error
