@@ -93,10 +93,9 @@ annealed = {
     "steps": STEPS,
     "schedules": {"width": anneal(2.0, 0.02)},
 }
-cut = {"spec": SPEC, "limit": False, "objective": minus_significance, "bounds": {"cut": (30.0, 60.0)}}
+cut = {"spec": SPEC, "objective": minus_significance, "bounds": {"cut": (30.0, 60.0)}}
 window = {
     "spec": SPEC,
-    "limit": False,
     "objective": minus_significance,
     "bounds": {"low": (30.0, 50.0), "high": (50.0, 80.0)},
 }

@@ -133,12 +133,25 @@ def run_variant(
             "seconds": time.perf_counter() - began,
             "seconds_by_stage": {**train.seconds, "driver": watch.driver},
             "skipped": [dataclasses.asdict(entry) for entry in train.ledger.skipped],
+            "skipped_share": train.ledger.lost,
             "versions": versions(),
         }
     write_json(out / "workspace.json", states["after"].test.workspace())
     write_json(out / "templates.json", {when: state.histograms for when, state in states.items()})
     write_json(out / "result.json", result)
     return result
+
+
+def result_folder(out: Path, variant: str, seed: int = 0) -> Path:
+    """Where a run leaves its files: OUT/VARIANT, or OUT/seeds/SEED/VARIANT for a further initialisation."""
+    return (out / "seeds" / str(seed) if seed else out) / variant
+
+
+def result_folders(out: Path, variant: str) -> list[Path]:
+    """The folders of a variant's finished runs, by initialisation."""
+    seeds = sorted(int(path.name) for path in (out / "seeds").glob("*"))
+    folders = [result_folder(out, variant, seed) for seed in (0, *seeds)]
+    return [folder for folder in folders if (folder / "result.json").is_file()]
 
 
 def describe(objective: Callable[..., Any]) -> str:
@@ -198,7 +211,7 @@ def _train(
         Composite(train, lambda templates: variant.objective(model(templates))),
         start,
         optimizer=variant.optimizer,
-        steps=variant.steps if steps is None else steps,
+        steps=variant.steps if steps is None or variant.steps == 0 else steps,
         bounds=variant.bounds,
         schedules=variant.schedules,
         checkpoint=out / "checkpoint",

@@ -62,24 +62,24 @@ def kill(client, number=0):
 
 
 class Dies(Search):
-    """Kills its worker as soon as there is a marker, which it removes."""
+    """Kills its worker when it comes to the phase that the marker names, and removes the marker."""
 
-    def __init__(self, marker: Path, phase: str) -> None:
-        self.marker, self.phase = marker, phase
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
 
-    def die(self):
-        if self.marker.exists() and threading.current_thread() is not threading.main_thread():
+    def die(self, phase):
+        if threading.current_thread() is threading.main_thread() or not self.marker.exists():
+            return
+        if self.marker.read_text() == phase:
             self.marker.unlink()
             os._exit(1)
 
     def columns(self, events):
-        if self.phase == "read":
-            self.die()
+        self.die("read")
         return super().columns(events)
 
     def fill(self, params, columns):
-        if self.phase in ("pass one", "pass two"):
-            jax.debug.callback(self.die)
+        jax.debug.callback(functools.partial(self.die, "pass"))
         yield from super().fill(params, columns)
 
 
@@ -90,15 +90,23 @@ def die_in_reduction(die):
     reduce = reduction.reduce
 
     def dying(partials):
-        die()
+        die("reduce")
         return reduce(partials)
 
     reduction.reduce = dying
 
 
-def in_one_process(fileset, gradient):
-    with distribute(Search(), fileset, gradient=gradient) as templates:
+@pytest.fixture(scope="module")
+def expected(fileset):
+    """Value and gradient in one process, in two passes."""
+    with distribute(Search(), fileset, gradient="vjp") as templates:
         return jax.value_and_grad(functools.partial(loss, templates))(PARAMS)
+
+
+@pytest.fixture(scope="module")
+def dies(tmp_path_factory):
+    """One processor for all phases, so that workers compile it once."""
+    return Dies(tmp_path_factory.mktemp("marker") / "marker")
 
 
 def assert_same_bits(got, expected) -> None:
@@ -108,25 +116,23 @@ def assert_same_bits(got, expected) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", ["read", "pass one", "between the passes", "pass two", "reduce"])
-def test_a_worker_that_dies_in_a_phase_costs_nothing(fileset, client, tmp_path, phase) -> None:
-    marker = tmp_path / "marker"
-    processor = Dies(marker, phase)
+def test_a_worker_that_dies_in_a_phase_costs_nothing(fileset, client, dies, expected, phase) -> None:
     if phase == "reduce":
-        client.run(die_in_reduction, processor.die)
+        client.run(die_in_reduction, dies.die)
     if phase in ("read", "pass one", "reduce"):
-        marker.touch()
+        dies.marker.write_text(phase.split()[0])
     before = client.run(os.getpid)
-    with distribute(processor, fileset, client=client, gradient="vjp") as templates:
+    with distribute(dies, fileset, client=client, gradient="vjp") as templates:
         value, pull = jax.vjp(functools.partial(loss, templates), PARAMS)
-        assert not marker.exists()
+        assert not dies.marker.exists()
         if phase == "pass two":
-            marker.touch()
+            dies.marker.write_text("pass")
         if phase == "between the passes":
             assert kill(client)
         got = value, *pull(jnp.ones(()))
-    assert not marker.exists()
+    assert not dies.marker.exists()
     assert set(client.run(os.getpid).values()) != set(before.values())
-    assert_same_bits(got, in_one_process(fileset, "vjp"))
+    assert_same_bits(got, expected)
 
 
 @pytest.mark.slow
@@ -214,7 +220,7 @@ def leftovers(folder):
     return list(folder.glob(".writing-*"))
 
 
-def test_bad_files_are_left_out_of_value_and_gradient_on_request(fileset, tmp_path) -> None:
+def test_bad_files_are_left_out_of_value_and_gradient_on_request(fileset, expected, tmp_path) -> None:
     (tmp_path / "garbage.root").write_bytes(b"no ROOT file at all")
     bad = {**fileset, "background": {**fileset["background"], "files": {**fileset["background"]["files"]}}}
     bad["background"]["files"][str(tmp_path / "garbage.root")] = "Events"
@@ -223,8 +229,9 @@ def test_bad_files_are_left_out_of_value_and_gradient_on_request(fileset, tmp_pa
     with distribute(Search(), bad, on_bad_file="skip", gradient="vjp") as templates:
         (skipped,) = templates.ledger.skipped
         assert skipped.file.endswith("garbage.root")
+        assert templates.ledger.lost == {"background": pytest.approx(1 / 3)}  # one file of three
         got = jax.value_and_grad(functools.partial(loss, templates))(PARAMS)
-    assert_same_bits(got, in_one_process(fileset, "vjp"))
+    assert_same_bits(got, expected)
 
 
 class FailsOnce(Search):
@@ -256,6 +263,7 @@ def test_a_chunk_that_stays_bad_is_skipped_with_its_number_of_entries(fileset) -
 
     with distribute(Fails(), fileset, on_bad_file="skip") as templates:
         assert sum(entry.entries for entry in templates.ledger.skipped) == 1700
+        assert templates.ledger.lost == {"background": pytest.approx(1700 / 4200)}
         assert templates.events == {"signal": 900, "background": 2500}
         assert np.isfinite(templates(PARAMS)["few", "bkg"].values).all()
 

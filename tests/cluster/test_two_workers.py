@@ -118,8 +118,25 @@ def test_errors_of_workers_keep_their_names(tmp_path, client) -> None:
         distribute(Search(), {"some": {"files": {str(tmp_path / "nan.root"): "Events"}}}, client=client)
 
 
-def test_a_worker_in_32_bit_mode_is_refused(client) -> None:
+def test_a_worker_of_other_versions_is_refused(client) -> None:
     from diffea.runtime import check_worker, versions
 
     with pytest.raises(errors.WorkerMismatchError, match="jax is"):
         client.submit(check_worker, {**versions(), "jax": "0.0.1"}).result()
+
+
+def test_a_worker_in_32_bit_mode_is_refused(fileset, client) -> None:
+    """Before it reads, and before a step, since dask may bring shards to a worker that read none."""
+
+    def switch(on):
+        jax.config.update("jax_enable_x64", on)
+
+    try:
+        with distribute(Search(), fileset, client=client) as templates:
+            client.run(switch, False)
+            with pytest.raises(errors.WorkerMismatchError, match="32-bit mode"):
+                templates.hard(PARAMS)
+            with pytest.raises(errors.WorkerMismatchError, match="32-bit mode"):
+                distribute(Search(), fileset, client=client)
+    finally:
+        client.run(switch, True)

@@ -31,6 +31,7 @@ def test_forms_of_a_fileset_are_one(path) -> None:
 
 
 def test_a_preprocessed_fileset_keeps_its_steps(path) -> None:
+    pytest.importorskip("dask_awkward", reason="coffea preprocesses filesets with dask-awkward, an optional extra")
     from coffea.dataset_tools import preprocess
 
     prepared, _ = preprocess({"d": {"files": {path: "Events"}, "metadata": {"sample": "s"}}}, step_size=400)

@@ -72,6 +72,18 @@ def test_a_foreign_checkpoint_is_refused(tmp_path) -> None:
         optimise(loss, {**START, "mt": 31.0}, optimizer=optax.adam(0.1), steps=2, checkpoint=tmp_path, resume=True)
 
 
+def test_the_checkpoint_before_a_foreign_one_is_used(tmp_path) -> None:
+    run = functools.partial(optimise, loss, optimizer=optax.adam(0.1), steps=4)
+    whole = run(START, checkpoint=tmp_path / "own")
+    run({**START, "mt": 31.0}, checkpoint=tmp_path / "foreign")
+    (tmp_path / "foreign" / "step-00000004.npz").rename(tmp_path / "own" / "step-00000009.npz")
+    (tmp_path / "own" / "step-00000004.npz").unlink()
+    with pytest.warns(UserWarning, match="another run"):
+        resumed = run(START, checkpoint=tmp_path / "own", resume=True)
+    assert [step.loss for step in resumed.history] == [step.loss for step in whole.history]
+    assert float(resumed.params["mt"]) == float(whole.params["mt"])
+
+
 def test_a_new_run_does_not_mix_with_the_checkpoints_of_an_old_one(tmp_path) -> None:
     optimise(loss, START, optimizer=optax.adam(0.1), steps=5, checkpoint=tmp_path)
     optimise(loss, START, optimizer=optax.adam(0.1), steps=2, checkpoint=tmp_path)

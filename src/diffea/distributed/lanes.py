@@ -98,18 +98,26 @@ class OnCluster:
         return len(self._shards)
 
     def map(self, function: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
-        return self._persist(lambda: self._map("plan", function, items))
+        key = f"{self._name}.plan"
+        return self._persist(lambda: self._client.gather(self._client.map(function, items, key=key, pure=False)))
 
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
         self._client.wait_for_workers(1)
         slots = [address for address, threads in sorted(self._client.nthreads().items()) for _ in range(threads)]
         runs = shares(batches, len(slots))
         self._reads = [(load, source, run) for run in runs]
+        places = [[slots[number * len(slots) // len(runs)]] for number in range(len(runs))]
         self._shards = [
-            self._submit("read", *read, places=[slots[number * len(slots) // len(runs)]])
-            for number, read in enumerate(self._reads)
+            self._submit("read", *read, places=place) for read, place in zip(self._reads, places, strict=True)
         ]
-        return self._persist(lambda: self._map("content", Content.of, self._shards))
+
+        def contents() -> list[Content]:  # asked for where the shards are: elsewhere would be a second copy of them
+            pairs = zip(self._shards, places, strict=True)
+            return self._client.gather(
+                [self._submit("content", Content.of, shard, places=place) for shard, place in pairs]
+            )
+
+        return self._persist(contents)
 
     def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
         def once() -> Partial:
@@ -137,9 +145,6 @@ class OnCluster:
         key = f"{self._name}.{what}-{uuid.uuid4().hex}"
         where = {"workers": list(places), "allow_other_workers": True} if places else {}
         return self._client.submit(function, *arguments, key=key, pure=False, **where)
-
-    def _map(self, what: str, function: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
-        return self._client.gather(self._client.map(function, items, key=f"{self._name}.{what}", pure=False))
 
     def _persist(self, attempt: Callable[[], Any]) -> Any:
         lost: list[str] = []

@@ -64,6 +64,29 @@ class Ledger:
             events[chunk.file.dataset] = events.get(chunk.file.dataset, 0) + kept
         return events
 
+    @property
+    def lost(self) -> dict[str, float]:
+        """The share of entries left out, by dataset; of its weight too, where its files are alike.
+
+        A file that could not be opened counts as much as the mean of the dataset's others.
+        """
+        read: dict[str, dict[str, int]] = {}
+        for chunk, _ in self.chunks:
+            files = read.setdefault(chunk.file.dataset, {})
+            files[chunk.file.path] = files.get(chunk.file.path, 0) + chunk.rows
+        lost = {}
+        for dataset in sorted({entry.dataset for entry in self.skipped}):
+            here = [entry for entry in self.skipped if entry.dataset == dataset]
+            files = dict(read.get(dataset, {}))
+            kept = sum(files.values())
+            for entry in here:
+                if entry.entries is not None:
+                    files[entry.file] = files.get(entry.file, 0) + entry.entries
+            known = sum(files.values())
+            unopened = sum(entry.entries is None for entry in here)
+            lost[dataset] = 1.0 - kept / (known * (1 + unopened / len(files))) if kept else 1.0
+        return lost
+
     def check(self, counted: int) -> None:
         """See that a pass counted all that is held.
 

@@ -17,7 +17,7 @@ from diffea.histograms.templates import Layout
 from diffea.processor import Kernels, kernels_of
 from diffea.processor.hard import hard_templates
 from diffea.processor.kernels import Mode
-from diffea.runtime import Portable
+from diffea.runtime import Portable, check_worker
 
 
 def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: Any, *more: Any) -> Partial:
@@ -31,9 +31,11 @@ def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: A
         *more: the cotangents, for ``vjp``.
 
     Raises:
+        WorkerMismatchError: if this worker, to which dask may have moved the shard, would compute other numbers than the driver.
         NotFiniteError: if a sum or gradient is NaN or infinite, naming dataset, file and event.
     """
     began = time.perf_counter()
+    check_worker(shard.source.versions)
     kernels = kernels_of(shard.source.processor, shard.source.dtype)
     compiled = kernels.compile_seconds
     scale = 1.0 if shard.source.split is None else shard.source.split.scale

@@ -33,6 +33,7 @@ OPTIONAL = (
     "seconds",
     "seconds_by_stage",
     "skipped",
+    "skipped_share",
     "soft_hard_gap",
     "versions",
 )
