@@ -25,6 +25,7 @@ from diffea.processor.variations import with_variations
 from diffea.runtime import Portable
 
 Mode = Literal["values", "vjp", "jacobian", "by-bin"]
+MOST_UNROLLED = 16  # fills into one channel: more than these would compile for longer than a loop over them costs
 ANY = "\0"  # stands for the dataset's sample in compiled code, which serves all samples of one structure
 
 
@@ -162,7 +163,9 @@ class Kernels:
             alike.setdefault((fill.channel, fill.kernel, id(fill.bandwidth)), []).append((key, fill))
         parts: dict[Key, Any] = dict.fromkeys((key for key, _ in fills), 0.0)
         for group in alike.values():
-            for (key, _), part in zip(group, _sums([fill for _, fill in group], edges, scale), strict=True):
+            alike_fills = [fill for _, fill in group]
+            reflect = all(map(_ends, axes_of(self.processor)[alike_fills[0].channel]))
+            for (key, _), part in zip(group, _sums(alike_fills, edges, scale, reflect=reflect), strict=True):
                 parts[key] = parts[key] + part
         return jnp.concatenate(list(parts.values()), axis=1)
 
@@ -173,8 +176,22 @@ def bin_edges(processor: DifferentiableProcessor, params: Any) -> dict[str, tupl
     return {**edges, **{name: (learned,) for name, learned in processor.edges(params).items()}}
 
 
-def _sums(fills: list[Fill], edges: Mapping[str, tuple[Any, ...]], scale: Any) -> Any:
-    """Values and variances of fills into one channel with one kernel: one loop, so that the kernel compiles once.
+def _ends(axis: Any) -> bool:
+    """Whether an axis has no flow bins: nothing lies beyond its edges, so nothing may leak through them."""
+    return not axis.traits.underflow and not axis.traits.overflow
+
+
+def _sums(fills: list[Fill], edges: Mapping[str, tuple[Any, ...]], scale: Any, *, reflect: bool) -> Any:
+    """Values and variances of fills into one channel with one kernel.
+
+    A few are written out one after the other, so that XLA shares what they have in common; many run in one loop, so that the
+    kernel compiles once.
+
+    Args:
+        fills: alike but for their observables and weights.
+        edges: of each channel's axes.
+        scale: of the weights, shape (events,).
+        reflect: whether the observables end at the first and last edge.
 
     Returns:
         shape ``(fills, 2, bins)``, flow bins included.
@@ -190,11 +207,12 @@ def _sums(fills: list[Fill], edges: Mapping[str, tuple[Any, ...]], scale: Any) -
             weight,
             bandwidth=first.bandwidth,
             kernel=first.kernel,
+            reflect=reflect,
         )
         return jnp.stack([values.ravel(), variances.ravel()]).astype(float)
 
     rows = [(fill.observables, scale if fill.weight is None else fill.weight * scale) for fill in fills]
-    if len({jax.tree.structure(row) for row in rows}) > 1 or len(rows) == 1:
+    if len({jax.tree.structure(row) for row in rows}) > 1 or len(rows) <= MOST_UNROLLED:
         return [sums(row) for row in rows]
     return jax.lax.map(sums, jax.tree.map(lambda *columns: jnp.stack(columns), *rows))
 

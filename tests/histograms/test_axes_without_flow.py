@@ -1,0 +1,44 @@
+"""A channel whose axis has no flow bins: what lies within its edges stays there, whatever the bandwidth."""
+
+from __future__ import annotations
+
+import hist
+import numpy as np
+import pytest
+
+from diffea.events.columns import check
+from diffea.processor import DifferentiableProcessor, Fill, Kernels, structured
+
+SCORES = np.random.default_rng(0).beta(0.5, 0.8, 2000)
+WEIGHTS = np.random.default_rng(1).normal(1.0, 0.3, 2000)
+
+
+def filled(axis, bandwidth):
+    class Scores(DifferentiableProcessor):
+        channels = {"score": axis}  # noqa: RUF012
+
+        def fill(self, params, columns):
+            yield Fill("score", columns["score"], columns["weight"], bandwidth=bandwidth)
+
+    kernels = Kernels(Scores())
+    structure, blocks = structured(check({"score": SCORES, "weight": WEIGHTS}, 2000, "test"), kernels.dtype)
+    layout = kernels.layout(structure, "s", {})
+    values, variances = kernels.run("values", structure, "s", layout, {}, blocks, 1.0)
+    return values, variances
+
+
+@pytest.mark.parametrize("bandwidth", [0.02, 0.3])
+def test_nothing_leaks(bandwidth):
+    values, _ = filled(hist.axis.Regular(8, 0, 1, flow=False, name="score"), bandwidth)
+    np.testing.assert_allclose(values[[0, -1]], 0.0, atol=1e-9)
+    np.testing.assert_allclose(np.sum(values), np.sum(WEIGHTS), rtol=1e-12)
+    leaking, _ = filled(hist.axis.Regular(8, 0, 1, name="score"), bandwidth)
+    assert np.all(leaking[[0, -1]] > 1.0)
+
+
+def test_without_a_bandwidth_it_is_boost_histogram():
+    axis = hist.axis.Regular(8, 0.1, 0.9, flow=False, name="score")
+    oracle = hist.Hist(axis, storage=hist.storage.Weight()).fill(SCORES, weight=WEIGHTS)
+    values, variances = filled(axis, 1e-9)
+    np.testing.assert_allclose(values[1:-1], oracle.values(), rtol=1e-11)
+    np.testing.assert_allclose(variances[1:-1], oracle.variances(), rtol=1e-11)
