@@ -22,13 +22,12 @@ import optax
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from analysis import BANDWIDTH, EDGES, KEYS, SPEC, YIELDS, draw, inferno, initial, log_cls, network
+from analysis import BANDWIDTH, EDGES, KEYS, MODEL, YIELDS, draw, inferno, initial, log_cls, network
 
 import diffea
 from diffea import objectives, soft
 from diffea.judge import Judge
 
-MODEL = diffea.HistFactory(SPEC)
 BATCH = 2000
 
 

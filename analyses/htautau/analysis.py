@@ -23,6 +23,7 @@ BRANCHING_FRACTION = 0.0632  # H → ττ, left out of the weights in the files
 QCD_RATIO = 0.80  # opposite-charge over same-charge multijet events
 TAU_ENERGY_SCALE = {"nominal": 1.0, "tes_up": 1.03, "tes_down": 0.97}
 GENUINE_TAUS = ("ggH", "qqH", "ztt")  # what the τ energy scale moves
+OWN = "of the dataset"  # stands for its sample in columns, so that alike datasets compile to one program
 
 # the skimmed files: sample, CERN Open Data record of the file that was skimmed, bytes, sha256
 FILES = {
@@ -109,7 +110,8 @@ class HiggsToTauTau(DifferentiableProcessor):
             case "dy":
                 members = {"ztt": np.asarray(events.gen_match), "zll": ~np.asarray(events.gen_match)}
             case _:
-                members = {sample: np.ones(len(events), bool)}
+                members = {OWN: np.ones(len(events), bool)}
+        genuine = not {sample, *members}.isdisjoint(GENUINE_TAUS)
         dijet, deta = events.njets >= 2, np.asarray(events.eta_1 - events.eta_2)
         btag = [np.where(np.abs(events[f"jeta_{i}"]) < 2.4, events[f"jbtag_{i}"], 0.0) for i in (1, 2)]
         columns = {
@@ -122,7 +124,7 @@ class HiggsToTauTau(DifferentiableProcessor):
         }
         columns |= {f"weight {name}": weight * opposite * member for name, member in members.items()}
         for variation, scale in TAU_ENERGY_SCALE.items():
-            if variation == "nominal" or set(members) & set(GENUINE_TAUS):
+            if variation == "nominal" or genuine:
                 columns |= {f"{name} {variation}": x for name, x in kinematics(events, scale).items()}
         return columns
 
@@ -132,13 +134,13 @@ class HiggsToTauTau(DifferentiableProcessor):
         for variation in TAU_ENERGY_SCALE:
             suffix = f" {variation}"
             x = {name.removesuffix(suffix): column for name, column in columns.items() if name.endswith(suffix)}
-            moved = samples if variation == "nominal" else [name for name in samples if name in GENUINE_TAUS]
+            moved = samples if variation == "nominal" else [name for name in samples if name in (OWN, *GENUINE_TAUS)]
             if x and moved:
                 for channel, observable, keep in self.regions(params, {**columns, **x}):
                     for name in moved:
                         weight = columns[f"weight {name}"] * keep
-                        bandwidth = self.bandwidths.get(channel)
-                        yield Fill(channel, observable, weight, sample=name, variation=variation, bandwidth=bandwidth)
+                        sample, bandwidth = None if name == OWN else name, self.bandwidths.get(channel)
+                        yield Fill(channel, observable, weight, sample=sample, variation=variation, bandwidth=bandwidth)
 
     def regions(self, params: Any, x: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
         """Channel, observable, and how much of each event is kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -70,9 +71,9 @@ class Variant:
     limit: bool = True
     baseline: Variant | None = None
 
-    @property
+    @functools.cached_property
     def model(self) -> HistFactory:
-        """The HistFactory model."""
+        """The HistFactory model: one object, so that what is compiled for it serves every use of the variant."""
         return self.spec if isinstance(self.spec, HistFactory) else HistFactory(self.spec)
 
 
@@ -90,6 +91,9 @@ class Analysis:
         chunksize: entries that are read at once.
         fetch: where the data come from.
         default_data: makes the data in a folder, for an analysis that needs no ``--data``.
+        seeds: how many initialisations ``diffea run --all`` takes.
+        reseeded: the same analysis from another initialisation (first weights, or split of the events), given its number.
+        figures: what is drawn, in the folder of the results, when every variant has run; gives the files it wrote.
     """
 
     name: str
@@ -101,6 +105,9 @@ class Analysis:
     chunksize: int = 100_000
     fetch: Sequence[RemoteFile] = ()
     default_data: Callable[[Path], object] | None = None
+    seeds: int = 1
+    reseeded: Callable[[int], Analysis] | None = None
+    figures: Callable[[Path], Sequence[Path]] | None = None
 
 
 def load_analysis(place: Path) -> Analysis:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import shutil
+import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from diffea.analysis import Analysis, load_analysis
 from diffea.demo import analysis as demo_analysis
 from diffea.errors import AnalysisError, ClusterError, DiffeaError
 from diffea.fetch import RemoteFile, fetch
-from diffea.run import Told, run_variant
+from diffea.run import Told, result_folder, run_variant
 
 ANALYSES = Path("analyses")
 CONNECT = "10s"
@@ -81,7 +83,12 @@ def demo(out: Path, workers: int) -> None:
 @click.option("--resume", is_flag=True, help="Go on from the checkpoints in OUT.")
 @click.option("--performance-report", is_flag=True, help="Leave dask's own report of the cluster's work in OUT.")
 @click.option("--variant", metavar="NAME", help="Run this variant only.  [default: all]")
-def run(analysis: str, data: Path | None, out: Path | None, variant: str | None, **options: Any) -> None:
+@click.option(
+    "--all", "every_seed", is_flag=True, help="From every initialisation that the analysis has, not only the first."
+)
+def run(
+    analysis: str, data: Path | None, out: Path | None, variant: str | None, every_seed: bool, **options: Any
+) -> None:
     """Optimise ANALYSIS and judge the result: with hard cuts, by pyhf, on events not trained on.
 
     ANALYSIS is a folder with an analysis.py, a Python file with an `analysis` object, or the name of a folder in analyses/.
@@ -99,7 +106,11 @@ def run(analysis: str, data: Path | None, out: Path | None, variant: str | None,
         raise AnalysisError(msg)
     if data is None and loaded.default_data is None:
         raise AnalysisError(_where_from(loaded, analysis))
-    run_analysis(loaded, data=data, out=out or Path(f"diffea-{loaded.name}"), variant=variant, **options)
+    if every_seed and loaded.reseeded is None:
+        msg = f"{loaded.name} has a single initialisation: run it without --all"
+        raise AnalysisError(msg)
+    seeds = loaded.seeds if every_seed else 1
+    run_analysis(loaded, data=data, out=out or Path(f"diffea-{loaded.name}"), variant=variant, seeds=seeds, **options)
 
 
 @main.command(name="report")
@@ -168,34 +179,43 @@ def run_analysis(
     steps: int | None = None,
     resume: bool = False,
     performance_report: bool = False,
+    seeds: int = 1,
 ) -> None:
-    """Run some or all variants, write their reports, and print what changed."""
+    """Run some or all variants, from one or more initialisations, write their reports, and print what changed."""
     names = list(analysis.variants) if variant is None else [variant]
     if data is None:
         data = _made_data(analysis, out)
     log_console.print(f"[bold]{escape(analysis.title)}[/]", soft_wrap=True)
-    results = {}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with cluster(workers, scheduler) as client, contextlib.ExitStack() as stack:
         if performance_report:
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_performance_report(out / "performance-report.html"))
-        for name in names:
+        for name, seed in itertools.product(names, range(seeds)):
+            folder = result_folder(out, name, seed)
             if not resume:  # a later --resume must not find the checkpoints of an older run
-                shutil.rmtree(out / name / "checkpoint", ignore_errors=True)
-            with _progress(name or analysis.name) as progress:
-                results[name] = run_variant(
-                    analysis,
-                    name,
-                    data=data,
-                    out=out / name,
-                    client=client,
-                    steps=steps,
-                    resume=resume,
-                    progress=progress,
+                shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+            with _progress((name or analysis.name) + (f", seed {seed}" if seed else "")) as progress:
+                results[name].append(
+                    run_variant(
+                        analysis.reseeded(seed) if analysis.reseeded and seed else analysis,
+                        name,
+                        data=data,
+                        out=folder,
+                        client=client,
+                        steps=steps,
+                        resume=resume,
+                        progress=progress,
+                    )
                 )
     page = report.write(out)
-    for name, result in results.items():
-        out_console.print(_summary(name or analysis.name, result))
+    for name, found in results.items():
+        out_console.print(_summary(name or analysis.name, found[0]))
+    if seeds > 1:
+        out_console.print(_spread(results))
+    if variant is None and analysis.figures:
+        for figure in analysis.figures(out):
+            out_console.print(f"figure: {escape(str(figure))}", soft_wrap=True)
     out_console.print(f"\nreport: {escape(str(page))}", soft_wrap=True)
 
 
@@ -333,3 +353,26 @@ def _summary(name: str, result: Mapping[str, Any]) -> Table:
     for stage, seconds in result["seconds_by_stage"].items():
         table.add_row(STAGES[stage], "", "", f"{seconds:.1f} s")
     return table
+
+
+def _spread(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+    """Every variant's objective and limit after training, over the initialisations."""
+    count = len(next(iter(results.values())))
+    table = Table(
+        "median (lowest to highest)",
+        "objective, hard cuts, test",
+        "expected 95 % CL limit",
+        title=f"\n{count} initialisations",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+    )
+    for name, found in results.items():
+        values = [result["after"]["hard_test"] for result in found]
+        limits = [result["limit_after"] for result in found if "limit_after" in result]
+        table.add_row(escape(name), *(_range(numbers) if numbers else "–" for numbers in (values, limits)))
+    return table
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"

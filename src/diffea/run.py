@@ -142,6 +142,18 @@ def run_variant(
     return result
 
 
+def result_folder(out: Path, variant: str, seed: int = 0) -> Path:
+    """Where a run leaves its files: OUT/VARIANT, or OUT/seeds/SEED/VARIANT for a further initialisation."""
+    return (out / "seeds" / str(seed) if seed else out) / variant
+
+
+def result_folders(out: Path, variant: str) -> list[Path]:
+    """The folders of a variant's finished runs, by initialisation."""
+    seeds = sorted(int(path.name) for path in (out / "seeds").glob("*"))
+    folders = [result_folder(out, variant, seed) for seed in (0, *seeds)]
+    return [folder for folder in folders if (folder / "result.json").is_file()]
+
+
 def describe(objective: Callable[..., Any]) -> str:
     """An objective in words, such as ``cls(poi_test=10.0)``."""
     if isinstance(objective, functools.partial):
@@ -199,7 +211,7 @@ def _train(
         Composite(train, lambda templates: variant.objective(model(templates))),
         start,
         optimizer=variant.optimizer,
-        steps=variant.steps if steps is None else steps,
+        steps=variant.steps if steps is None or variant.steps == 0 else steps,
         bounds=variant.bounds,
         schedules=variant.schedules,
         checkpoint=out / "checkpoint",

@@ -92,8 +92,10 @@ def test_a_processor_by_value_compiles_each_shape_once_a_worker(tmp_path, client
         for shift in np.linspace(0.0, 0.7, 8):
             step({**PARAMS, "shift": shift})
             counts.append(client.run(compilations))
+        held = [len(holders) for key, holders in client.who_has().items() if "Local.read" in str(key)]
     assert sum(counts[1].values()) - sum(counts[0].values()) == 5 * {"jacobian": 1, "vjp": 2}[gradient]
     assert counts[2:] == counts[1:2] * 7
+    assert held == [1, 1]  # no shard was copied to where its step did not belong
 
 
 def test_large_parameters_travel(fileset, client) -> None:

@@ -142,8 +142,12 @@ class OnCluster:
         self._shards = []
 
     def _submit(self, what: str, function: Callable[..., Any], *arguments: Any, places: Any = None) -> Any:
-        """Run a task at one of these places, or anywhere once none of them is left."""
-        key = f"{self._name}.{what}-{uuid.uuid4().hex}"
+        """Run a task at one of these places, or anywhere once none of them is left.
+
+        A key of two parts makes it a group of its own: dask spreads the tasks of a group that grows with every step, as it would
+        those that only read, without regard to where their shards are.
+        """
+        key = f"{self._name}.{what}-{uuid.uuid4().hex}", 0
         where = {"workers": list(places), "allow_other_workers": True} if places else {}
         return self._client.submit(function, *arguments, key=key, pure=False, **where)
 
