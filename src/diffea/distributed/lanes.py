@@ -88,7 +88,7 @@ class OnCluster:
         self._name = name
         self._reads: list[tuple[Any, ...]] = []
         self._shards: list[Any] = []
-        self._places: dict[str, Any] = {}
+        self._places: dict[Any, Any] = {}
 
     @property
     def workers(self) -> int:
