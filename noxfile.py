@@ -29,7 +29,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def newest(session: nox.Session) -> None:
     """Without dask-awkward, which pins dask, on the newest dask."""
-    session.install(".", "dask", "distributed", "hypothesis", "jsonpatch", "pytest", "pytest-timeout")
+    session.install(".", "dask", "distributed", "cryptography", "hypothesis", "jsonpatch", "pytest", "pytest-timeout")
     session.run("pytest", *session.posargs)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 import diffea
 from diffea import soft
-from diffea.events.blocks import Blocks
+from diffea.events.blocks import LARGEST, Blocks
 from diffea.events.columns import Columns
 from diffea.processor import Kernels, Structure, structured
 
@@ -129,13 +129,13 @@ def residuals(kernels: Kernels, structure: Structure, blocks: Blocks, params: An
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=12 * 16_384)
+    parser.add_argument("--events", type=int, default=196_608)
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     rng = np.random.default_rng(0)
     arrays = {name: rng.random(options.events) for name in ("x", "weight", *(f"c{i}" for i in range(COLUMNS)))}
-    structure, blocks = structured(Columns(arrays, {}, options.events), np.dtype(float), 16_384)
+    structure, blocks = structured(Columns(arrays, {}, options.events), np.dtype(float), LARGEST)
     cases = [
         *(("cuts", cuts, number, bins) for number in (2, 8, 16) for bins in (3, 20)),
         *(("network", network, width, bins) for width in (2, 8, 64) for bins in (3, 20)),

@@ -174,12 +174,13 @@ from distributed import Client
 from tests.cluster.test_faults import distribute, loss
 from tests.conftest import ROOT
 from tests.samples import PARAMS, Search
-from diffea.optimise import optimise, checkpoints
+from diffea import files
+from diffea.optimise import optimise
 
 if __name__ == "__main__":
     address, data, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     fileset = {"signal": {"files": {str(data / "signal.root"): "Events"}}}
-    checkpoints.os.fsync = lambda file: time.sleep(0.5)  # a slow disk
+    files.os.fsync = lambda file: time.sleep(0.5)  # a slow disk
     with Client(address) as client, distribute(Search(), fileset, client=client) as templates:
         (out / "started").touch()
         found = optimise(

@@ -88,6 +88,7 @@ class OnCluster:
         self._name = name
         self._reads: list[tuple[Any, ...]] = []
         self._shards: list[Any] = []
+        self._places: dict[Any, Any] = {}
 
     @property
     def workers(self) -> int:
@@ -117,17 +118,17 @@ class OnCluster:
                 [self._submit("content", Content.of, shard, places=place) for shard, place in pairs]
             )
 
-        return self._persist(contents)
+        found: list[Content] = self._persist(contents)
+        self._places = self._client.who_has(self._shards)
+        return found
 
     def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
         def once() -> Partial:
             arguments: tuple[Any, ...] = (params, *more)
-            places: dict[str, Any] = {}
             if sum(leaf.nbytes for leaf in jax.tree.leaves(arguments)) > LARGE:
                 arguments = tuple(self._submit("send", _same, argument) for argument in arguments)
-                places = self._client.who_has(self._shards)  # a step goes to its shard, however large the parameters
-            partials = [
-                self._submit(mode, step, shard, mode, layout, *arguments, places=places.get(shard.key))
+            partials = [  # a step goes to its shard, however large the parameters
+                self._submit(mode, step, shard, mode, layout, *arguments, places=self._places.get(shard.key))
                 for shard in self._shards
             ]
             while len(partials) > FAN_IN:
