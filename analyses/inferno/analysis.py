@@ -1,7 +1,8 @@
 """The INFERNO benchmark (de Castro, Dorigo, arXiv:1806.04743): a mixture in three dimensions with two nuisances.
 
-Every benchmark has a network trained on cross-entropy (`cross-entropy-B`), one trained on from there for the expected
-uncertainty of the number of signal events (`inferno-B`), and the exact likelihood ratio, not trained (`optimal-B`).
+Every benchmark has a network trained on cross-entropy (`cross-entropy-B`), one trained for the expected uncertainty of the
+number of signal events (`inferno-B`), and the exact likelihood ratio, not trained (`optimal-B`). Beside the paper's
+benchmarks 0 to 4 there are `shift-1` to `shift-3`, in which the background shifts in one, two or three variables.
 """
 
 from __future__ import annotations
@@ -37,8 +38,11 @@ BENCHMARKS: dict[str, dict[str, float]] = {  # widths of the constraints
     "2": {"r": FREE_R, "rate": FREE_RATE},
     "3": {"r": 0.4, "rate": 1.0},
     "4": {"r": 0.4, "rate": 1.0, "b": 0.1},
+    "shift-1": {"r": 0.4},
+    "shift-2": {"r": 0.4, "x1": 0.4},
+    "shift-3": {"r": 0.4, "x1": 0.4, "x2": 0.1},
 }
-STEPS = {"r": 0.2, "rate": 0.5}
+STEPS = {"r": 0.2, "rate": 0.5, "x1": 0.2, "x2": 0.05}
 """Distance at which the derivative of the background by a nuisance is taken, on both sides."""
 
 
@@ -112,10 +116,10 @@ class LikelihoodRatio(Mixture):
 
 
 def moved(x: Any, nuisance: str, by: float) -> Any:
-    """Background events as if a nuisance parameter had been larger: a shift of x0, or a scale of x2."""
-    if nuisance == "r":
-        return x + jnp.array([by, 0.0, 0.0])
-    return x * jnp.array([1.0, 1.0, RATE / (RATE + by)])
+    """Background events as if a nuisance parameter had been larger: a shift of a variable (r: of x0), or a scale of x2."""
+    if nuisance == "rate":
+        return x * jnp.array([1.0, 1.0, RATE / (RATE + by)])
+    return x + by * jnp.eye(3)[("r", "x1", "x2").index(nuisance)]
 
 
 def network(params: Mapping[str, Any], x: Any) -> Any:
@@ -182,13 +186,13 @@ def variant(kind: str, benchmark: str, seed: int = 0) -> Variant:
     make = functools.partial(Variant, spec=spec(constraints), objective=signal_uncertainty, limit=False)
     if kind == "optimal":
         return make(processor=LikelihoodRatio(constraints), params={"unused": 0.0}, steps=0)
-    pretraining = Pretraining(objective=cross_entropy, optimizer=optax.adam(0.02), steps=60)
+    first, steps = (60, 0) if kind == "cross-entropy" else (10, 100)
     return make(
         processor=Mixture(constraints),
         params=untrained(seed),
-        pretraining=pretraining,
-        optimizer=optax.adam(optax.cosine_decay_schedule(0.02, 80)),
-        steps=0 if kind == "cross-entropy" else 80,
+        pretraining=Pretraining(objective=cross_entropy, optimizer=optax.adam(0.02), steps=first),
+        optimizer=optax.adam(optax.cosine_decay_schedule(0.03, 100)),
+        steps=steps,
     )
 
 
@@ -200,6 +204,6 @@ analysis = Analysis(
     fileset=fileset,
     variants={f"{kind}-{benchmark}": variant(kind, benchmark) for kind in KINDS for benchmark in BENCHMARKS},
     schemaclass=BaseSchema,
-    split=Split(train=0.05),
+    split=Split(train=0.15),
     default_data=make_data,
 )
