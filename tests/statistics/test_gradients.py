@@ -126,27 +126,51 @@ def test_objectives_on_asimov_data(fitted: Models) -> None:
     assert_derivatives(numbers, model.yields)
 
 
+@pytest.fixture(scope="module")
+def signal_region() -> tuple[HistFactory, np.ndarray]:
+    """One channel, without the sample of fakes, and its data."""
+    signal, background, _ = FITTED["channels"][0]["samples"]
+    channel = {"name": "signal", "samples": [signal, background]}
+    model = HistFactory({"channels": [channel], "parameters": FITTED["parameters"]})
+    return model, np.asarray(model().data([55.0, 43.0, 39.0, 23.0]))
+
+
 @pytest.mark.slow
-def test_objectives_on_data(fitted: Models, observed: np.ndarray) -> None:
-    """Best-fit values, their uncertainties and what is made of them: implicit differentiation."""
-    model = fitted[0]
+def test_objectives_on_data(signal_region: tuple[HistFactory, np.ndarray]) -> None:
+    """What depends on best-fit values: implicit differentiation. The others on data are made of the same fits."""
+    model, observed = signal_region
 
     def numbers(y: Yields) -> dict[str, Array]:
         bound = model(y)
-        after = nuisances(bound, observed)
         return {
             "cls": objectives.cls(bound, 1.0, observed),
             "limit": objectives.upper_limit(bound, data=observed),
-            "discovery": objectives.discovery(bound, observed),
             "uncertainty": objectives.poi_uncertainty(bound, observed),
-            "penalty": objectives.nuisance_penalty(bound, observed),
-            "log determinant": jnp.log(objectives.generalised_variance(bound, data=observed)),
-            "impact": after.impacts[0],
-            "pull": after.pulls[0],
-            "goodness": goodness_of_fit(bound, observed).statistic,
         }
 
     assert_derivatives(numbers, model.yields)
+
+
+@pytest.mark.slow
+def test_diagnostics_on_data(signal_region: tuple[HistFactory, np.ndarray]) -> None:
+    """Pulls, impacts and goodness of fit have gradients too."""
+    model, observed = signal_region
+    flat, unravel = ravel_pytree(model.yields)
+    direction = jnp.asarray(np.random.default_rng(0).normal(size=flat.shape) * 0.1 * np.abs(flat))
+
+    def numbers(x: Array) -> Array:
+        bound = model(unravel(x))
+        after = nuisances(bound, observed)
+        return jnp.array([*after.pulls[:3], *after.impacts[:3], goodness_of_fit(bound, observed).statistic])
+
+    @jax.jit
+    def both(t: Array) -> tuple[Array, Array]:
+        values, back = jax.vjp(numbers, flat + t * direction)
+        return values, jax.vmap(back)(jnp.eye(len(values)))[0] @ direction
+
+    above, below, far_above, far_below = (both(1e-3 * by)[0] for by in (1, -1, 2, -2))
+    expected = (8 * (above - below) - (far_above - far_below)) / 12e-3
+    np.testing.assert_allclose(both(0.0)[1], expected, rtol=1e-6, atol=1e-9)
 
 
 def test_gradient_of_a_bound_model_is_one(fitted: Models) -> None:
