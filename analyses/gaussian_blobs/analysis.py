@@ -44,12 +44,17 @@ def draw(means: str = "demo", points: int = 10_000, seed: int = 0) -> dict[str, 
 
 
 def make_data(folder: Path, means: str = "demo", points: int = 10_000) -> None:
-    """Write the blobs, a ROOT file each, with the weights that give the expected yields."""
+    """Write the blobs, a ROOT file each, with the weights that give the expected yields.
+
+    Every event has a number of its own, so that the split is the same however often the files are written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for blob, x in draw(means, points).items():
+    for number, (blob, x) in enumerate(draw(means, points).items()):
         weight = np.full(points, YIELDS[KEYS[blob][0]] / points)
+        event = np.arange(points)
+        identity = {"run": np.full_like(event, number), "luminosityBlock": np.ones_like(event), "event": event}
         with uproot.recreate(folder / f"{blob}.root") as file:
-            file["Events"] = {"x0": x[:, 0], "x1": x[:, 1], "weight": weight}
+            file["Events"] = {"x0": x[:, 0], "x1": x[:, 1], "weight": weight, **identity}
 
 
 def fileset(folder: Path) -> dict[str, Any]:

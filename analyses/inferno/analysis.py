@@ -47,13 +47,17 @@ STEPS = {"r": 0.2, "rate": 0.5, "x1": 0.2, "x2": 0.05}
 
 
 def make_data(folder: Path) -> None:
-    """Write signal and background as ROOT files."""
+    """Write signal and background as ROOT files, events numbered: the split is the same however often they are written."""
     random = np.random.default_rng(20180612)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, mean, variance, rate in (("signal", SIGNAL_MEAN, (1, 1), 2.0), ("background", (2, 0), (5, 9), RATE)):
+    event = np.arange(EVENTS)
+    kinds = (("signal", SIGNAL_MEAN, (1, 1), 2.0), ("background", (2, 0), (5, 9), RATE))
+    for number, (name, mean, variance, rate) in enumerate(kinds):
         plane = random.normal(mean, np.sqrt(variance), (EVENTS, 2))
+        x = {"x0": plane[:, 0], "x1": plane[:, 1], "x2": random.exponential(1 / rate, EVENTS)}
+        identity = {"run": np.full_like(event, number), "luminosityBlock": np.ones_like(event), "event": event}
         with uproot.recreate(folder / f"{name}.root") as file:
-            file["Events"] = {"x0": plane[:, 0], "x1": plane[:, 1], "x2": random.exponential(1 / rate, EVENTS)}
+            file["Events"] = {**x, **identity}
 
 
 class Mixture(DifferentiableProcessor):
