@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
-from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("NPROC", "1")
@@ -22,6 +20,7 @@ import hist
 import jax
 import jax.numpy as jnp
 import numpy as np
+from timing import best
 
 import diffea
 from diffea import soft
@@ -59,31 +58,30 @@ def network(width: int, bins: int) -> tuple[diffea.DifferentiableProcessor, Any]
     return Network(), {"w": rng.normal(size=(COLUMNS, width)) / 3, "v": rng.normal(size=width) / np.sqrt(width)}
 
 
-def seconds(function: Callable[..., Any], *arguments: Any, repeat: int) -> float:
-    """The least of some repetitions."""
-    jax.block_until_ready(function(*arguments))
-    found = []
-    for _ in range(repeat):
-        began = time.perf_counter()
-        jax.block_until_ready(function(*arguments))
-        found.append(time.perf_counter() - began)
-    return min(found)
-
-
 def strategies(kernels: Kernels, structure: Structure, blocks: Blocks, params: Any, repeat: int) -> dict[str, float]:
     """Time of each pass over that of the values."""
-    values = jax.jit(kernels._values(structure))
-    once = seconds(values, params, blocks, 1.0, repeat=repeat)
+    values, vjp, jacobian, by_bin = (
+        jax.jit(make(structure)) for make in (kernels._values, kernels._vjp, kernels._jacobian, kernels._by_bin)
+    )
     cotangents = jnp.ones_like(values(params, blocks, 1.0))
     bins, parameters = cotangents.shape[1], sum(leaf.size for leaf in jax.tree.leaves(params))
-    found = {"parameters": parameters, "bins": bins, "values ms": 1e3 * once}
-    reverse = seconds(jax.jit(kernels._vjp(structure)), params, blocks, 1.0, cotangents, repeat=repeat)
-    found["second pass"] = reverse / once
-    if parameters < 100:
-        forward = seconds(jax.jit(kernels._jacobian(structure)), params, blocks, 1.0, repeat=repeat)
-        found["per parameter"] = (forward / once - 1) / parameters
-    by_bin = seconds(jax.jit(kernels._by_bin(structure)), params, blocks, 1.0, repeat=repeat)
-    return {**found, "per bin": (by_bin / once - 1) / bins}
+    passes = {
+        "values": lambda: values(params, blocks, 1.0),
+        "vjp": lambda: vjp(params, blocks, 1.0, cotangents),
+        "by-bin": lambda: by_bin(params, blocks, 1.0),
+        **({"jacobian": lambda: jacobian(params, blocks, 1.0)} if parameters < 100 else {}),
+    }
+    took = best(passes, repeat)
+    found = {
+        "parameters": parameters,
+        "bins": bins,
+        "values ms": 1e3 * took["values"],
+        "second pass": took["vjp"] / took["values"],
+        "per bin": (took["by-bin"] / took["values"] - 1) / bins,
+    }
+    if "jacobian" in took:
+        found["per parameter"] = (took["jacobian"] / took["values"] - 1) / parameters
+    return found
 
 
 def residuals(kernels: Kernels, structure: Structure, blocks: Blocks, params: Any, repeat: int) -> dict[str, float]:
@@ -117,12 +115,15 @@ def residuals(kernels: Kernels, structure: Structure, blocks: Blocks, params: An
     expected = vjp(params, blocks, 1.0, cotangents)
     for got, leaf in zip(jax.tree.leaves(second(saved, cotangents)), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(got, leaf, rtol=1e-8, atol=1e-8)
-    again = seconds(values, params, blocks, 1.0, repeat=repeat) + seconds(
-        vjp, params, blocks, 1.0, cotangents, repeat=repeat
-    )
-    keeping = seconds(first, params, blocks, repeat=repeat) + seconds(second, saved, cotangents, repeat=repeat)
+    passes = {
+        "values": lambda: values(params, blocks, 1.0),
+        "vjp": lambda: vjp(params, blocks, 1.0, cotangents),
+        "first": lambda: first(params, blocks),
+        "second": lambda: second(saved, cotangents),
+    }
+    took = best(passes, repeat)
     return {
-        "kept over computed again": keeping / again,
+        "kept over computed again": (took["first"] + took["second"]) / (took["values"] + took["vjp"]),
         "residuals over columns": sum(leaf.nbytes for leaf in saved) / blocks.nbytes,
     }
 
