@@ -144,7 +144,6 @@ def test_objectives_on_data(signal_region: tuple[HistFactory, np.ndarray]) -> No
         bound = model(y)
         return {
             "cls": objectives.cls(bound, 1.0, observed),
-            "limit": objectives.upper_limit(bound, data=observed),
             "uncertainty": objectives.poi_uncertainty(bound, observed),
         }
 
@@ -152,8 +151,7 @@ def test_objectives_on_data(signal_region: tuple[HistFactory, np.ndarray]) -> No
 
 
 @pytest.mark.slow
-def test_diagnostics_on_data(signal_region: tuple[HistFactory, np.ndarray]) -> None:
-    """Pulls, impacts and goodness of fit have gradients too."""
+def test_gradients_of_diagnostics_and_the_observed_limit(signal_region: tuple[HistFactory, np.ndarray]) -> None:
     model, observed = signal_region
     flat, unravel = ravel_pytree(model.yields)
     direction = jnp.asarray(np.random.default_rng(0).normal(size=flat.shape) * 0.1 * np.abs(flat))
@@ -161,7 +159,8 @@ def test_diagnostics_on_data(signal_region: tuple[HistFactory, np.ndarray]) -> N
     def numbers(x: Array) -> Array:
         bound = model(unravel(x))
         after = nuisances(bound, observed)
-        return jnp.array([*after.pulls[:3], *after.impacts[:3], goodness_of_fit(bound, observed).statistic])
+        limit = objectives.upper_limit(bound, data=observed)
+        return jnp.array([*after.pulls[:3], *after.impacts[:3], goodness_of_fit(bound, observed).statistic, limit])
 
     @jax.jit
     def both(t: Array) -> tuple[Array, Array]:
