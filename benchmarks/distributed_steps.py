@@ -119,9 +119,7 @@ def htautau(data: Path, repeat: int, client) -> dict[str, float]:
 
     analysis = load_analysis(Path(__file__).parent.parent / "analyses" / "htautau")
     cuts, files = analysis.variants["cuts"], analysis.fileset(data)
-    with diffea.distribute(
-        cuts.processor, files, client=client, schemaclass=analysis.schemaclass, gradient="jacobian"
-    ) as templates:
+    with diffea.distribute(cuts.processor, files, client=client, schemaclass=analysis.schemaclass) as templates:
         step = jax.jit(jax.value_and_grad(lambda p: sum(t.values.sum() ** 2 for t in templates(p).values())))
         seconds = median_seconds(lambda: step(cuts.params), repeat)
     again = runner_seconds(cuts.processor, files, cuts.params, analysis.schemaclass, client)
