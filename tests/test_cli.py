@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import http.server
+import json
 import re
 import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from distributed import Client
 
 import diffea.cli
+from diffea.analysis import Analysis
 from diffea.errors import FitError
+from diffea.run import result_folders
 
 CONTENT = b"not really a ROOT file " * 1000
 
@@ -30,6 +34,14 @@ def variant():
 analysis = Analysis(
     name="small", title="A [small] analysis", fileset=dict, variants={{"one": variant(), "two": variant()}},
     fetch=[RemoteFile(name="a.root", url="{url}", sha256="{sha256}", record=12350)],
+)
+"""
+
+MORE_SEEDS = """
+import dataclasses
+analysis = dataclasses.replace(
+    analysis, seeds=2, reseeded=lambda seed: dataclasses.replace(analysis, title=f"seed {seed}"),
+    figures=lambda out: [out / "figure.png"],
 )
 """
 
@@ -158,6 +170,42 @@ def test_only_resume_keeps_older_checkpoints(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr(diffea.cli, "run_variant", look)
     refused(call("run", "small", "--data", ".", "--out", "out", *(["--resume"] if resume else [])))
     assert found == [resume]
+
+
+def test_all_without_further_initialisations(folder: Path) -> None:
+    write_analysis(folder / "small")
+    assert "a single initialisation" in refused(call("run", "small", "--all", "--data", "."))
+
+
+@pytest.mark.parametrize("every_seed", [True, False])
+def test_all_runs_every_initialisation_and_draws(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, every_seed: bool
+) -> None:
+    write_analysis(folder / "small")
+    with (folder / "small" / "analysis.py").open("a", encoding="utf-8") as file:
+        file.write(MORE_SEEDS)
+    ran = []
+
+    def pretend(analysis: Analysis, name: str, *, out: Path, **kwargs: object) -> dict[str, Any]:
+        ran.append((analysis.title, name))
+        result = {"objective": "cls", "passes_over_data": 1, "seconds": 1.0, "limit_before": 2.0}
+        states = {when: {"soft": 1.0, "hard_train": 1.0, "hard_test": len(ran)} for when in ("before", "after")}
+        result |= states | {"limit_after": 1.0}
+        out.mkdir(parents=True)
+        (out / "result.json").write_text(json.dumps(result), encoding="utf-8")
+        return result
+
+    monkeypatch.setattr(diffea.cli, "run_variant", pretend)
+    monkeypatch.setattr(diffea.cli.report, "write", lambda out: out / "report.html")
+    result = call("run", "small", "--data", ".", "--out", "out", *(["--all"] if every_seed else []))
+    assert result.exit_code == 0, result.output
+    first = ("A [small] analysis", "one"), ("A [small] analysis", "two")
+    further = ("seed 1", "one"), ("seed 1", "two")
+    assert sorted(ran) == sorted([*first, *(further if every_seed else ())])
+    assert ("1.5 (1 to 2)" in result.output) == every_seed
+    folders = [Path("out/one"), *([Path("out/seeds/1/one")] if every_seed else [])]
+    assert result_folders(Path("out"), "one") == folders
+    assert "figure: out/figure.png" in result.output
 
 
 def test_no_scheduler_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
