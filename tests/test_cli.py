@@ -188,7 +188,13 @@ def test_all_runs_every_initialisation_and_draws(
 
     def pretend(analysis: Analysis, name: str, *, out: Path, **kwargs: object) -> dict[str, Any]:
         ran.append((analysis.title, name))
-        result = {"objective": "cls", "passes_over_data": 1, "seconds": 1.0, "limit_before": 2.0}
+        result = {
+            "objective": "cls",
+            "passes_over_data": 1,
+            "seconds": 1.0,
+            "seconds_by_stage": {},
+            "limit_before": 2.0,
+        }
         states = {when: {"soft": 1.0, "hard_train": 1.0, "hard_test": len(ran)} for when in ("before", "after")}
         result |= states | {"limit_after": 1.0}
         out.mkdir(parents=True)
