@@ -30,8 +30,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-if multiprocessing.parent_process() is None and int(os.environ.get("NPROC", cores())) < THREADS:
+def start_xla() -> None:
+    """Start XLA's threads, at least ``THREADS``; XLA reads NPROC once, and processes started later must not inherit ours."""
+    given = os.environ.get("NPROC")
     os.environ["NPROC"] = str(THREADS)
+    try:
+        jax.devices()
+    finally:
+        del os.environ["NPROC"]
+        if given is not None:
+            os.environ["NPROC"] = given
+
+
+if multiprocessing.parent_process() is None and int(os.environ.get("NPROC", cores())) < THREADS:
+    start_xla()
 
 CHECKED = ("diffea", "jax", "jaxlib", "numpy", "awkward", "coffea")
 

@@ -16,6 +16,7 @@ import jax
 from diffea.distributed import distribute
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
+assert os.environ["NPROC"] == "1"  # workers started from here have the threads that they were given
 fileset, gradient = write_fileset(pathlib.Path(sys.argv[1])), sys.argv[2]
 with (
     distribute(Search(), fileset, schemaclass=QuietSchema, gradient=gradient) as one,
