@@ -26,6 +26,10 @@ from diffea.runtime import Portable
 
 Mode = Literal["values", "vjp", "jacobian", "by-bin"]
 MOST_UNROLLED = 16  # fills into one channel: more than these would compile for longer than a loop over them costs
+COMPILER = {
+    "xla_cpu_prefer_vector_width": 512,
+    "xla_disable_hlo_passes": "cpu-parallel-task-assigner",  # shards run side by side, each in one thread, whatever the machine
+}
 ANY = "\0"  # stands for the dataset's sample in compiled code, which serves all samples of one structure
 
 
@@ -87,7 +91,8 @@ class Kernels:
             ``jacobian`` and ``by-bin``: the sums, and their derivative of shape ``(2, whole.size, number of parameters)``.
         """
         if (mode, structure) not in self._compiled:
-            self._compiled[mode, structure] = jax.jit(getattr(self, f"_{mode.replace('-', '_')}")(structure))
+            program = getattr(self, f"_{mode.replace('-', '_')}")(structure)
+            self._compiled[mode, structure] = jax.jit(program, compiler_options=COMPILER)
         kernel = self._compiled[mode, structure]
         positions = self.layout(structure, sample, params).within(whole)
         scale, *cotangents = more
