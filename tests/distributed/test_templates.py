@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import awkward as ak
@@ -15,9 +16,9 @@ from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
 
 from diffea import errors
 from diffea.distributed import distribute as distribute_nano
-from diffea.distributed.strategy import ONE_PASS, cheapest
+from diffea.distributed.strategy import ONE_PASS, cheapest, exchange
 from diffea.events.splits import Split
-from diffea.processor import DifferentiableProcessor, Fill
+from diffea.processor import DifferentiableProcessor, Fill, Kernels
 
 distribute = functools.partial(distribute_nano, schemaclass=QuietSchema)
 
@@ -91,12 +92,36 @@ def test_the_three_ways_to_the_gradient_agree(fileset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "bins", "best", "best_in_one_pass"),
-    [(2, 100, "jacobian", "jacobian"), (500, 100, "vjp", "jacobian"), (1000, 3, "vjp", "by-bin")],
+    ("parameters", "bins", "events", "operations", "best", "best_in_one_pass"),
+    [
+        (8, 22, 1_000_000, 84, "jacobian", "jacobian"),  # the cuts of benchmarks/distributed_steps.py
+        (6, 30, 200_000, 871, "vjp", "jacobian"),  # the demo
+        (6, 30, 2_000, 871, "jacobian", "jacobian"),
+        (500, 100, 200_000, 84, "vjp", "jacobian"),
+        (1000, 3, 200_000, 84, "vjp", "by-bin"),
+    ],
 )
-def test_the_way_to_the_gradient_is_chosen_by_cost(parameters, bins, best, best_in_one_pass) -> None:
-    assert cheapest(parameters, bins) == best
-    assert cheapest(parameters, bins, ONE_PASS) == best_in_one_pass
+def test_the_way_to_the_gradient_is_chosen_by_cost(
+    parameters, bins, events, operations, best, best_in_one_pass
+) -> None:
+    passing = exchange(events, operations)
+    assert cheapest(parameters, bins, passing) == best
+    assert cheapest(parameters, bins, passing, ONE_PASS) == best_in_one_pass
+
+
+def test_operations_are_counted_by_the_event(fileset) -> None:
+    class Twice(Search):
+        def fill(self, params, columns):
+            for fill in super().fill(params, columns):
+                yield fill
+                yield dataclasses.replace(fill, weight=jnp.tanh(fill.weight), variation="other")
+
+    counted = []
+    for processor in (Search(), Twice()):
+        with distribute(processor, fileset) as templates:
+            (*_, (_, structure)) = sorted(templates.ledger.structures, key=repr)
+            counted.append(Kernels(processor).operations(structure, jax.tree.map(jnp.asarray, PARAMS)))
+    assert 1.2 * counted[0] < counted[1] < 3 * counted[0]
 
 
 def test_an_unknown_way_to_the_gradient_is_named(fileset) -> None:

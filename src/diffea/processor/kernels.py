@@ -47,6 +47,7 @@ class Kernels:
         self._compiled: dict[tuple[Mode, Structure], Any] = {}
         self._spent = threading.local()
         self._keys: dict[Any, tuple[Key, ...]] = {}
+        self._operations: dict[Any, float] = {}
 
     def fills(self, structure: Structure, sample: str, params: Any, arrays: Any) -> list[tuple[Key, Fill]]:
         """Run ``fill`` on columns of this structure, from a dataset of this sample."""
@@ -61,8 +62,7 @@ class Kernels:
         def trace(params: Any, arrays: Any) -> None:
             keys.extend(key for key, _ in self.fills(structure, ANY, params, arrays))
 
-        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(params))
-        cached = structure, shapes, jax.tree.structure(params)
+        cached = structure, *_identity(params)
         if cached not in self._keys:
             jax.eval_shape(trace, params, structure.shapes)
             self._keys[cached] = tuple(dict.fromkeys(keys))
@@ -70,6 +70,21 @@ class Kernels:
             (channel, sample if of == ANY else of, variation) for channel, of, variation in self._keys[cached]
         )
         return Layout(axes_of(self.processor), tuple(named_keys))
+
+    def operations(self, structure: Structure, params: Any) -> float:
+        """How many operations XLA counts in the fills of one event; nothing is computed.
+
+        Args:
+            structure: of the blocks.
+            params: pytree of shapes.
+        """
+        cached = structure, *_identity(params)
+        if cached not in self._operations:
+            rows = jax.tree.leaves(structure.shapes)[0].shape[0]
+            valid = jax.ShapeDtypeStruct((rows,), bool)
+            block = jax.jit(lambda *of: self._block(structure, 1.0, *of)).lower(params, structure.shapes, valid)
+            self._operations[cached] = max((block.cost_analysis() or {}).get("flops", 0.0) / rows, 1.0)
+        return self._operations[cached]
 
     def run(
         self, mode: Mode, structure: Structure, sample: str, whole: Layout, params: Any, blocks: Blocks, *more: Any
@@ -173,6 +188,10 @@ class Kernels:
             for (key, _), part in zip(group, _sums(alike_fills, edges, scale, reflect=reflect), strict=True):
                 parts[key] = parts[key] + part
         return jnp.concatenate(list(parts.values()), axis=1)
+
+
+def _identity(params: Any) -> tuple[Any, ...]:
+    return tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(params)), jax.tree.structure(params)
 
 
 def bin_edges(processor: DifferentiableProcessor, params: Any) -> dict[str, tuple[Any, ...]]:
