@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import awkward as ak
 import jax
 import jax.numpy as jnp
@@ -87,6 +89,22 @@ def test_far_and_infinite_values_have_finite_gradients(shape):
 
 def test_float32_stays_float32():
     assert soft.above(X.astype(np.float32), jnp.float32(1.0), width=0.5).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.uint64, np.int8])
+def test_integers_do_not_wrap_around(dtype):
+    counts = np.array([0, 2, 4, np.iinfo(np.int8).max if np.iinfo(dtype).min == 0 else np.iinfo(np.int8).min], dtype)
+    threshold, width = dtype(3), 0.1
+    objects = Ragged(counts[:, None], np.ones((4, 1), bool))
+    expected = counts.astype(float) < 3
+    for cut in (soft.hard, contextlib.nullcontext):
+        with cut():
+            np.testing.assert_allclose(soft.below(counts, threshold, width=width), expected, atol=1e-4)
+            np.testing.assert_allclose(soft.below(objects, 3.0, width=width).where(0)[:, 0], expected, atol=1e-4)
+            inside = soft.between(counts, dtype(1), threshold, width=width)
+            np.testing.assert_allclose(inside, expected & (counts > 1), atol=1e-4)
+    if dtype is not np.int8:
+        np.testing.assert_array_equal((-objects).where(0)[:, 0], -counts.astype(float))
 
 
 def test_one_threshold_an_event_reaches_its_objects():

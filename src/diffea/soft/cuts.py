@@ -48,7 +48,9 @@ def above(x: Any, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sig
 
 def below(x: Any, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
     """How much ``x`` is below a threshold; under ``hard()`` exactly ``x < threshold``. Arguments as for ``above``."""
-    return above(-_array(x), -jnp.asarray(threshold), width=width, shape=shape)
+    x, threshold = _array(x), jnp.asarray(threshold)
+    dtype = _floating(x.values if isinstance(x, Ragged) else x, threshold)  # the negative of an unsigned integer wraps
+    return above(-x.astype(dtype), -threshold.astype(dtype), width=width, shape=shape)
 
 
 def between(x: Any, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
