@@ -6,8 +6,8 @@ What they share is said here once. All of them take ``bound``, a bound model, fi
   nuisance parameters' initial values (`discovery`: signal plus background). Observed data enter only if given by name.
 - ``solver``: how to fit, a ``diffea.statistics.Solver``.
 
-They raise `FitError` if a fit does not converge; `cls`, `upper_limit`, `discovery` and `discovery_significance` raise
-`YieldError` if a bin of their Asimov data has signal and no background.
+They raise `FitError` if a fit does not converge, and `DataError` if data are too few or too many; `cls`, `upper_limit`,
+`discovery` and `discovery_significance` raise `YieldError` if a bin of their Asimov data has signal and no background.
 """
 
 from __future__ import annotations
@@ -288,7 +288,7 @@ def _information(bound: BoundModel, poi_true: Array, data: Array | None, solver:
 def _covariance(bound: BoundModel, poi_true: float | Array, data: Any, solver: Solver | None) -> tuple[Array, Array]:
     """Covariance of all parameters, and which of them are free."""
     solver = solver or Solver()
-    given = None if data is None else jnp.asarray(data, float)
+    given = None if data is None else bound.whole(data)
     matrix, free, fit = _information(bound, jnp.asarray(poi_true, float), given, solver)
     if fit is not None:
         ensure(bound.layout, solver, {"of all parameters to data": fit})

@@ -113,11 +113,12 @@ def nuisances(bound: BoundModel, data: Any = None, *, poi_true: float = 0.0, sol
         solver: how to fit.
 
     Raises:
+        DataError: if data are too few or too many.
         FitError: if the fit does not converge.
     """
     solver = solver or Solver()
     given = bound.expected_data(at_asimov(bound, poi_true)) if data is None else data
-    result = _nuisances(bound, jnp.asarray(given, float), solver)
+    result = _nuisances(bound, bound.whole(given), solver)
     ensure(bound.layout, solver, {"of all parameters": result.fit})
     return result
 
@@ -156,10 +157,11 @@ def goodness_of_fit(bound: BoundModel, data: Any, *, solver: Solver | None = Non
         solver: how to fit.
 
     Raises:
+        DataError: if data are too few or too many.
         FitError: if the fit does not converge.
     """
     solver = solver or Solver()
-    result = _goodness(bound, jnp.asarray(data, float), solver)
+    result = _goodness(bound, bound.whole(data), solver)
     ensure(bound.layout, solver, {"of all parameters": result.fit})
     return result
 

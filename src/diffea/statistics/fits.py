@@ -239,11 +239,12 @@ def fit(bound: BoundModel, data: Any, *, poi: float | Array | None = None, solve
         solver: how.
 
     Raises:
+        DataError: if data are too few or too many.
         FitError: if the fit does not converge.
     """
     solver = solver or Solver()
     held = None if poi is None else jnp.asarray(poi, float)
-    result = _fit(bound, jnp.asarray(data, float), held, solver)
+    result = _fit(bound, bound.whole(data), held, solver)
     ensure(bound.layout, solver, {"to data": result})
     return result
 
