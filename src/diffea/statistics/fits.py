@@ -139,7 +139,7 @@ def _problem(
         if poi is None:
             low = low.at[index].set(poi_low)
         else:
-            first = first.at[index].set(poi)
+            first, low, high = first.at[index].set(poi), low.at[index].min(poi), high.at[index].max(poi)
             free = free.at[index].set(False)
     return jax.lax.stop_gradient(_Problem(first, low, high, free))
 
@@ -235,7 +235,7 @@ def fit(bound: BoundModel, data: Any, *, poi: float | Array | None = None, solve
     Args:
         bound: the model.
         data: events of all bins and auxiliary data, shape (nmaindata + nauxdata,).
-        poi: value at which the parameter of interest is held; None to fit it.
+        poi: value at which the parameter of interest is held, within its bounds or not; None to fit it.
         solver: how.
 
     Raises:
