@@ -149,7 +149,7 @@ def poi_uncertainty(
     r"""Uncertainty of the parameter of interest, $\sqrt{(I^{-1})_{\mu\mu}}$ (INFERNO, arXiv:1806.04743).
 
     On Asimov data $I$ is the Fisher information at the parameters they were made with, so no fit is needed; on other data
-    it is the observed information at their best fit.
+    it is the observed information at their best fit, at a bound of the parameter of interest too.
 
     Args:
         poi_true: value of the parameter of interest behind the Asimov data (INFERNO takes signal plus background, 1).
@@ -286,7 +286,7 @@ def _information(bound: BoundModel, poi_true: Array, data: Array | None, solver:
 
 
 def _covariance(bound: BoundModel, poi_true: float | Array, data: Any, solver: Solver | None) -> tuple[Array, Array]:
-    """Covariance of all parameters, and which of them are free."""
+    """Covariance of all parameters, and which of them are not fixed."""
     solver = solver or Solver()
     given = None if data is None else bound.whole(data)
     matrix, free, fit = _information(bound, jnp.asarray(poi_true, float), given, solver)

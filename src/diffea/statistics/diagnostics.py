@@ -29,12 +29,13 @@ class Nuisances:
     Attributes:
         values: best-fit values.
         priors: widths of the constraints, infinite for free parameters, 0 for fixed ones.
-        uncertainties: from the inverse Hessian at the best fit.
+        uncertainties: from the inverse Hessian at the best fit, over all parameters that are not fixed (one at its bound
+            has the width of the likelihood there).
         pulls: (value − auxiliary datum) / prior width; 0 without a constraint.
         constraints: uncertainty / prior width: 1 is untouched, small is constrained by the data; NaN without a prior.
         impacts: shift of the parameter of interest when a parameter moves by its uncertainty and all others are
             refitted, $\\mathrm{cov}(\\mu, \\theta_j) / \\sigma_j$ (linear; sign included).
-        fit: the fit.
+        fit: the fit; None without data, where the Asimov data's best fit is known.
     """
 
     values: Array
@@ -43,7 +44,7 @@ class Nuisances:
     pulls: Array
     constraints: Array
     impacts: Array
-    fit: Fit
+    fit: Fit | None
 
 
 def at_asimov(bound: BoundModel, poi_true: float | Array) -> Array:
@@ -63,7 +64,7 @@ def prior_widths(bound: BoundModel, prepared: Prepared) -> Array:
 def information(
     bound: BoundModel, prepared: Prepared, poi_true: float | Array, data: Array | None, solver: Solver
 ) -> tuple[Array, Array, Fit | None]:
-    """Hessian of the negative log-likelihood at the best fit, which parameters are free there, and the fit.
+    """Hessian of the negative log-likelihood at the best fit, which parameters are not fixed, and the fit.
 
     Without data: the Fisher information at the initial parameters, where their Asimov data have their best fit.
     """
@@ -73,14 +74,15 @@ def information(
         return fisher, ~prepared.fixed, None
     fit = profile(bound, prepared, data, None, solver)
     hessian = likelihood.expansion(bound.layout, bound.settings, prepared, fit.pars, data).hessian
-    return hessian, fit.free, fit
+    return hessian, ~prepared.fixed, fit
 
 
 @functools.partial(jax.jit, static_argnames=("solver",), inline=True)
-def _nuisances(bound: BoundModel, data: Array, solver: Solver) -> Nuisances:
+def _nuisances(bound: BoundModel, data: Array | None, poi_true: Array, solver: Solver) -> Nuisances:
     prepared, layout = bound.prepared(), bound.layout
-    matrix, free, fit = information(bound, prepared, 0.0, data, solver)
-    assert fit is not None
+    matrix, free, fit = information(bound, prepared, poi_true, data, solver)
+    values = at_asimov(bound, poi_true) if fit is None else fit.pars
+    measured = likelihood.expected_auxdata(layout, prepared, values) if data is None else data[layout.nbins_total :]
     cov = covariance(matrix, free)
     variance = jnp.diagonal(cov)
     known = (variance > 0) & jnp.isfinite(variance)
@@ -88,15 +90,14 @@ def _nuisances(bound: BoundModel, data: Array, solver: Solver) -> Nuisances:
     prior = prior_widths(bound, prepared)
     has = jnp.isfinite(prior) & (prior > 0)
     aux = jnp.zeros(layout.npars)
-    main = layout.nbins_total
-    aux = aux.at[layout.normal[0]].set(data[main + layout.normal[1]])
-    aux = aux.at[layout.poisson[0]].set(data[main + layout.poisson[1]] / prepared.factors)
+    aux = aux.at[layout.normal[0]].set(measured[layout.normal[1]])
+    aux = aux.at[layout.poisson[0]].set(measured[layout.poisson[1]] / prepared.factors)
     index = poi_index(layout, bound.settings)
     return Nuisances(
-        values=fit.pars,
+        values=values,
         priors=prior,
         uncertainties=sigma,
-        pulls=jnp.where(has, (fit.pars - aux) / jnp.where(has, prior, 1.0), 0.0),
+        pulls=jnp.where(has, (values - aux) / jnp.where(has, prior, 1.0), 0.0),
         constraints=jnp.where(has, sigma / jnp.where(has, prior, 1.0), jnp.nan),
         impacts=jnp.where(known, cov[index] / jnp.where(known, sigma, 1.0), 0.0),
         fit=fit,
@@ -117,9 +118,10 @@ def nuisances(bound: BoundModel, data: Any = None, *, poi_true: float = 0.0, sol
         FitError: if the fit does not converge.
     """
     solver = solver or Solver()
-    given = bound.expected_data(at_asimov(bound, poi_true)) if data is None else data
-    result = _nuisances(bound, bound.whole(given), solver)
-    ensure(bound.layout, solver, {"of all parameters": result.fit})
+    given = None if data is None else bound.whole(data)
+    result = _nuisances(bound, given, jnp.asarray(poi_true, float), solver)
+    if result.fit is not None:
+        ensure(bound.layout, solver, {"of all parameters": result.fit})
     return result
 
 
