@@ -134,6 +134,30 @@ def test_sharpened_scales_every_width_without_compiling_again():
     assert cut._cache_size() == 1
 
 
+def test_sharpened_is_not_served_from_another_compilation():
+    cut = jax.jit(lambda x: soft.above(x, 1.0, width=2.0))
+
+    def sharp(x, scale):
+        with soft.sharpened(scale):
+            return cut(x)
+
+    before, around = cut(X), jax.jit(sharp)
+    for scale in (0.25, np.float32(0.5), jnp.asarray(0.125)):
+        expected = soft.above(X, 1.0, width=2.0 * float(scale))
+        np.testing.assert_allclose(sharp(X, scale), expected, rtol=1e-15)
+        np.testing.assert_allclose(around(X, scale), expected, rtol=1e-15)
+        np.testing.assert_allclose(jax.jit(lambda x, scale: sharp(x, scale))(X, scale), expected, rtol=1e-15)
+    np.testing.assert_array_equal(cut(X), before)
+
+
+def test_the_inner_scale_replaces_the_outer_one():
+    plain = [soft.above(X, 1.0, width=2.0 * scale) for scale in (0.5, 0.25)]
+    with soft.sharpened(0.5):
+        with soft.sharpened(0.25):
+            np.testing.assert_allclose(soft.above(X, 1.0, width=2.0), plain[1], rtol=1e-15)
+        np.testing.assert_allclose(soft.above(X, 1.0, width=2.0), plain[0], rtol=1e-15)
+
+
 @pytest.mark.parametrize("width", [0.0, -1.0, np.nan, np.inf])
 def test_a_width_that_is_none_is_an_error(width):
     with pytest.raises(WidthError, match="positive width"):
