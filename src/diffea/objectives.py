@@ -223,8 +223,9 @@ def cross_entropy(bound: BoundModel) -> Array:
     r"""Cross-entropy of telling signal from background by the bin an event is in. No fit.
 
     $$-\tfrac12\sum_b \hat s_b \ln\frac{\hat s_b}{\hat s_b + \hat b_b} + \hat b_b\ln\frac{\hat b_b}{\hat s_b+\hat b_b}$$
-    with shapes normalised to 1: ln 2 if both are alike, 0 if they do not overlap. The binned form of the baseline of
-    neos (arXiv:2203.05570); `binary_cross_entropy` is the one on events.
+    with shapes normalised to 1: ln 2 if both are alike, 0 if they do not overlap. A bin where negative weights outweigh
+    the others counts as one without events. The binned form of the baseline of neos (arXiv:2203.05570);
+    `binary_cross_entropy` is the one on events.
     """
     background, signal = _signal_and_background(bound)
     return _binned_entropy(signal, background)
@@ -262,6 +263,7 @@ def binary_cross_entropy(score: Array, label: Array, weight: Array | None = None
 
 
 def _binned_entropy(signal: Array, background: Array) -> Array:
+    signal, background = jnp.maximum(signal, 0.0), jnp.maximum(background, 0.0)
     s, b = signal / jnp.sum(signal), background / jnp.sum(background)
 
     def terms(part: Array) -> Array:
