@@ -80,6 +80,17 @@ def test_fisher_objectives_are_those_of_pyhfs_hessian(shifted: tuple[HistFactory
     np.testing.assert_allclose(found, np.linalg.det(cov[pair]), rtol=1e-3)
 
 
+def test_an_unmeasured_parameter_makes_the_generalised_variance_infinite() -> None:
+    spec = copy.deepcopy(SHIFTED)
+    free = {"name": "free", "type": "normfactor", "data": None}
+    spec["channels"][0]["samples"].append({"name": "none", "data": [0.0, 0.0], "modifiers": [free]})  # type: ignore[attr-defined]
+    bound = HistFactory(spec)()
+    assert np.isposinf(objectives.generalised_variance(bound))
+    assert np.isposinf(objectives.generalised_variance(bound, ["free", "mu"]))
+    measured = objectives.generalised_variance(HistFactory(SHIFTED)(), ["mu", "norm"])
+    np.testing.assert_allclose(objectives.generalised_variance(bound, ["mu", "norm"]), measured, rtol=1e-10)
+
+
 def test_counting_significance() -> None:
     bound = HistFactory(SPEC)()
     n = SIGNAL + BACKGROUND

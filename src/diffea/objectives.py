@@ -187,6 +187,8 @@ def generalised_variance(
 ) -> Array:
     r"""Determinant of the covariance of some parameters (Wilks 1932; "D-optimality"), all others profiled.
 
+    Infinite if nothing measures one of them.
+
     Args:
         parameters: names of parameter sets; all free ones by default.
         poi_true: value of the parameter of interest behind the Asimov data.
@@ -198,8 +200,11 @@ def generalised_variance(
     chosen = np.ones(bound.layout.npars, bool) if parameters is None else np.zeros(bound.layout.npars, bool)
     for name in parameters or ():
         chosen[bound.config.par_slice(name)] = True
-    keep = free & chosen & (jnp.diagonal(cov) > 0)
-    return jnp.linalg.det(jnp.where(keep[:, None] & keep, cov, jnp.eye(len(chosen))))
+    unmeasured = free & chosen & jnp.isinf(jnp.diagonal(cov))
+    keep = free & chosen & ~unmeasured
+    return jnp.where(
+        unmeasured.any(), jnp.inf, jnp.linalg.det(jnp.where(keep[:, None] & keep, cov, jnp.eye(len(chosen))))
+    )
 
 
 def mc_statistical_error(bound: BoundModel) -> Array:
