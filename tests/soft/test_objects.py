@@ -61,6 +61,16 @@ def test_largest_and_smallest_are_expectations(jagged, pt, cut):
     np.testing.assert_allclose(soft.min(pt), ak.to_numpy(ak.fill_none(ak.min(jagged, axis=1), 0)))
 
 
+@pytest.mark.parametrize("default", [np.inf, -np.inf])
+def test_an_infinite_default_is_that_of_events_without_objects(jagged, pt, default):
+    value, gradient = jax.value_and_grad(lambda x: jnp.sum(soft.min(pt * x, default=default)[1:]))(1.0)
+    smallest = ak.to_numpy(ak.fill_none(ak.min(jagged, axis=1), default))
+    np.testing.assert_array_equal(soft.min(pt, default=default), smallest)
+    np.testing.assert_array_equal(soft.max(pt, default=default)[:1], default)
+    assert value == default
+    np.testing.assert_allclose(gradient, smallest[np.isfinite(smallest)].sum())
+
+
 def test_ordering_by_another_column(pt, cut):
     closest = soft.leading(1, pt, by=-abs(pt - 40.0))
     oracle = [min(row, key=lambda v: abs(v - 40.0)) if len(row) else 0.0 for row in map(list, rows(pt))]

@@ -72,15 +72,17 @@ def leading(
         x: one value an object.
         cut: a soft cut on the same objects; all of them by default.
         by: what the objects are ordered by, in descending order; ``x`` itself by default.
-        default: for an event (or the share of it) with fewer than ``n`` objects that pass; scalar or shape (events,).
+        default: for an event (or the share of it) with fewer than ``n`` objects that pass; scalar or shape (events,), and
+            infinite if need be.
 
     Returns:
         Shape (events,).
     """
     cut = Ragged(jnp.ones_like(x.where(0.0)), x.mask) if cut is None else cut
     chosen = nth(n, cut, x if by is None else by)
-    found = chosen.sum()
-    return (x * chosen).sum() + (1.0 - found) * default
+    missing = 1.0 - chosen.sum()
+    default = jnp.where(jnp.isfinite(default) | (missing > 0), default, 0.0)
+    return (x * chosen).sum() + missing * default
 
 
 def max(x: Ragged, cut: Ragged | None = None, *, default: ArrayLike = 0.0) -> jax.Array:
