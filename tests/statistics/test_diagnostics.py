@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pytest
@@ -121,6 +123,13 @@ def test_effective_events_and_condition(fitted: Models) -> None:
     np.testing.assert_allclose(effective_events(bound)[2:], expected)
     assert np.isinf(effective_events(bound)[:2]).all()
     assert 1 < float(fisher_condition(bound)) < 1e3
+
+
+def test_bins_that_are_known_exactly_are_not_doubted(fitted: Models) -> None:
+    model, _, _ = fitted
+    exact = model(dataclasses.replace(model.yields, staterror=jnp.zeros_like(model.yields.staterror)))
+    assert np.isinf(effective_events(exact)).all()
+    assert not any("effective MC events" in text for text in warnings(exact))
 
 
 def test_warnings_in_words(fitted: Models) -> None:

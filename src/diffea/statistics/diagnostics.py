@@ -193,14 +193,15 @@ def fisher_condition(bound: BoundModel, poi_true: float = 0.0) -> Array:
 def effective_events(bound: BoundModel) -> Array:
     r"""Effective number of MC events behind every bin, $(\sum_s N_s)^2 / \sum_s \delta_s^2$ from its staterrors.
 
-    Infinite where a bin has no staterror.
+    Infinite where a bin has no staterror, or one of 0: its content is known exactly.
     """
     prepared, layout = bound.prepared(), bound.layout
     effective = jnp.full(layout.nbins_total, jnp.inf)
     for table, mask, _ in layout.staterror:
         variance = jnp.sum(jnp.append(bound.yields.staterror, 0.0)[table] ** 2, axis=0)
         total = jnp.sum(jnp.where(table < bound.yields.staterror.size, prepared.nominal, 0.0), axis=0)
-        events = jnp.where(variance > 0, total**2 / jnp.where(variance > 0, variance, 1.0), 0.0)
+        exact = jnp.where(total > 0, jnp.inf, 0.0)
+        events = jnp.where(variance > 0, total**2 / jnp.where(variance > 0, variance, 1.0), exact)
         effective = jnp.where(mask, jnp.minimum(effective, events), effective)
     return effective
 
