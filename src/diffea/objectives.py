@@ -96,7 +96,7 @@ def upper_limit(
 def discovery(
     bound: BoundModel, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
 ) -> Array:
-    r"""p-value of the background-only hypothesis, $p_0 = \Phi(-\sqrt{q_0})$ (arXiv:1007.1727, eqs. 12 and 53).
+    r"""p-value of the background-only hypothesis, $p_0 = \Phi(-\sqrt{q_0})$ (arXiv:1007.1727, eqs. 12 and 52).
 
     Args:
         poi_true: signal strength of the Asimov data.
@@ -108,7 +108,7 @@ def discovery(
 def discovery_significance(
     bound: BoundModel, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
 ) -> Array:
-    r"""Discovery significance $Z = \sqrt{q_0}$; larger is better, so minimise its negative.
+    r"""Discovery significance $Z = \sqrt{q_0}$ (arXiv:1007.1727, eq. 53); larger is better, so minimise its negative.
 
     Args:
         poi_true: signal strength of the Asimov data.
@@ -227,7 +227,8 @@ def mc_statistical_error(bound: BoundModel) -> Array:
 def cross_entropy(bound: BoundModel) -> Array:
     r"""Cross-entropy of telling signal from background by the bin an event is in. No fit.
 
-    $$-\tfrac12\sum_b \hat s_b \ln\frac{\hat s_b}{\hat s_b + \hat b_b} + \hat b_b\ln\frac{\hat b_b}{\hat s_b+\hat b_b}$$
+    $$-\tfrac12\sum_b \Big[\hat s_b \ln\frac{\hat s_b}{\hat s_b + \hat b_b}
+      + \hat b_b\ln\frac{\hat b_b}{\hat s_b+\hat b_b}\Big]$$
     with shapes normalised to 1: ln 2 if both are alike, 0 if they do not overlap. A bin where negative weights outweigh
     the others counts as one without events. The binned form of the baseline of neos (arXiv:2203.05570);
     `binary_cross_entropy` is the one on events.

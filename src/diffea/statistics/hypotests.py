@@ -181,7 +181,7 @@ def _discovery(bound: BoundModel, poi_true: Array, data: Array | None, solver: S
 def discovery(
     bound: BoundModel, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
 ) -> Discovery:
-    """Test the background-only hypothesis with $q_0$ (arXiv:1007.1727, eqs. 12 and 52).
+    """Test the background-only hypothesis with $q_0$ (arXiv:1007.1727, eqs. 12, 52 and 53).
 
     Args:
         bound: the model.
