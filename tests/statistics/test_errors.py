@@ -176,6 +176,8 @@ def test_a_fit_that_fails_raises_eagerly_and_compiled(fitted: Models, observed: 
         compiled(model.yields).block_until_ready()
     silent = fit(bound, observed, solver=dataclasses.replace(few, throw=False))
     assert int(silent.status) == 1
+    assert "iterations ran out" in silent.reason
+    assert fit(bound, observed).reason == ""
 
 
 def test_nan_in_traced_yields_raises(fitted: Models) -> None:

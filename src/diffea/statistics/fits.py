@@ -39,7 +39,7 @@ class Fit:
         pars: best-fit parameters, shape (npars,); differentiable.
         deviance: the minimum of `likelihood.deviance`; differentiable.
         free: parameters that are neither fixed nor at a bound, shape (npars,).
-        status: 0 converged, else see `reason`.
+        status: 0 converged; `reason` says in words what else.
         iterations: number of steps.
         culprit: first bin that makes the likelihood infinite at the initial values, or −1.
     """
@@ -50,6 +50,11 @@ class Fit:
     status: Array
     iterations: Array
     culprit: Array
+
+    @property
+    def reason(self) -> str:
+        """Why this fit failed, and what to do; empty if it converged. Of one fit, outside of compiled functions."""
+        return REASONS.get(int(self.status), "")
 
 
 def bounds(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
