@@ -95,6 +95,12 @@ def test_hard_twin_is_awkward(jagged, pt):
         np.testing.assert_array_equal(soft.leading(2, pt, cut, default=-1.0), second)
 
 
+def test_numpy_numbers_are_numbers(pt, cut):
+    for function in (soft.at_least, soft.at_most, soft.exactly):
+        np.testing.assert_array_equal(function(np.int64(2), cut), function(2, cut))
+    np.testing.assert_array_equal(soft.leading(np.uint8(2), pt, cut), soft.leading(2, pt, cut))
+
+
 def test_equal_values_are_taken_in_order():
     pt = Ragged.from_awkward(ak.Array([[5.0, 5.0, 5.0]]))
     every = Ragged(jnp.ones_like(pt.where(0.0)), pt.mask)
@@ -133,7 +139,7 @@ def test_nonsense_is_an_error(pt, cut):
         soft.at_least(1.5, cut)
     with pytest.raises(CountError, match="whole number"):
         soft.exactly(-1, cut)
-    with pytest.raises(CountError, match="n = 1 for the leading"):
+    with pytest.raises(CountError, match="whole number of objects ≥ 1"):
         soft.leading(0, pt, cut)
     with pytest.raises(CountError, match="cut on objects"):
         soft.count(jnp.ones(3))

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from diffea.errors import CountError
 from diffea.events.ragged import Ragged
 from diffea.soft.binomial import distribution
+from diffea.soft.counts import whole
 
 __all__ = ["leading", "max", "min", "nth", "sum"]
 
@@ -45,9 +45,7 @@ def nth(n: Any, cut: Ragged, by: Ragged) -> Ragged:
     Raises:
         CountError: when ``n`` is not a whole number ≥ 1.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        msg = f"expected n = 1 for the leading object, 2 for the next, …, got {n!r}"
-        raise CountError(msg)
+    n = whole(n, least=1)
     passed, order = cut.where(0.0), jax.lax.stop_gradient(by.where(-jnp.inf))
     slots = passed.shape[1]
     places = jnp.arange(slots)
