@@ -114,6 +114,18 @@ def test_one_threshold_an_event_reaches_its_objects():
     np.testing.assert_array_equal(passed.where(-1), [[0, 1], [-1, -1], [0, -1]])
 
 
+def test_thresholds_may_be_lists():
+    pt = Ragged.from_awkward(ak.Array([[10.0, 30.0], [], [20.0]]))
+    for cut in (soft.hard, contextlib.nullcontext):
+        with cut():
+            expected = soft.above(pt, np.array([20.0, 0.0, 30.0]), width=np.array([1.0, 2.0, 3.0]))
+            np.testing.assert_array_equal(
+                soft.above(pt, [20.0, 0.0, 30.0], width=[1.0, 2.0, 3.0]).where(-1), expected.where(-1)
+            )
+            expected = soft.below(X, X[::-1].copy(), width=1.0)
+            np.testing.assert_array_equal(soft.below(X, X[::-1].tolist(), width=1.0), expected)
+
+
 def test_event_and_object_cuts_combine_to_object_cuts():
     pt = Ragged.from_awkward(ak.Array([[10.0, 30.0], [], [20.0]]))
     with soft.hard():

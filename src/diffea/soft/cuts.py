@@ -37,6 +37,7 @@ def above(x: Any, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sig
     Raises:
         WidthError: when the width is known and not a positive number.
     """
+    threshold = jnp.asarray(threshold)
     if isinstance(x, Ragged):
         passed = above(x.values, _per_event(threshold), width=_per_event(width), shape=shape)
         return Ragged(jnp.where(x.mask, passed, 0.0), x.mask)
@@ -103,7 +104,7 @@ def _array(x: Any) -> Any:
 
 
 def _per_event(value: Any) -> Any:
-    return value[:, None] if jnp.ndim(value) == 1 else value
+    return jnp.expand_dims(jnp.asarray(value), 1) if np.ndim(value) == 1 else value
 
 
 def _floating(*values: ArrayLike) -> Any:
