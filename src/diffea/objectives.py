@@ -130,7 +130,7 @@ def counting_significance(bound: BoundModel, relative_uncertainty: float | Array
     Args:
         relative_uncertainty: σ/b, scalar or shape (bins,).
     """
-    background, signal = _signal_and_background(bound)
+    background, signal = diagnostics.background_and_signal(bound)
     relative = jnp.broadcast_to(jnp.asarray(relative_uncertainty, float), background.shape)
     usable = (background > 0) & (signal > 0)
     b, s = jnp.where(usable, background, 1.0), jnp.where(usable, signal, 0.0)
@@ -233,7 +233,7 @@ def cross_entropy(bound: BoundModel) -> Array:
     the others counts as one without events. The binned form of the baseline of neos (arXiv:2203.05570);
     `binary_cross_entropy` is the one on events.
     """
-    background, signal = _signal_and_background(bound)
+    background, signal = diagnostics.background_and_signal(bound)
     return _binned_entropy(signal, background)
 
 
@@ -244,7 +244,7 @@ def cross_entropy_with_variations(bound: BoundModel) -> Array:
     baseline of neos (arXiv:2203.05570).
     """
     layout, prepared = bound.layout, bound.prepared()
-    _, signal = _signal_and_background(bound)
+    _, signal = diagnostics.background_and_signal(bound)
     nominal = diagnostics.at_asimov(bound, 0.0)
     shifted = np.unique(np.concatenate([layout.histosys_parameter, layout.normsys_parameter]))
     steps = np.zeros((2 * len(shifted) + 1, layout.npars))
@@ -279,15 +279,6 @@ def _binned_entropy(signal: Array, background: Array) -> Array:
     return -0.5 * jnp.sum(terms(s) + terms(b))
 
 
-def _signal_and_background(bound: BoundModel) -> tuple[Array, Array]:
-    """Expectations at initial nuisance parameters: background, and signal of strength 1; shapes (bins,)."""
-    prepared = bound.prepared()
-    background, both = (
-        rates(bound.layout, bound.settings, prepared, diagnostics.at_asimov(bound, poi)) for poi in (0.0, 1.0)
-    )
-    return background, both - background
-
-
 @functools.partial(jax.jit, static_argnames=("solver",), inline=True)
 def _information(bound: BoundModel, poi_true: Array, data: Array | None, solver: Solver) -> Any:
     return diagnostics.information(bound, bound.prepared(), poi_true, data, solver)
@@ -305,7 +296,7 @@ def _covariance(bound: BoundModel, poi_true: float | Array, data: Any, solver: S
 
 @functools.partial(jax.jit, inline=True)
 def _bare_bins(bound: BoundModel) -> tuple[Array, Array]:
-    background, signal = _signal_and_background(bound)
+    background, signal = diagnostics.background_and_signal(bound)
     bare = (background <= 0) & (signal > 0)
     return jnp.where(bare.any(), NO_BACKGROUND, CONVERGED), jnp.where(bare.any(), jnp.argmax(bare), -1)
 

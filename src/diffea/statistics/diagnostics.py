@@ -230,7 +230,9 @@ def warnings(
     layout = bound.layout
     result = nuisances(bound, data, poi_true=poi_true, solver=solver)
     names, found = bound.config.par_names, []
-    per_bin = {n for name, item in layout.sets.items() if not item.is_scalar for n in range(*_span(item.slice))}
+    per_bin = {
+        n for name, item in layout.sets.items() if not item.is_scalar for n in range(item.slice.start, item.slice.stop)
+    }
     for i, ratio in enumerate(np.asarray(result.constraints)):
         if ratio < constraint and i not in per_bin:
             found.append(
@@ -249,20 +251,17 @@ def warnings(
             f"the Fisher information has condition {number:.1e} (above {condition:.0e}): some combination of parameters "
             "is not measured; fix or merge parameters that do the same"
         )
-    background, both = map(np.asarray, _with_and_without_signal(bound))
+    background, signal = map(np.asarray, background_and_signal(bound))
     found += [
         f"bin {layout.bin_names[i]} has signal and no background: asymptotic formulae do not hold there"
-        for i in np.flatnonzero((background <= 0) & (both > background))
+        for i in np.flatnonzero((background <= 0) & (signal > 0))
     ]
     return found
 
 
 @functools.partial(jax.jit, inline=True)
-def _with_and_without_signal(bound: BoundModel) -> tuple[Array, Array]:
+def background_and_signal(bound: BoundModel) -> tuple[Array, Array]:
+    """Expectations at initial nuisance parameters: background, and signal of strength 1; shapes (bins,)."""
     prepared = bound.prepared()
-    without, both = (rates(bound.layout, bound.settings, prepared, at_asimov(bound, poi)) for poi in (0.0, 1.0))
-    return without, both
-
-
-def _span(where: slice) -> tuple[int, int]:
-    return where.start, where.stop
+    background, both = (rates(bound.layout, bound.settings, prepared, at_asimov(bound, poi)) for poi in (0.0, 1.0))
+    return background, both - background
