@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 
@@ -12,6 +13,7 @@ import pytest
 
 import diffea
 from diffea import errors, objectives
+from diffea.judge import Judge
 from diffea.run import describe, run_variant
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
@@ -55,6 +57,12 @@ def test_the_test_half_is_judged_by_pyhf_itself(final, folder) -> None:
     assert final.cls_at(final.limit) == pytest.approx(0.05, rel=5e-3)
     assert 0 < sum(final.events.values()) < 5100
     np.testing.assert_array_equal(final.hists["few", "bkg", "nominal"].values(), final.templates["few", "bkg"].values)
+
+
+def test_a_judge_that_finds_another_limit_is_not_believed(final, monkeypatch) -> None:
+    monkeypatch.setattr(Judge, "limit", lambda _, guess: 1.1 * guess)
+    with pytest.raises(errors.JudgementError, match="the same limit within 5%, got"):
+        _ = dataclasses.replace(final).limit
 
 
 def test_a_template_that_no_fill_made_is_named(folder) -> None:

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import uproot
+from coffea.nanoevents import BaseSchema
 from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
 
-from diffea import errors
+from diffea import errors, soft
 from diffea.distributed import distribute as distribute_nano
 from diffea.distributed.strategy import ONE_PASS, cheapest, exchange
 from diffea.events.splits import Split
@@ -260,3 +261,39 @@ def test_unknown_templates_and_parameters_are_named(templates) -> None:
         templates(PARAMS)["few", "tt"]
     with pytest.raises(errors.ParameterError, match="'mt' must be finite"):
         templates({**PARAMS, "mt": np.inf})
+
+
+class Whole(DifferentiableProcessor):
+    """Differences and upper cuts of unsigned integers."""
+
+    channels = {"n": hist.axis.Regular(12, -6, 6, name="n")}  # noqa: RUF012
+
+    def columns(self, events):
+        return {"few": events.few, "many": events.many, "objects": events.objects}
+
+    def fill(self, params, columns):
+        below = soft.below(columns["many"], params["n"], width=0.01)
+        yield Fill("n", columns["few"] - columns["many"] - 0.5, below, bandwidth=0.1)
+        lowest = soft.min(columns["objects"], default=4)
+        yield Fill("n", lowest - 4 - 0.5, below, sample="lowest", bandwidth=0.1)
+
+
+def test_unsigned_integers_do_not_wrap_around(tmp_path) -> None:
+    few, many = np.array([1, 0, 2, 0], np.uint8), np.array([2, 3, 1, 7], np.uint32)
+    with uproot.recreate(tmp_path / "a.root") as file:
+        objects = ak.values_astype(ak.Array([[3, 2], [], [1], [4]]), np.uint8)
+        file.mktree("Events", {"few": few.dtype, "many": many.dtype, "objects": objects.type})
+        file["Events"].extend({"few": few, "many": many, "objects": objects})
+    counted = {"few": [-1, -3, 1], "lowest": [-2, 0, -3]}
+    with distribute_nano(Whole(), {"few": {"files": {tmp_path / "a.root": "Events"}}}, schemaclass=BaseSchema) as t:
+        for found in (t({"n": 5.0}), t.hard({"n": 5.0})):
+            for sample, values in counted.items():
+                expected = np.histogram(np.array(values) - 0.5, np.arange(-6, 7))[0]
+                np.testing.assert_allclose(found["n", sample].values, expected, atol=1e-12)
+
+
+def test_a_number_without_a_signed_place_is_refused(tmp_path) -> None:
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file["Events"] = {"few": np.ones(2, np.uint8), "many": np.array([1, 2**63], np.uint64), "objects": np.ones(2)}
+    with pytest.raises(errors.ColumnError, match=r"'many': expected whole numbers up to .* got 9223372036854775808"):
+        distribute_nano(Whole(), {"few": {"files": {tmp_path / "a.root": "Events"}}}, schemaclass=BaseSchema)

@@ -92,7 +92,11 @@ def soft_window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel, *, ref
 
 
 def _entry(table: np.ndarray, dtype: Any) -> Callable[[jax.Array], Any]:
-    """Entries of a known table: by arithmetic, which is vectorised, where they are evenly spaced or all the same."""
+    """Entries of a known table: by arithmetic, which is vectorised, where they are evenly spaced or all the same.
+
+    All the same to 1e-12, as reaches are that were made of differences of edges; evenly spaced to 1e-14, some roundings of
+    the largest one, so that the arithmetic gives the edges that were asked for.
+    """
     start, spacing, scale = (
         float(table[0]),
         float(table[-1] - table[0]) / (table.size - 1),
