@@ -16,6 +16,7 @@ import cloudpickle
 import jax
 
 from diffea.errors import WorkerMismatchError
+from diffea.sources import source_of, sources_of
 
 jax.config.update("jax_enable_x64", True)
 # A callback that computes with JAX waits for ever where XLA's threads are all busy, if only with such callbacks. Without
@@ -81,16 +82,33 @@ class Portable:
 
     def __init__(self, value: Any) -> None:
         self.pickled = cloudpickle.dumps(value)
-        self.digest = hashlib.sha256(self.pickled).hexdigest()
+        self.sources = sources_of(type(value))
+        self.digest = hashlib.sha256(self.pickled + repr(self.sources).encode()).hexdigest()
         with self._lock:
             self._loaded.setdefault(self.digest, value)
 
     @property
     def value(self) -> Any:
+        """The object, the same one in a process.
+
+        Raises:
+            WorkerMismatchError: if this process imported another text of its class.
+        """
         with self._lock:
             if self.digest not in self._loaded:
-                self._loaded[self.digest] = cloudpickle.loads(self.pickled)
+                value = cloudpickle.loads(self.pickled)
+                self._check(type(value).__name__)
+                self._loaded[self.digest] = value
             return self._loaded[self.digest]
+
+    def _check(self, name: str) -> None:
+        unlike = [module for module, digest in self.sources.items() if source_of(module) != digest]
+        if unlike:
+            msg = (
+                f"this worker imported {name} from another text of {', '.join(unlike)} than the driver did: give all machines the "
+                "same files and restart the workers (client.restart())"
+            )
+            raise WorkerMismatchError(msg)
 
 
 _errors: list[BaseException] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import jax
@@ -34,7 +35,7 @@ class ProcessorAt(ProcessorABC):
     def __init__(
         self, processor: DifferentiableProcessor, params: Any, *, jacobian: bool = False, hard: bool = False
     ) -> None:
-        self.processor = Portable(processor)
+        self.processor = Portable(copy.deepcopy(processor))
         self.params = jax.tree.map(np.asarray, as_arrays(params))
         self.jacobian = jacobian
         self.hard = hard
