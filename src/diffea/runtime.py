@@ -9,6 +9,7 @@ import importlib.metadata
 import multiprocessing
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -43,8 +44,26 @@ def start_xla() -> None:
             os.environ["NPROC"] = given
 
 
-if multiprocessing.parent_process() is None and int(os.environ.get("NPROC", cores())) < THREADS:
-    start_xla()
+def xla_runs() -> bool:
+    """Whether JAX has computed something, and XLA started its threads."""
+    asked = jax.config.jax_num_cpu_devices
+    try:
+        jax.config.update("jax_num_cpu_devices", asked + 2)  # which JAX refuses from then on
+    except RuntimeError:
+        return True
+    jax.config.update("jax_num_cpu_devices", asked)
+    return False
+
+
+if multiprocessing.parent_process() is None and (given := int(os.environ.get("NPROC", cores()))) < THREADS:
+    if xla_runs():
+        warnings.warn(
+            f"JAX computed something before diffea was imported, so that XLA has {given} threads, and a step in this process may wait "
+            f"for ever: import diffea first, or start Python with NPROC={THREADS}",
+            stacklevel=2,
+        )
+    else:
+        start_xla()
 
 CHECKED = ("diffea", "jax", "jaxlib", "numpy", "awkward", "coffea")
 
