@@ -46,7 +46,7 @@ def start_xla() -> None:
 
 def xla_runs() -> bool:
     """Whether JAX has computed something, and XLA started its threads."""
-    asked = jax.config.jax_num_cpu_devices
+    asked = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
     try:
         jax.config.update("jax_num_cpu_devices", asked + 2)  # which JAX refuses from then on
     except RuntimeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import uproot
+from coffea.nanoevents.mapping import UprootSourceMapping
 from distributed import Client, LocalCluster
 from tests.conftest import ROOT
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
@@ -257,34 +260,58 @@ def test_bad_files_are_left_out_of_value_and_gradient_on_request(fileset, expect
     assert_same_bits(got, expected)
 
 
-class FailsOnce(Search):
-    """Storage that answers at the second time."""
+def test_a_passing_read_error_is_tried_again(fileset, monkeypatch) -> None:
+    read, failed = UprootSourceMapping.extract_column, []
 
-    tried: set = set()  # noqa: RUF012
-
-    def columns(self, events):
-        if events.metadata["filename"] not in self.tried:
-            self.tried.add(events.metadata["filename"])
+    def fail_at_first(self, *arguments, **keywords):
+        if len(failed) < 2:
+            failed.append(arguments)
             msg = "passing"
             raise OSError(msg)
-        return super().columns(events)
+        return read(self, *arguments, **keywords)
 
-
-def test_a_passing_read_error_is_tried_again(fileset) -> None:
-    with distribute(FailsOnce(), fileset) as templates:
+    monkeypatch.setattr(UprootSourceMapping, "extract_column", fail_at_first)
+    with distribute(Search(), fileset) as templates:
+        assert len(failed) == 2
         assert not templates.ledger.skipped
         assert sum(templates.events.values()) == 5100
 
 
-def test_a_chunk_that_stays_bad_is_skipped_with_its_number_of_entries(fileset) -> None:
-    class Fails(Search):
-        def columns(self, events):
-            if events.metadata["filename"].endswith("background_1.root"):
-                msg = "for good"
-                raise OSError(msg)
-            return super().columns(events)
+@pytest.fixture
+def damaged(tmp_path):
+    """A fileset of which one file opens, but a basket of it cannot be decompressed."""
+    fileset = write_fileset(tmp_path)
+    path = tmp_path / "background_1.root"
+    with uproot.open(path) as file:
+        branch = file["Events"]["MET_pt"]
+        start, length = (int(branch.member(name)[0]) for name in ("fBasketSeek", "fBasketBytes"))
+    content = bytearray(path.read_bytes())
+    content[start + 90 : start + length : 3] = bytes(len(range(start + 90, start + length, 3)))
+    path.write_bytes(content)
+    return fileset
 
-    with distribute(Fails(), fileset, on_bad_file="skip") as templates:
+
+def test_a_damaged_basket_is_named(damaged) -> None:
+    with pytest.raises(
+        errors.FileReadError, match=r"background_1\.root, entries 0–850: reading a branch failed: error"
+    ):
+        distribute(Search(), damaged)
+
+
+def test_an_error_of_the_users_own_is_not_one_of_reading(fileset, tmp_path) -> None:
+    class Corrected(Search):
+        def columns(self, events):
+            with (tmp_path / "scale_factors.json").open():
+                return super().columns(events)
+
+    with pytest.raises(FileNotFoundError, match=r"scale_factors\.json") as caught:
+        distribute(Corrected(), fileset, on_bad_file="skip")
+    assert not isinstance(caught.value, errors.FileReadError)
+    assert re.search("in `columns`, reading dataset '(signal|background)'", "".join(caught.value.__notes__))
+
+
+def test_a_chunk_that_stays_bad_is_skipped_with_its_number_of_entries(damaged) -> None:
+    with distribute(Search(), damaged, on_bad_file="skip") as templates:
         assert sum(entry.entries for entry in templates.ledger.skipped) == 1700
         assert templates.ledger.lost == {"background": pytest.approx(1700 / 4200)}
         assert templates.events == {"signal": 900, "background": 2500}
