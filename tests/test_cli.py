@@ -196,7 +196,10 @@ def test_all_runs_every_initialisation_and_draws(
             "limit_before": 2.0,
         }
         states = {when: {"soft": 1.0, "hard_train": 1.0, "hard_test": len(ran)} for when in ("before", "after")}
-        result |= states | {"limit_after": 1.0}
+        result |= states | {
+            "limit_after": 1.0,
+            "not_judged": {"before": {}, "after": {"limit": "[nothing] is excluded"}},
+        }
         out.mkdir(parents=True)
         (out / "result.json").write_text(json.dumps(result), encoding="utf-8")
         return result
@@ -211,6 +214,7 @@ def test_all_runs_every_initialisation_and_draws(
     assert ("1.5 (1 to 2)" in result.output) == every_seed
     folders = [Path("out/one"), *([Path("out/seeds/1/one")] if every_seed else [])]
     assert result_folders(Path("out"), "one") == folders
+    assert "not judged: limit after: [nothing] is excluded" in result.output
     assert "figure: out/figure.png" in result.output
 
 

@@ -346,8 +346,11 @@ def _summary(name: str, result: Mapping[str, Any]) -> Table:
     if "limit_after" in result:
         rows.append(("expected 95 % CL limit, hard cuts, test", result["limit_before"], result["limit_after"]))
     for what, first, last in rows:
-        change = f"{100 * (last - first) / abs(first):+.0f} %" if first else "–"
-        table.add_row(what, f"{first:.4g}", f"{last:.4g}", change)
+        change = f"{100 * (last - first) / abs(first):+.0f} %" if first and last is not None else "–"
+        table.add_row(what, *("–" if value is None else f"{value:.4g}" for value in (first, last)), change)
+    for when, failures in result["not_judged"].items():
+        for what, reason in failures.items():
+            table.add_row(escape(f"not judged: {what} {when}: {reason}"))
     table.add_row("", "", "", "")
     table.add_row("passes over the data", "", str(result["passes_over_data"]), f"{result['seconds']:.0f} s")
     for stage, seconds in result["seconds_by_stage"].items():
@@ -369,10 +372,11 @@ def _spread(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     )
     for name, found in results.items():
         values = [result["after"]["hard_test"] for result in found]
-        limits = [result["limit_after"] for result in found if "limit_after" in result]
-        table.add_row(escape(name), *(_range(numbers) if numbers else "–" for numbers in (values, limits)))
+        limits = [result.get("limit_after") for result in found]
+        table.add_row(escape(name), _range(values), _range(limits))
     return table
 
 
-def _range(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
+def _range(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.median(known):.4g} ({min(known):.4g} to {max(known):.4g})" if known else "–"

@@ -26,6 +26,7 @@ OPTIONAL = (
     "message",
     "limit_before",
     "limit_after",
+    "not_judged",
     "events",
     "chunks",
     "workers",
