@@ -208,11 +208,11 @@ def run_analysis(
                         progress=progress,
                     )
                 )
-    page = report.write(out)
     for name, found in results.items():
         out_console.print(_summary(name or analysis.name, found[0]))
     if seeds > 1:
         out_console.print(_spread(results))
+    page = report.write(out)
     if variant is None and analysis.figures:
         for figure in analysis.figures(out):
             out_console.print(f"figure: {escape(str(figure))}", soft_wrap=True)
@@ -266,7 +266,7 @@ def _performance_report(path: Path) -> Iterator[None]:
     finally:
         try:
             report.__exit__(None, None, None)
-        except OSError as error:  # dask 2025.3 does not find the templates of bokeh 3.9
+        except Exception as error:  # noqa: BLE001  (dask's, bokeh's, or that of bokeh being missing)
             reason = escape(f"{type(error).__name__}: {error}")
             log_console.print(f"no performance report: dask could not write it ({reason})", soft_wrap=True)
 
