@@ -169,3 +169,14 @@ def test_an_unknown_variant_is_named(folder, tmp_path) -> None:
 def test_objectives_are_described_in_words() -> None:
     assert describe(objectives.upper_limit) == "upper_limit"
     assert describe(functools.partial(objectives.cls, poi_test=10.0)) == "cls(poi_test=10.0)"
+
+
+def test_more_steps_than_before_go_on_from_the_same_pretraining(folder, tmp_path) -> None:
+    stage = diffea.Pretraining(
+        objective=lambda templates: jnp.sum(templates["few", "bkg"].values), optimizer=optax.adam(0.1), steps=6
+    )
+    trained = untrained(objective=total, optimizer=optax.adam(0.1), steps=6, pretraining=stage, limit=False)
+    first = run_variant(trained, "", data=folder, out=tmp_path, steps=2)
+    more = run_variant(trained, "", data=folder, out=tmp_path, steps=3, resume=True)
+    assert [step["loss"] for step in more["history"]][:2] == [step["loss"] for step in first["history"]]
+    assert len(more["history"]) == 3

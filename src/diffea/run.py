@@ -24,6 +24,7 @@ from diffea.files import whole
 from diffea.histograms.gap import soft_hard_gap
 from diffea.histograms.templates import TemplateSet
 from diffea.optimise import Composite, Result, Step, optimise
+from diffea.optimise.checkpoints import steps_done
 from diffea.runtime import named_errors, versions
 from diffea.statistics import HistFactory
 
@@ -189,15 +190,21 @@ def _train(
     tell: Callable[[Step], None],
 ) -> Result:
     start = variant.params
+    folder = out / "checkpoint"
     if variant.pretraining:
         stage = variant.pretraining
+        first_steps = min(stage.steps, steps) if steps is not None else stage.steps
+        if resume and steps_done(
+            folder
+        ):  # what was begun after it began where it ended, however many steps are asked for now
+            first_steps = steps_done(folder / "pretraining")
         first = optimise(
             lambda params: stage.objective(train(params)),
             start,
             optimizer=stage.optimizer,
-            steps=min(stage.steps, steps) if steps is not None else stage.steps,
+            steps=first_steps,
             bounds=variant.bounds,
-            checkpoint=out / "checkpoint" / "pretraining",
+            checkpoint=folder / "pretraining",
             resume=resume,
             progress=tell,
             validate=(lambda params: stage.objective(validation(params))) if validation else None,
@@ -212,7 +219,7 @@ def _train(
         steps=variant.steps if steps is None or variant.steps == 0 else steps,
         bounds=variant.bounds,
         schedules=variant.schedules,
-        checkpoint=out / "checkpoint",
+        checkpoint=folder,
         resume=resume,
         progress=tell,
         validate=(lambda params: variant.objective(model(validation(params)))) if validation else None,
@@ -238,7 +245,9 @@ class _Watch:
         train, now = self._all[0], self._now()
         passes, moved, wall = (new - old for new, old in zip(now, self._before, strict=True))
         self._before = now
-        self.driver += step.seconds - wall
+        self.driver += max(
+            step.seconds - wall, 0.0
+        )  # the first step after a resumption follows a pass that checks the loss
         if self._progress:
             told = {**dataclasses.asdict(step), "passes": train.passes}
             speed = passes * sum(train.events.values()) / step.seconds

@@ -65,6 +65,11 @@ def clear(folder: Path) -> None:
         old.unlink()
 
 
+def steps_done(folder: Path) -> int:
+    """The step of the newest checkpoint in a folder, 0 without any."""
+    return max((int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.npz")), default=0)
+
+
 def newest(folder: Path, run: str) -> Checkpoint | None:
     """The newest checkpoint that is whole and belongs to this run; none where the folder has no checkpoint.
 
