@@ -130,18 +130,19 @@ class Portable:
             raise WorkerMismatchError(msg)
 
 
-_errors: list[BaseException] = []
+_listening: dict[int, list[BaseException]] = {}
 
 
 def keep_error(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Remember what a JAX callback raised, which XLA would turn into text."""
+    """Tell those who listen by ``named_errors`` what a JAX callback raised, which XLA turns into text."""
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
         try:
             return function(*args)
         except BaseException as error:
-            _errors.append(error)
+            for errors in list(_listening.values()):
+                errors.append(error)
             raise
 
     return call
@@ -149,11 +150,19 @@ def keep_error(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def named_errors() -> Iterator[None]:
-    """Raise again the error of a callback instead of XLA's text of it."""
-    _errors.clear()
+    """Raise again the error of a callback instead of XLA's text of it.
+
+    An error keeps the columns of the step that it ended, so that it is held no longer than this listens; those of other threads, which
+    are told as well, are not in the text.
+    """
+    errors: list[BaseException] = []
+    _listening[id(errors)] = errors
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if _errors:
-            raise _errors[-1] from error
+    except jax.errors.JaxRuntimeError as text:
+        if named := [error for error in errors if str(error) in str(text)] or errors:
+            raise named[-1] from text
         raise
+    finally:
+        del _listening[id(errors)]
+        errors.clear()
