@@ -168,6 +168,7 @@ def test_no_report_costs_no_results(folder: Path, monkeypatch: pytest.MonkeyPatc
     message = refused(call("run", "small", "--data", ".", "--out", "out", "--workers", "1", "--performance-report"))
     assert "could not write it (ModuleNotFoundError: no [bokeh])" in message
     assert "passes over the data" in message
+    assert "hard cuts, the events trained on" in message
     assert "no page of this" in message
 
 
@@ -175,6 +176,7 @@ def finished(hard_test: float = 1.0) -> dict[str, Any]:
     """What a run returns, as far as it is printed."""
     return {
         "objective": "cls",
+        "split": None,
         "passes_over_data": 1,
         "seconds": 1.0,
         "seconds_by_stage": {},

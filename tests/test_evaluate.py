@@ -101,6 +101,8 @@ def test_a_run_leaves_its_numbers_and_a_workspace_for_pyhf(folder, tmp_path) -> 
     }
     assert [step.step for step in steps] == [1, 2, 3, 4]
     assert all(step.validation is not None for step in steps)
+    assert [step.passes for step in steps] == [3, 4, 5, 6]  # after those that judge the start
+    assert "passes" not in result["history"][0]
     assert all(step.events_per_second > 0 and step.memory > 1e7 and step.moved == 0 for step in steps)
     assert set(result["seconds_by_stage"]) == {"read", "compile", "compute", "reduce", "wall", "driver"}
     assert 0 < result["seconds_by_stage"]["driver"] < sum(step.seconds for step in steps)
@@ -141,14 +143,19 @@ def test_one_sided_bounds_and_what_cannot_be_judged_lose_no_result(folder, tmp_p
         raise errors.JudgementError(msg)
 
     monkeypatch.setattr(Judge, "limit", fail)
-    judged = untrained(objective=total, bounds={"mt": (10.0, np.inf)})
+    judged = dataclasses.replace(untrained(objective=total, bounds={"mt": (10.0, np.inf)}), split=None)
     result = run_variant(judged, "", data=folder, out=tmp_path)
     assert result == json.loads((tmp_path / "result.json").read_text())
     assert result["bounds"] == {"mt": [10.0, None]}
     assert result["limit_after"] is None
     assert result["not_judged"]["after"] == {"limit": "this analysis excludes nothing"}
     assert result["after"]["hard_test"] > 0
-    assert "excludes nothing" in report.write(tmp_path).read_text()
+    page = report.write(tmp_path).read_text()
+    assert "excludes nothing" in page
+    assert result["split"] is None
+    assert list(result["events"]) == ["train"]
+    assert "hard cuts, the events trained on" in page
+    assert "not trained on" not in page
 
 
 def test_what_does_not_fit_is_told_before_the_training(folder, tmp_path) -> None:
@@ -180,3 +187,4 @@ def test_more_steps_than_before_go_on_from_the_same_pretraining(folder, tmp_path
     more = run_variant(trained, "", data=folder, out=tmp_path, steps=3, resume=True)
     assert [step["loss"] for step in more["history"]][:2] == [step["loss"] for step in first["history"]]
     assert len(more["history"]) == 3
+    assert [step["step"] for step in more["pretraining"]] == [1, 2]

@@ -30,15 +30,17 @@ from diffea.statistics import HistFactory
 
 
 @dataclasses.dataclass(frozen=True)
-class Told(Step):
+class MeasuredStep(Step):
     """A step of a run, with what its passes over the training events took.
 
     Attributes:
+        passes: over the training events so far, those before a resumption not counted.
         events_per_second: counted in all passes of the step.
         moved: bytes of parameters and sums that the step sent between processes.
         memory: bytes resident in the worker that has most of it.
     """
 
+    passes: int = 0
     events_per_second: float = 0.0
     moved: int = 0
     memory: int = 0
@@ -53,7 +55,7 @@ def run_variant(
     client: Any = None,
     steps: int | None = None,
     resume: bool = False,
-    progress: Callable[[Told], None] | None = None,
+    progress: Callable[[MeasuredStep], None] | None = None,
 ) -> dict[str, Any]:
     """Optimise a variant and leave result.json, workspace.json, templates.json and checkpoint/ in a folder.
 
@@ -108,7 +110,7 @@ def run_variant(
                 other = shortly.enter_context(read("test", baseline)) if analysis.split else first
                 before = judge(baseline.model, first, other, baseline.params)
         watch = _Watch(train, validation, progress)
-        found = _train(variant, model, train, validation, out, steps, resume, watch)
+        found, pretrained = _train(variant, model, train, validation, out, steps, resume, watch)
         after = judge(model, train, test, found.params)
         states = {"before": before, "after": after}
         result = {
@@ -124,9 +126,11 @@ def run_variant(
             "not_judged": {when: state.failures for when, state in states.items()},
             "soft_hard_gap": soft_hard_gap(after.soft, after.hard_train),
             "history": [dataclasses.asdict(step) for step in found.history],
+            **({"pretraining": [dataclasses.asdict(step) for step in pretrained.history]} if pretrained else {}),
             "message": found.message,
             "passes_over_data": train.passes,
-            "events": {"train": train.events, "test": test.events},
+            "split": split and {"train": split.train, "validation": split.validation, "seed": split.seed},
+            "events": {"train": train.events, "test": test.events} if split else {"train": train.events},
             "chunks": train.chunks,
             "workers": train.workers,
             "seconds": time.perf_counter() - began,
@@ -188,15 +192,16 @@ def _train(
     steps: int | None,
     resume: bool,
     tell: Callable[[Step], None],
-) -> Result:
-    start = variant.params
+) -> tuple[Result, Result | None]:
+    """The results of the main stage, and of the pretraining, if there is one."""
+    first, start = None, variant.params
     folder = out / "checkpoint"
     if variant.pretraining:
         stage = variant.pretraining
         first_steps = min(stage.steps, steps) if steps is not None else stage.steps
         if resume and steps_done(
             folder
-        ):  # what was begun after it began where it ended, however many steps are asked for now
+        ):  # the main stage began where this one ended, however many steps are asked for now
             first_steps = steps_done(folder / "pretraining")
         first = optimise(
             lambda params: stage.objective(train(params)),
@@ -212,7 +217,7 @@ def _train(
             patience=variant.patience,
         )
         start = first.params
-    return optimise(
+    main = optimise(
         Composite(train, lambda templates: variant.objective(model(templates))),
         start,
         optimizer=variant.optimizer,
@@ -226,6 +231,7 @@ def _train(
         validate_every=variant.validate_every,
         patience=variant.patience,
     )
+    return main, first
 
 
 class _Watch:
@@ -235,7 +241,9 @@ class _Watch:
         driver: seconds of steps outside of passes over the data: statistics, optimizer, checkpoints.
     """
 
-    def __init__(self, train: Templates, validation: Templates | None, progress: Callable[[Told], None] | None) -> None:
+    def __init__(
+        self, train: Templates, validation: Templates | None, progress: Callable[[MeasuredStep], None] | None
+    ) -> None:
         self.driver = 0.0
         self._all = [train, *([validation] if validation else [])]
         self._progress = progress
@@ -245,13 +253,19 @@ class _Watch:
         train, now = self._all[0], self._now()
         passes, moved, wall = (new - old for new, old in zip(now, self._before, strict=True))
         self._before = now
-        self.driver += max(
-            step.seconds - wall, 0.0
-        )  # the first step after a resumption follows a pass that checks the loss
+        # a resumed run checks its loss before the first step
+        self.driver += max(step.seconds - wall, 0.0)
         if self._progress:
-            told = {**dataclasses.asdict(step), "passes": train.passes}
             speed = passes * sum(train.events.values()) / step.seconds
-            self._progress(Told(**told, events_per_second=speed, moved=int(moved), memory=train.memory))
+            self._progress(
+                MeasuredStep(
+                    **dataclasses.asdict(step),
+                    passes=train.passes,
+                    events_per_second=speed,
+                    moved=int(moved),
+                    memory=train.memory,
+                )
+            )
 
     def _now(self) -> tuple[float, float, float]:
         train = self._all[0]

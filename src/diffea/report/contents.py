@@ -33,6 +33,7 @@ OPTIONAL = (
     "passes_over_data",
     "seconds",
     "seconds_by_stage",
+    "split",
     "skipped",
     "skipped_share",
     "soft_hard_gap",
