@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import http.server
@@ -19,7 +20,7 @@ from distributed import Client
 
 import diffea.cli
 from diffea.analysis import Analysis
-from diffea.errors import FitError
+from diffea.errors import FitError, ReportError
 from diffea.run import result_folders
 
 CONTENT = b"not really a ROOT file " * 1000
@@ -144,6 +145,48 @@ def test_a_performance_report_of_a_run_that_fails(folder: Path, monkeypatch: pyt
         assert "Search.values" in (folder / "out" / "performance-report.html").read_text()
 
 
+def test_no_report_costs_no_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def no_bokeh(path: str) -> Iterator[None]:
+        yield
+        msg = "no [bokeh]"
+        raise ModuleNotFoundError(msg, name="bokeh")
+
+    @contextlib.contextmanager
+    def nowhere(*arguments: object) -> Iterator[None]:
+        yield None
+
+    def fail(out: Path) -> Path:
+        msg = "no page of this"
+        raise ReportError(msg)
+
+    write_analysis(folder / "small")
+    monkeypatch.setattr(diffea.cli, "dask_report", no_bokeh)
+    monkeypatch.setattr(diffea.cli, "cluster", nowhere)
+    monkeypatch.setattr(diffea.cli, "run_variant", lambda *args, **kwargs: finished())
+    monkeypatch.setattr(diffea.cli.report, "write", fail)
+    message = refused(call("run", "small", "--data", ".", "--out", "out", "--workers", "1", "--performance-report"))
+    assert "could not write it (ModuleNotFoundError: no [bokeh])" in message
+    assert "passes over the data" in message
+    assert "hard cuts, the events trained on" in message
+    assert "no page of this" in message
+
+
+def finished(hard_test: float = 1.0) -> dict[str, Any]:
+    """What a run returns, as far as it is printed."""
+    return {
+        "objective": "cls",
+        "split": None,
+        "passes_over_data": 1,
+        "seconds": 1.0,
+        "seconds_by_stage": {},
+        **{when: {"soft": 1.0, "hard_train": 1.0, "hard_test": hard_test} for when in ("before", "after")},
+        "limit_before": 2.0,
+        "limit_after": 1.0,
+        "not_judged": {"before": {}, "after": {"limit": "[nothing] is excluded"}},
+    }
+
+
 def test_an_error_of_diffea_is_a_message_and_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         msg = "the fit of [jes] did not converge"
@@ -188,15 +231,7 @@ def test_all_runs_every_initialisation_and_draws(
 
     def pretend(analysis: Analysis, name: str, *, out: Path, **kwargs: object) -> dict[str, Any]:
         ran.append((analysis.title, name))
-        result = {
-            "objective": "cls",
-            "passes_over_data": 1,
-            "seconds": 1.0,
-            "seconds_by_stage": {},
-            "limit_before": 2.0,
-        }
-        states = {when: {"soft": 1.0, "hard_train": 1.0, "hard_test": len(ran)} for when in ("before", "after")}
-        result |= states | {"limit_after": 1.0}
+        result = finished(len(ran))
         out.mkdir(parents=True)
         (out / "result.json").write_text(json.dumps(result), encoding="utf-8")
         return result
@@ -211,6 +246,7 @@ def test_all_runs_every_initialisation_and_draws(
     assert ("1.5 (1 to 2)" in result.output) == every_seed
     folders = [Path("out/one"), *([Path("out/seeds/1/one")] if every_seed else [])]
     assert result_folders(Path("out"), "one") == folders
+    assert "not judged: limit after: [nothing] is excluded" in result.output
     assert "figure: out/figure.png" in result.output
 
 

@@ -6,13 +6,14 @@ import dataclasses
 import functools
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pyhf
 import pytest
 
 import diffea
-from diffea import errors, objectives
+from diffea import errors, objectives, report
 from diffea.judge import Judge
 from diffea.run import describe, run_variant
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
@@ -106,6 +107,8 @@ def test_a_run_leaves_its_numbers_and_a_workspace_for_pyhf(folder, tmp_path) -> 
     }
     assert [step.step for step in steps] == [1, 2, 3, 4]
     assert all(step.validation is not None for step in steps)
+    assert [step.passes for step in steps] == [3, 4, 5, 6]  # after those that judge the start
+    assert "passes" not in result["history"][0]
     assert all(step.events_per_second > 0 and step.memory > 1e7 and step.moved == 0 for step in steps)
     assert set(result["seconds_by_stage"]) == {"read", "compile", "compute", "reduce", "wall", "driver"}
     assert 0 < result["seconds_by_stage"]["driver"] < sum(step.seconds for step in steps)
@@ -123,18 +126,52 @@ def test_a_run_leaves_its_numbers_and_a_workspace_for_pyhf(folder, tmp_path) -> 
     assert resumed["params"] == result["params"]
 
 
-def test_an_error_leaves_nothing_half_written(folder, tmp_path) -> None:
-    class Broken(Search):
-        def fill(self, params, columns):
-            yield from ()
+def untrained(**changes):
+    """An analysis that is only judged."""
+    variant = diffea.Variant(**{"processor": Search(), "spec": spec(), "params": PARAMS, "steps": 0, **changes})
+    return diffea.Analysis(name="u", title="", fileset=write_fileset, variants={"": variant}, schemaclass=QuietSchema)
 
-    broken = diffea.Variant(processor=Broken(), spec=spec(), params=PARAMS, objective=objectives.cls)
-    with pytest.raises(errors.DiffeaError):
-        run_variant(
-            diffea.Analysis(name="b", title="", fileset=write_fileset, variants={"": broken}, schemaclass=QuietSchema),
-            "", data=folder, out=tmp_path,
-        )  # fmt: skip
+
+def test_an_error_leaves_nothing_half_written(folder, tmp_path) -> None:
+    broken = dataclasses.replace(untrained(objective=total), title=object())  # which is none for JSON
+    with pytest.raises(TypeError, match="JSON serializable"):
+        run_variant(broken, "", data=folder, out=tmp_path)
     assert not list(tmp_path.glob("*.json"))
+
+
+def total(bound):
+    return jnp.sum(bound.expected_data(jnp.asarray(bound.config.suggested_init())))
+
+
+def test_one_sided_bounds_and_what_cannot_be_judged_lose_no_result(folder, tmp_path, monkeypatch) -> None:
+    def fail(self, *arguments):
+        msg = "this analysis excludes nothing"
+        raise errors.JudgementError(msg)
+
+    monkeypatch.setattr(Judge, "limit", fail)
+    judged = dataclasses.replace(untrained(objective=total, bounds={"mt": (10.0, np.inf)}), split=None)
+    result = run_variant(judged, "", data=folder, out=tmp_path)
+    assert result == json.loads((tmp_path / "result.json").read_text())
+    assert result["bounds"] == {"mt": [10.0, None]}
+    assert result["limit_after"] is None
+    assert result["not_judged"]["after"] == {"limit": "this analysis excludes nothing"}
+    assert result["after"]["hard_test"] > 0
+    page = report.write(tmp_path).read_text()
+    assert "excludes nothing" in page
+    assert result["split"] is None
+    assert list(result["events"]) == ["train"]
+    assert "hard cuts, the events trained on" in page
+    assert "not trained on" not in page
+
+
+def test_what_does_not_fit_is_told_before_the_training(folder, tmp_path) -> None:
+    steps = []
+    with pytest.raises(errors.DiffeaError, match="'few', 'tt'"):
+        run_variant(
+            untrained(spec=spec(background="tt"), objective=total, steps=5),
+            "", data=folder, out=tmp_path, progress=steps.append,
+        )  # fmt: skip
+    assert not steps
 
 
 def test_an_unknown_variant_is_named(folder, tmp_path) -> None:
@@ -145,3 +182,15 @@ def test_an_unknown_variant_is_named(folder, tmp_path) -> None:
 def test_objectives_are_described_in_words() -> None:
     assert describe(objectives.upper_limit) == "upper_limit"
     assert describe(functools.partial(objectives.cls, poi_test=10.0)) == "cls(poi_test=10.0)"
+
+
+def test_more_steps_than_before_go_on_from_the_same_pretraining(folder, tmp_path) -> None:
+    stage = diffea.Pretraining(
+        objective=lambda templates: jnp.sum(templates["few", "bkg"].values), optimizer=optax.adam(0.1), steps=6
+    )
+    trained = untrained(objective=total, optimizer=optax.adam(0.1), steps=6, pretraining=stage, limit=False)
+    first = run_variant(trained, "", data=folder, out=tmp_path, steps=2)
+    more = run_variant(trained, "", data=folder, out=tmp_path, steps=3, resume=True)
+    assert [step["loss"] for step in more["history"]][:2] == [step["loss"] for step in first["history"]]
+    assert len(more["history"]) == 3
+    assert [step["step"] for step in more["pretraining"]] == [1, 2]

@@ -12,7 +12,7 @@ import diffea
 
 SOURCE = Path(diffea.__file__).parent
 ROOMS = (
-    "errors", "files", "runtime", "parameters", "events", "soft", "histograms", "processor", "distributed", "exchange",
+    "errors", "files", "sources", "runtime", "parameters", "events", "soft", "histograms", "processor", "distributed", "exchange",
     "statistics", "objectives", "optimise", "judge", "evaluate", "fetch", "analysis", "run", "report", "demo", "cli",
 )  # fmt: skip
 FOREIGN = dict.fromkeys(

@@ -26,7 +26,7 @@ from diffea.analysis import Analysis, load_analysis
 from diffea.demo import analysis as demo_analysis
 from diffea.errors import AnalysisError, ClusterError, DiffeaError
 from diffea.fetch import RemoteFile, fetch
-from diffea.run import Told, result_folder, run_variant
+from diffea.run import MeasuredStep, result_folder, run_variant
 
 ANALYSES = Path("analyses")
 CONNECT = "10s"
@@ -89,7 +89,7 @@ def demo(out: Path, workers: int) -> None:
 def run(
     analysis: str, data: Path | None, out: Path | None, variant: str | None, every_seed: bool, **options: Any
 ) -> None:
-    """Optimise ANALYSIS and judge the result: with hard cuts, by pyhf, on events not trained on.
+    """Optimise ANALYSIS and judge the result: with hard cuts, by pyhf, on events not trained on (unless it has no split).
 
     ANALYSIS is a folder with an analysis.py, a Python file with an `analysis` object, or the name of a folder in analyses/.
     Without --workers and --scheduler everything runs in this process.
@@ -208,11 +208,11 @@ def run_analysis(
                         progress=progress,
                     )
                 )
-    page = report.write(out)
     for name, found in results.items():
         out_console.print(_summary(name or analysis.name, found[0]))
     if seeds > 1:
         out_console.print(_spread(results))
+    page = report.write(out)
     if variant is None and analysis.figures:
         for figure in analysis.figures(out):
             out_console.print(f"figure: {escape(str(figure))}", soft_wrap=True)
@@ -266,13 +266,13 @@ def _performance_report(path: Path) -> Iterator[None]:
     finally:
         try:
             report.__exit__(None, None, None)
-        except OSError as error:  # dask 2025.3 does not find the templates of bokeh 3.9
+        except Exception as error:  # noqa: BLE001  (dask's, bokeh's, or that of bokeh being missing)
             reason = escape(f"{type(error).__name__}: {error}")
             log_console.print(f"no performance report: dask could not write it ({reason})", soft_wrap=True)
 
 
 @contextlib.contextmanager
-def _progress(name: str) -> Iterator[Callable[[Told], None]]:
+def _progress(name: str) -> Iterator[Callable[[MeasuredStep], None]]:
     """A bar with loss, gradient norm, passes over the data, their speed, bytes moved, memory, and the time left."""
     columns = (
         TextColumn("{task.description}"),
@@ -283,7 +283,7 @@ def _progress(name: str) -> Iterator[Callable[[Told], None]]:
     with Progress(*columns, console=log_console) as bar:
         task = bar.add_task(escape(name), total=None, state="reading events")
 
-        def progress(step: Told) -> None:
+        def progress(step: MeasuredStep) -> None:
             state = (
                 f"step {step.step}/{step.steps}  loss {step.loss:.4g}  gradient {step.gradient_norm:.2g}  "
                 f"passes {step.passes}  {step.events_per_second / 1e6:.2g} M events/s  "
@@ -338,16 +338,20 @@ def _summary(name: str, result: Mapping[str, Any]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     objective, before, after = escape(result["objective"]), result["before"], result["after"]
+    test = "test" if result["split"] else "the events trained on"
     rows = [
         (f"{objective}, soft cuts, train", before["soft"], after["soft"]),
         (f"{objective}, hard cuts, train", before["hard_train"], after["hard_train"]),
-        (f"{objective}, hard cuts, test", before["hard_test"], after["hard_test"]),
+        (f"{objective}, hard cuts, {test}", before["hard_test"], after["hard_test"]),
     ]
     if "limit_after" in result:
-        rows.append(("expected 95 % CL limit, hard cuts, test", result["limit_before"], result["limit_after"]))
+        rows.append((f"expected 95 % CL limit, hard cuts, {test}", result["limit_before"], result["limit_after"]))
     for what, first, last in rows:
-        change = f"{100 * (last - first) / abs(first):+.0f} %" if first else "–"
-        table.add_row(what, f"{first:.4g}", f"{last:.4g}", change)
+        change = f"{100 * (last - first) / abs(first):+.0f} %" if first and last is not None else "–"
+        table.add_row(what, *("–" if value is None else f"{value:.4g}" for value in (first, last)), change)
+    for when, failures in result["not_judged"].items():
+        for what, reason in failures.items():
+            table.add_row(escape(f"not judged: {what} {when}: {reason}"))
     table.add_row("", "", "", "")
     table.add_row("passes over the data", "", str(result["passes_over_data"]), f"{result['seconds']:.0f} s")
     for stage, seconds in result["seconds_by_stage"].items():
@@ -369,10 +373,11 @@ def _spread(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     )
     for name, found in results.items():
         values = [result["after"]["hard_test"] for result in found]
-        limits = [result["limit_after"] for result in found if "limit_after" in result]
-        table.add_row(escape(name), *(_range(numbers) if numbers else "–" for numbers in (values, limits)))
+        limits = [result.get("limit_after") for result in found]
+        table.add_row(escape(name), _range(values), _range(limits))
     return table
 
 
-def _range(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
+def _range(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.median(known):.4g} ({min(known):.4g} to {max(known):.4g})" if known else "–"

@@ -30,6 +30,17 @@ def name_of(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
+def finite(tree: Any) -> bool:
+    """Whether no number of a pytree is NaN or infinite."""
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+
+
+def brief(params: Any) -> str:
+    """Parameters for a message."""
+    text = str(jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), params))
+    return text if len(text) < 300 else f"{text[:300]}…"
+
+
 def _as_array(path: Any, leaf: Any) -> jax.Array:
     which = f"parameter {name_of(path)!r}" if path else "the parameter"
     try:

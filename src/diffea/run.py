@@ -17,27 +17,30 @@ import numpy as np
 from diffea import objectives
 from diffea.analysis import Analysis, Variant
 from diffea.distributed import Templates, distribute
-from diffea.errors import AnalysisError
+from diffea.errors import AnalysisError, DiffeaError
 from diffea.evaluate import Evaluation
 from diffea.events.splits import Part
 from diffea.files import whole
 from diffea.histograms.gap import soft_hard_gap
 from diffea.histograms.templates import TemplateSet
 from diffea.optimise import Composite, Result, Step, optimise
+from diffea.optimise.checkpoints import steps_done
 from diffea.runtime import named_errors, versions
 from diffea.statistics import HistFactory
 
 
 @dataclasses.dataclass(frozen=True)
-class Told(Step):
+class MeasuredStep(Step):
     """A step of a run, with what its passes over the training events took.
 
     Attributes:
+        passes: over the training events so far, those before a resumption not counted.
         events_per_second: counted in all passes of the step.
         moved: bytes of parameters and sums that the step sent between processes.
         memory: bytes resident in the worker that has most of it.
     """
 
+    passes: int = 0
     events_per_second: float = 0.0
     moved: int = 0
     memory: int = 0
@@ -52,11 +55,12 @@ def run_variant(
     client: Any = None,
     steps: int | None = None,
     resume: bool = False,
-    progress: Callable[[Told], None] | None = None,
+    progress: Callable[[MeasuredStep], None] | None = None,
 ) -> dict[str, Any]:
     """Optimise a variant and leave result.json, workspace.json, templates.json and checkpoint/ in a folder.
 
-    The files appear whole at the end, or not at all; checkpoints appear step by step.
+    The files appear whole at the end, or not at all; checkpoints appear step by step. What cannot be judged, such as a limit where
+    nothing is excluded, is None there, and ``not_judged`` says why.
 
     Args:
         analysis: what to run.
@@ -82,36 +86,32 @@ def run_variant(
     model = variant.model
     with contextlib.ExitStack() as stack:
 
-        def events(part: Part, variant: Variant = variant) -> Templates:
-            split = analysis.split and analysis.split.of(part)
-            return stack.enter_context(
-                distribute(
-                    variant.processor,
-                    analysis.fileset(data),
-                    client=client,
-                    schemaclass=analysis.schemaclass,
-                    chunksize=analysis.chunksize,
-                    split=split,
-                )
+        def read(part: Part, variant: Variant = variant) -> Templates:
+            return distribute(
+                variant.processor,
+                analysis.fileset(data),
+                client=client,
+                schemaclass=analysis.schemaclass,
+                chunksize=analysis.chunksize,
+                split=analysis.split and analysis.split.of(part),
             )
 
-        train = events("train")
-        validation = events("validation") if analysis.split and analysis.split.validation else None
-        test = events("test") if analysis.split else train
-        watch = _Watch(train, validation, progress)
-        found = _train(variant, model, train, validation, out, steps, resume, watch)
-        after = _State.of(variant.objective, model, train, test, found.params)
+        train = stack.enter_context(read("train"))
+        split = analysis.split
+        validation = stack.enter_context(read("validation")) if split and split.validation else None
+        test = stack.enter_context(read("test")) if split else train
+        judge = functools.partial(_State.of, variant.objective, limit=variant.limit)
         if variant.baseline is None:
-            before = _State.of(variant.objective, model, train, test, variant.params)
+            before = judge(model, train, test, variant.params)
         else:
             baseline = variant.baseline
-            before = _State.of(
-                variant.objective,
-                baseline.model,
-                events("train", baseline),
-                events("test", baseline) if analysis.split else events("train", baseline),
-                baseline.params,
-            )
+            with contextlib.ExitStack() as shortly:
+                first = shortly.enter_context(read("train", baseline))
+                other = shortly.enter_context(read("test", baseline)) if analysis.split else first
+                before = judge(baseline.model, first, other, baseline.params)
+        watch = _Watch(train, validation, progress)
+        found, pretrained = _train(variant, model, train, validation, out, steps, resume, watch)
+        after = judge(model, train, test, found.params)
         states = {"before": before, "after": after}
         result = {
             "analysis": analysis.name,
@@ -122,12 +122,15 @@ def run_variant(
             "bounds": _numbers(variant.bounds),
             "modifier_settings": model.modifier_settings,
             **{when: state.values for when, state in states.items()},
-            **({f"limit_{when}": state.test.limit for when, state in states.items()} if variant.limit else {}),
+            **({f"limit_{when}": state.limit for when, state in states.items()} if variant.limit else {}),
+            "not_judged": {when: state.failures for when, state in states.items()},
             "soft_hard_gap": soft_hard_gap(after.soft, after.hard_train),
             "history": [dataclasses.asdict(step) for step in found.history],
+            **({"pretraining": [dataclasses.asdict(step) for step in pretrained.history]} if pretrained else {}),
             "message": found.message,
             "passes_over_data": train.passes,
-            "events": {"train": train.events, "test": test.events},
+            "split": split and {"train": split.train, "validation": split.validation, "seed": split.seed},
+            "events": {"train": train.events, "test": test.events} if split else {"train": train.events},
             "chunks": train.chunks,
             "workers": train.workers,
             "seconds": time.perf_counter() - began,
@@ -136,9 +139,15 @@ def run_variant(
             "skipped_share": train.ledger.lost,
             "versions": versions(),
         }
-    write_json(out / "workspace.json", states["after"].test.workspace())
-    write_json(out / "templates.json", {when: state.histograms for when, state in states.items()})
-    write_json(out / "result.json", result)
+    contents = {
+        "workspace.json": states["after"].test.workspace(),
+        "templates.json": {when: state.histograms for when, state in states.items()},
+        "result.json": result,
+    }
+    texts = {out / file: json.dumps(content, indent=1, allow_nan=False) for file, content in contents.items()}
+    for path, text in texts.items():
+        with whole(path) as opened:
+            opened.write(text.encode())
     return result
 
 
@@ -174,12 +183,6 @@ def judged(objective: Callable[[Any], Any], evaluation: Evaluation) -> float:
     return float(objective(evaluation.model(evaluation.templates)))
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a file whole or not at all."""
-    with whole(path) as file:
-        file.write(json.dumps(content, indent=1, allow_nan=False).encode())
-
-
 def _train(
     variant: Variant,
     model: HistFactory,
@@ -189,17 +192,24 @@ def _train(
     steps: int | None,
     resume: bool,
     tell: Callable[[Step], None],
-) -> Result:
-    start = variant.params
+) -> tuple[Result, Result | None]:
+    """The results of the main stage, and of the pretraining, if there is one."""
+    first, start = None, variant.params
+    folder = out / "checkpoint"
     if variant.pretraining:
         stage = variant.pretraining
+        first_steps = min(stage.steps, steps) if steps is not None else stage.steps
+        if resume and steps_done(
+            folder
+        ):  # the main stage began where this one ended, however many steps are asked for now
+            first_steps = steps_done(folder / "pretraining")
         first = optimise(
             lambda params: stage.objective(train(params)),
             start,
             optimizer=stage.optimizer,
-            steps=min(stage.steps, steps) if steps is not None else stage.steps,
+            steps=first_steps,
             bounds=variant.bounds,
-            checkpoint=out / "checkpoint" / "pretraining",
+            checkpoint=folder / "pretraining",
             resume=resume,
             progress=tell,
             validate=(lambda params: stage.objective(validation(params))) if validation else None,
@@ -207,20 +217,21 @@ def _train(
             patience=variant.patience,
         )
         start = first.params
-    return optimise(
+    main = optimise(
         Composite(train, lambda templates: variant.objective(model(templates))),
         start,
         optimizer=variant.optimizer,
         steps=variant.steps if steps is None or variant.steps == 0 else steps,
         bounds=variant.bounds,
         schedules=variant.schedules,
-        checkpoint=out / "checkpoint",
+        checkpoint=folder,
         resume=resume,
         progress=tell,
         validate=(lambda params: variant.objective(model(validation(params)))) if validation else None,
         validate_every=variant.validate_every,
         patience=variant.patience,
     )
+    return main, first
 
 
 class _Watch:
@@ -230,7 +241,9 @@ class _Watch:
         driver: seconds of steps outside of passes over the data: statistics, optimizer, checkpoints.
     """
 
-    def __init__(self, train: Templates, validation: Templates | None, progress: Callable[[Told], None] | None) -> None:
+    def __init__(
+        self, train: Templates, validation: Templates | None, progress: Callable[[MeasuredStep], None] | None
+    ) -> None:
         self.driver = 0.0
         self._all = [train, *([validation] if validation else [])]
         self._progress = progress
@@ -240,11 +253,19 @@ class _Watch:
         train, now = self._all[0], self._now()
         passes, moved, wall = (new - old for new, old in zip(now, self._before, strict=True))
         self._before = now
-        self.driver += step.seconds - wall
+        # a resumed run checks its loss before the first step
+        self.driver += max(step.seconds - wall, 0.0)
         if self._progress:
-            told = {**dataclasses.asdict(step), "passes": train.passes}
             speed = passes * sum(train.events.values()) / step.seconds
-            self._progress(Told(**told, events_per_second=speed, moved=int(moved), memory=train.memory))
+            self._progress(
+                MeasuredStep(
+                    **dataclasses.asdict(step),
+                    passes=train.passes,
+                    events_per_second=speed,
+                    moved=int(moved),
+                    memory=train.memory,
+                )
+            )
 
     def _now(self) -> tuple[float, float, float]:
         train = self._all[0]
@@ -253,26 +274,57 @@ class _Watch:
 
 @dataclasses.dataclass(frozen=True)
 class _State:
-    """An analysis at fixed parameters: its values, and the histograms behind them."""
+    """An analysis at fixed parameters: its values, and the histograms behind them.
 
-    values: dict[str, float]
+    Attributes:
+        values: of the objective: ``soft``, ``hard_train`` and ``hard_test``; None for what could not be judged.
+        limit: expected, on the test events, if it was asked for.
+        failures: why a value or ``limit`` is None.
+    """
+
+    values: dict[str, float | None]
+    limit: float | None
+    failures: dict[str, str]
     test: Evaluation
     soft: TemplateSet
     hard_train: TemplateSet
 
     @classmethod
     def of(
-        cls, objective: Callable[[Any], Any], model: HistFactory, train: Templates, test: Templates, params: Any
+        cls,
+        objective: Callable[[Any], Any],
+        model: HistFactory,
+        train: Templates,
+        test: Templates,
+        params: Any,
+        *,
+        limit: bool,
     ) -> _State:
+        failures: dict[str, str] = {}
+
+        def attempt(name: str, judge: Callable[[], float]) -> float | None:
+            try:
+                value = judge()
+            except DiffeaError as error:
+                failures[name] = str(error)
+                return None
+            if np.isfinite(value):
+                return value
+            failures[name] = f"it is {value}"
+            return None
+
         with named_errors():
             soft = jax.tree.map(np.asarray, train(params))
         hard = {
             "hard_train": Evaluation(train.hard(params), model, train.events),
             "hard_test": Evaluation(test.hard(params), model, test.events),
         }
-        values = {"soft": float(objective(model(soft)))}
-        values |= {name: judged(objective, evaluation) for name, evaluation in hard.items()}
-        return cls(values, hard["hard_test"], soft, hard["hard_train"].templates)
+        bound = model(soft)  # a model that does not fit the templates is an error
+        values = {"soft": attempt("soft", lambda: float(objective(bound)))}
+        for name, evaluation in hard.items():
+            values[name] = attempt(name, functools.partial(judged, objective, evaluation))
+        limits = attempt("limit", lambda: hard["hard_test"].limit) if limit else None
+        return cls(values, limits, failures, hard["hard_test"], soft, hard["hard_train"].templates)
 
     @property
     def histograms(self) -> dict[str, Any]:
@@ -282,7 +334,7 @@ class _State:
 def _histograms(templates: TemplateSet) -> dict[str, Any]:
     return {
         "/".join(key): {
-            "edges": [np.asarray(axis.edges).tolist() for axis in template.axes],
+            "edges": [_numbers(axis.edges) for axis in template.axes],
             "name": " × ".join(axis.name for axis in template.axes),
             "label": " × ".join(axis.label or axis.name for axis in template.axes),
             "values": np.asarray(template.values).tolist(),
@@ -293,9 +345,16 @@ def _histograms(templates: TemplateSet) -> dict[str, Any]:
 
 
 def _numbers(tree: Any) -> Any:
-    """A pytree as JSON values."""
+    """A pytree as JSON values; None for what is infinite, such as a bound that is none."""
     if isinstance(tree, Mapping):
         return {str(key): _numbers(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         return [_numbers(value) for value in tree]
-    return None if tree is None else np.asarray(tree).tolist()
+    if tree is None:
+        return None
+    array = np.asarray(tree)
+    if np.isfinite(array).all():
+        return array.tolist()
+    known = array.astype(object)
+    known[~np.isfinite(array)] = None
+    return known.tolist()

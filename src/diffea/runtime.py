@@ -9,6 +9,7 @@ import importlib.metadata
 import multiprocessing
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ import cloudpickle
 import jax
 
 from diffea.errors import WorkerMismatchError
+from diffea.sources import source_of, sources_of
 
 jax.config.update("jax_enable_x64", True)
 # A callback that computes with JAX waits for ever where XLA's threads are all busy, if only with such callbacks. Without
@@ -42,8 +44,26 @@ def start_xla() -> None:
             os.environ["NPROC"] = given
 
 
-if multiprocessing.parent_process() is None and int(os.environ.get("NPROC", cores())) < THREADS:
-    start_xla()
+def xla_runs() -> bool:
+    """Whether JAX has computed something, and XLA started its threads."""
+    asked = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+    try:
+        jax.config.update("jax_num_cpu_devices", asked + 2)  # which JAX refuses from then on
+    except RuntimeError:
+        return True
+    jax.config.update("jax_num_cpu_devices", asked)
+    return False
+
+
+if multiprocessing.parent_process() is None and (given := int(os.environ.get("NPROC", cores()))) < THREADS:
+    if xla_runs():
+        warnings.warn(
+            f"JAX computed something before diffea was imported, so that XLA has {given} threads, and a step in this process may wait "
+            f"for ever: import diffea first, or start Python with NPROC={THREADS}",
+            stacklevel=2,
+        )
+    else:
+        start_xla()
 
 CHECKED = ("diffea", "jax", "jaxlib", "numpy", "awkward", "coffea")
 
@@ -81,30 +101,48 @@ class Portable:
 
     def __init__(self, value: Any) -> None:
         self.pickled = cloudpickle.dumps(value)
-        self.digest = hashlib.sha256(self.pickled).hexdigest()
+        self.sources = sources_of(type(value))
+        self.digest = hashlib.sha256(self.pickled + repr(self.sources).encode()).hexdigest()
         with self._lock:
             self._loaded.setdefault(self.digest, value)
 
     @property
     def value(self) -> Any:
+        """The object, the same one in a process.
+
+        Raises:
+            WorkerMismatchError: if this process imported another text of its class.
+        """
         with self._lock:
             if self.digest not in self._loaded:
-                self._loaded[self.digest] = cloudpickle.loads(self.pickled)
+                value = cloudpickle.loads(self.pickled)
+                self._check(type(value).__name__)
+                self._loaded[self.digest] = value
             return self._loaded[self.digest]
 
+    def _check(self, name: str) -> None:
+        unlike = [module for module, digest in self.sources.items() if source_of(module) != digest]
+        if unlike:
+            msg = (
+                f"this worker imported {name} from another text of {', '.join(unlike)} than the driver did: give all machines the "
+                "same files and restart the workers (client.restart())"
+            )
+            raise WorkerMismatchError(msg)
 
-_errors: list[BaseException] = []
+
+_listening: dict[int, list[BaseException]] = {}
 
 
 def keep_error(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Remember what a JAX callback raised, which XLA would turn into text."""
+    """Tell those who listen by ``named_errors`` what a JAX callback raised, which XLA turns into text."""
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
         try:
             return function(*args)
         except BaseException as error:
-            _errors.append(error)
+            for errors in list(_listening.values()):
+                errors.append(error)
             raise
 
     return call
@@ -112,11 +150,19 @@ def keep_error(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def named_errors() -> Iterator[None]:
-    """Raise again the error of a callback instead of XLA's text of it."""
-    _errors.clear()
+    """Raise again the error of a callback instead of XLA's text of it.
+
+    An error keeps the columns of the step that it ended, so that it is held no longer than this listens; those of other threads, which
+    are told as well, are not in the text.
+    """
+    errors: list[BaseException] = []
+    _listening[id(errors)] = errors
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if _errors:
-            raise _errors[-1] from error
+    except jax.errors.JaxRuntimeError as text:
+        if named := [error for error in errors if str(error) in str(text)] or errors:
+            raise named[-1] from text
         raise
+    finally:
+        del _listening[id(errors)]
+        errors.clear()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from distributed import Client, LocalCluster
 
@@ -11,12 +9,8 @@ from distributed import Client, LocalCluster
 @pytest.fixture(scope="session")
 def client():
     """XLA takes every core it sees unless told otherwise, so each worker is told its share."""
-    before = os.environ.get("NPROC")
-    os.environ["NPROC"] = "1"
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
-        if before is None:
-            del os.environ["NPROC"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NPROC", "1")
+        cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with cluster, Client(cluster) as client:
         yield client

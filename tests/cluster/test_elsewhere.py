@@ -83,7 +83,9 @@ def test_an_adaptive_cluster_that_grows_and_shrinks_through_an_optimisation(file
         def resize(step):
             if number := sizes.get(step.step):
                 cluster.adapt(minimum=number, maximum=number, interval="100ms", wait_count=1)
+                end = time.monotonic() + 120
                 while len(client.nthreads()) != number:
+                    assert time.monotonic() < end
                     time.sleep(0.05)
             seen.append(frozenset(client.nthreads()))
 

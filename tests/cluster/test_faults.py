@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import uproot
+from coffea.nanoevents.mapping import UprootSourceMapping
 from distributed import Client, LocalCluster
 from tests.conftest import ROOT
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
@@ -45,8 +48,24 @@ def cluster():
 @pytest.fixture
 def client(cluster):
     with Client(cluster) as client:
-        client.wait_for_workers(2)  # the last test may have killed some
+        within(60, lambda: len(processes(client)) == 2)  # the last test may have killed some
         yield client
+
+
+def within(seconds, condition):
+    """Wait until a condition holds; an error if it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def processes(client):
+    """The process of each worker; none while the scheduler still counts on one that died."""
+    try:
+        return client.run(os.getpid)
+    except OSError:
+        return {}
 
 
 def loss(templates, params):
@@ -55,10 +74,10 @@ def loss(templates, params):
 
 def kill(client, number=0):
     """SIGKILL one worker process, unless it is the only one; its nanny starts another."""
-    processes = sorted(client.run(os.getpid).items())
-    if len(processes) > 1:
-        os.kill(processes[number % len(processes)][1], signal.SIGKILL)
-    return len(processes) > 1
+    found = sorted(processes(client).items())
+    if len(found) > 1:
+        os.kill(found[number % len(found)][1], signal.SIGKILL)
+    return len(found) > 1
 
 
 class Dies(Search):
@@ -121,7 +140,7 @@ def test_a_worker_that_dies_in_a_phase_costs_nothing(fileset, client, dies, expe
         client.run(die_in_reduction, dies.die)
     if phase in ("read", "pass one", "reduce"):
         dies.marker.write_text(phase.split()[0])
-    before = client.run(os.getpid)
+    before = processes(client)
     with distribute(dies, fileset, client=client, gradient="vjp") as templates:
         value, pull = jax.vjp(functools.partial(loss, templates), PARAMS)
         assert not dies.marker.exists()
@@ -131,7 +150,7 @@ def test_a_worker_that_dies_in_a_phase_costs_nothing(fileset, client, dies, expe
             assert kill(client)
         got = value, *pull(jnp.ones(()))
     assert not dies.marker.exists()
-    assert set(client.run(os.getpid).values()) != set(before.values())
+    within(60, lambda: (now := processes(client)) and set(now.values()) != set(before.values()))
     assert_same_bits(got, expected)
 
 
@@ -150,15 +169,19 @@ def test_a_worker_killed_every_second_through_an_optimisation_leaves_the_same_bi
 
     def chaos():
         while not over.wait(1.0):
-            with contextlib.suppress(OSError):  # the worker died while it was asked for its process
+            with contextlib.suppress(Exception):  # the worker died while it was asked, of which dask makes many errors
                 if kill(client, len(kills)):
                     kills.append(time.monotonic())
+
+    def wait(step):  # however fast the steps, and however slowly workers start again
+        time.sleep(0.2)
+        within(120, lambda: len(kills) >= step.step // 10)
 
     thread = threading.Thread(target=chaos)
     with distribute(Search(), fileset, client=client) as templates:
         thread.start()
         try:
-            got = run(functools.partial(loss, templates), progress=lambda _: time.sleep(0.2))
+            got = run(functools.partial(loss, templates), progress=wait)
         finally:
             over.set()
             thread.join()
@@ -201,6 +224,8 @@ def test_a_driver_killed_at_any_instant_goes_on_to_the_same_bits(fileset, client
         lambda: (tmp_path / "step-00000002.npz").exists() and leftovers(tmp_path),  # while one is written
     ]
     for instant in instants:
+        for left in leftovers(tmp_path):
+            left.unlink()
         driver = subprocess.Popen(command, env=environment)
         while not instant():
             assert driver.poll() is None
@@ -235,34 +260,58 @@ def test_bad_files_are_left_out_of_value_and_gradient_on_request(fileset, expect
     assert_same_bits(got, expected)
 
 
-class FailsOnce(Search):
-    """Storage that answers at the second time."""
+def test_a_passing_read_error_is_tried_again(fileset, monkeypatch) -> None:
+    read, failed = UprootSourceMapping.extract_column, []
 
-    tried: set = set()  # noqa: RUF012
-
-    def columns(self, events):
-        if events.metadata["filename"] not in self.tried:
-            self.tried.add(events.metadata["filename"])
+    def fail_at_first(self, *arguments, **keywords):
+        if len(failed) < 2:
+            failed.append(arguments)
             msg = "passing"
             raise OSError(msg)
-        return super().columns(events)
+        return read(self, *arguments, **keywords)
 
-
-def test_a_passing_read_error_is_tried_again(fileset) -> None:
-    with distribute(FailsOnce(), fileset) as templates:
+    monkeypatch.setattr(UprootSourceMapping, "extract_column", fail_at_first)
+    with distribute(Search(), fileset) as templates:
+        assert len(failed) == 2
         assert not templates.ledger.skipped
         assert sum(templates.events.values()) == 5100
 
 
-def test_a_chunk_that_stays_bad_is_skipped_with_its_number_of_entries(fileset) -> None:
-    class Fails(Search):
-        def columns(self, events):
-            if events.metadata["filename"].endswith("background_1.root"):
-                msg = "for good"
-                raise OSError(msg)
-            return super().columns(events)
+@pytest.fixture
+def damaged(tmp_path):
+    """A fileset of which one file opens, but a basket of it cannot be decompressed."""
+    fileset = write_fileset(tmp_path)
+    path = tmp_path / "background_1.root"
+    with uproot.open(path) as file:
+        branch = file["Events"]["MET_pt"]
+        start, length = (int(branch.member(name)[0]) for name in ("fBasketSeek", "fBasketBytes"))
+    content = bytearray(path.read_bytes())
+    content[start + 90 : start + length : 3] = bytes(len(range(start + 90, start + length, 3)))
+    path.write_bytes(content)
+    return fileset
 
-    with distribute(Fails(), fileset, on_bad_file="skip") as templates:
+
+def test_a_damaged_basket_is_named(damaged) -> None:
+    with pytest.raises(
+        errors.FileReadError, match=r"background_1\.root, entries 0–850: reading a branch failed: error"
+    ):
+        distribute(Search(), damaged)
+
+
+def test_an_error_of_the_users_own_is_not_one_of_reading(fileset, tmp_path) -> None:
+    class Corrected(Search):
+        def columns(self, events):
+            with (tmp_path / "scale_factors.json").open():
+                return super().columns(events)
+
+    with pytest.raises(FileNotFoundError, match=r"scale_factors\.json") as caught:
+        distribute(Corrected(), fileset, on_bad_file="skip")
+    assert not isinstance(caught.value, errors.FileReadError)
+    assert re.search("in `columns`, reading dataset '(signal|background)'", "".join(caught.value.__notes__))
+
+
+def test_a_chunk_that_stays_bad_is_skipped_with_its_number_of_entries(damaged) -> None:
+    with distribute(Search(), damaged, on_bad_file="skip") as templates:
         assert sum(entry.entries for entry in templates.ledger.skipped) == 1700
         assert templates.ledger.lost == {"background": pytest.approx(1700 / 4200)}
         assert templates.events == {"signal": 900, "background": 2500}

@@ -36,3 +36,11 @@ with (
 def test_a_step_on_one_core_ends(tmp_path, gradient) -> None:
     environment = {**os.environ, "NPROC": "1", "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path), gradient], env=environment, timeout=240, check=True)
+
+
+@pytest.mark.parametrize(("threads", "warned"), [("1", True), ("4", False)])
+def test_threads_that_were_started_too_early_are_told(threads, warned) -> None:
+    script = "import jax; jax.devices(); import diffea"
+    environment = {**os.environ, "NPROC": threads}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert ("import diffea first" in run.stderr) == warned

@@ -34,6 +34,7 @@ def fileset(tmp_path_factory):
 @pytest.fixture
 def scratch(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(storage, "_accounts", {})  # what other tests hold is none of ours
     return tmp_path
 
 

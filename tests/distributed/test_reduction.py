@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffea.distributed.reduction import Partial, merge
@@ -15,6 +15,7 @@ def leaf(batches: int, index: int, value: float) -> Partial:
     return Partial(batches, {(0, index): (1, np.array([value]))})
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_partition_in_any_order_gives_the_same_bits(data) -> None:
     batches = data.draw(st.integers(1, 40))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import coffea.processor
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea.distributed import distribute
-from diffea.errors import FillError
+from diffea.errors import FillError, NotFiniteError
+from diffea.processor import Fill
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +50,24 @@ def test_hard_templates_are_those_of_distribute(fileset) -> None:
 def test_without_parameters_the_runner_is_told_what_to_do() -> None:
     with pytest.raises(FillError, match=r"processor.at\(params\)"):
         Search().process(None)
+
+
+class Undefined(Search):
+    def fill(self, params, columns):
+        yield Fill("few", columns["met"], jnp.log(columns["met"] - params["mt"]))
+
+
+@pytest.mark.parametrize("how", [{}, {"jacobian": True}, {"hard": True}])
+def test_what_is_not_finite_is_named(fileset, how) -> None:
+    once = coffea.processor.IterativeExecutor(status=False, retries=0)
+    named = r"NotFiniteError\(.dataset 'signal', file .*signal.root, entries from 0: .*Undefined.fill"
+    with pytest.raises(Exception, match=named):
+        run({"signal": fileset["signal"]}, Undefined().at(PARAMS, **how), once)
+
+
+def test_what_is_not_finite_with_exact_cuts_is_named(fileset) -> None:
+    with (
+        distribute(Undefined(), fileset, schemaclass=QuietSchema) as templates,
+        pytest.raises(NotFiniteError, match=r"dataset '(signal|background)', file .* 'mt': 45"),
+    ):
+        templates.hard(PARAMS)

@@ -194,6 +194,13 @@ class WrongChannel(Search):
         yield Fill("fw", columns["met"])
 
 
+class Slash(Search):
+    channels = {"few/many": hist.axis.Regular(8, 0, 160, name="met")}  # noqa: RUF012
+
+    def fill(self, params, columns):
+        yield Fill("few/many", columns["met"])
+
+
 class NotAFill(Search):
     def fill(self, params, columns):
         yield columns["met"]
@@ -217,6 +224,7 @@ class SingularGradient(Search):
         (Missing(), errors.MissingBranchError, r"dataset 'signal', file .*signal.root, entries 0–900.* 'ptt'.*MET.pt"),
         (Short(), errors.ColumnError, "'weight': 899"),
         (WrongChannel(), errors.FillError, "'fw'; `channels` has: few, many"),
+        (Slash(), errors.FillError, "'few/many'.* have no '/' in their names"),
         (NotAFill(), errors.FillError, "must yield diffea.Fill"),
         (Singular(), errors.NotFiniteError, r"dataset '\w+', file .*\.root, entries .*event \d+ of"),
         (SingularGradient(), errors.NotFiniteError, "or its gradient is NaN or infinite from dataset 'signal'"),

@@ -72,6 +72,20 @@ def test_a_foreign_checkpoint_is_refused(tmp_path) -> None:
         optimise(loss, {**START, "mt": 31.0}, optimizer=optax.adam(0.1), steps=2, checkpoint=tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("validate", [None, loss])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_a_checkpoint_of_another_loss_is_refused(optimizer, validate, tmp_path) -> None:
+    run = functools.partial(optimise, optimizer=optimizer, steps=3, checkpoint=tmp_path)
+    run(loss, START, validate=validate)
+    with pytest.raises(errors.CheckpointError, match="of another loss"):
+        run(
+            lambda params: loss(params) + 1e-4,
+            START,
+            validate=validate and (lambda params: validate(params) + 1e-4),
+            resume=True,
+        )
+
+
 def test_the_checkpoint_before_a_foreign_one_is_used(tmp_path) -> None:
     run = functools.partial(optimise, loss, optimizer=optax.adam(0.1), steps=4)
     whole = run(START, checkpoint=tmp_path / "own")

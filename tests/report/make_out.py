@@ -87,6 +87,7 @@ def make_result(**changes: Any) -> dict[str, Any]:
             for i in steps
         ],
         "passes_over_data": 30,
+        "split": {"train": 0.5, "validation": 0.0, "seed": 0},
         "events": {"train": {"signal": 12421, "ttbar": 40187}, "test": {"signal": 12432, "ttbar": 40273}},
         "chunks": 12,
         "workers": 2,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyhf
@@ -15,7 +18,7 @@ from tests.report import make_out as made
 
 from diffea import report
 from diffea.errors import ReportError
-from diffea.report.contents import read_run
+from diffea.report.contents import Run, read_run
 from diffea.report.nuisances import nuisances
 from diffea.report.page import leaves
 
@@ -170,3 +173,62 @@ def test_leaves_of_parameters() -> None:
     assert {name: array.shape for name, array in leaves(tree)} == {
         "cut": (), "edges[0]": (), "edges[1]": (), "layers[0].w": (5, 5),
     }  # fmt: skip
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Path:
+    """A folder of a run whose templates and workspace were changed."""
+    out = made.make_out(folder / "run")
+    files = [out / name for name in ("templates.json", "workspace.json")]
+    contents = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    change(*contents)
+    for file, content in zip(files, contents, strict=True):
+        file.write_text(json.dumps(content), encoding="utf-8")
+    return out
+
+
+def test_a_channel_of_numbers_alone_has_no_templates_to_show(tmp_path: Path) -> None:
+    def add(templates: dict[str, Any], workspace: dict[str, Any]) -> None:
+        norm = {"name": "ttbar_norm", "type": "normsys", "data": {"hi": 1.1, "lo": 0.9}}
+        sample = {"name": "ttbar", "data": [100.0], "modifiers": [norm]}
+        workspace["channels"].append({"name": "control", "samples": [sample]})
+        workspace["observations"].append({"name": "control", "data": [100.0]})
+
+    assert "Expected events in control" not in text(report.write(changed(tmp_path, add)).read_text(encoding="utf-8"))
+
+
+def test_names_of_samples_may_have_slashes(tmp_path: Path) -> None:
+    def rename(templates: dict[str, Any], workspace: dict[str, Any]) -> None:
+        templates.update(json.loads(json.dumps(templates).replace("/wjets/", "/W/jets/")))
+        workspace.update(json.loads(json.dumps(workspace).replace('"name": "wjets"', '"name": "W/jets"')))
+
+    run = read_run(changed(tmp_path, rename))
+    plain = read_run(made.make_out(tmp_path / "plain"))
+    expected = plain.uncertainty("after", "hard_test", "tagged", ["wjets"])
+    np.testing.assert_array_equal(run.uncertainty("after", "hard_test", "tagged", ["W/jets"]), expected)
+    assert "W/jets" in text(report.write(run.folder).read_text(encoding="utf-8"))
+
+
+def test_a_workspace_without_a_parameter_of_interest(tmp_path: Path) -> None:
+    def remove(templates: dict[str, Any], workspace: dict[str, Any]) -> None:
+        workspace["measurements"][0]["config"]["poi"] = ""
+
+    assert "Nuisance parameters" not in report.write(changed(tmp_path, remove)).read_text(encoding="utf-8")
+
+
+def test_a_normalisation_and_a_shape_of_one_name_move_together(tmp_path: Path) -> None:
+    def add(templates: dict[str, Any], workspace: dict[str, Any]) -> None:
+        for channel in workspace["channels"]:
+            for sample in channel["samples"]:
+                sample["modifiers"].append({"name": "jes", "type": "normsys", "data": {"hi": 1.5, "lo": 0.5}})
+
+    def moved(run: Run) -> np.ndarray:
+        """By jes: what is left of the band's square without the statistics and the normalisations."""
+        nominal = run.histogram("after", "hard_test", "tagged", "ttbar")
+        others = nominal.variances + (0.02**2 + 0.1**2) * nominal.values**2
+        return np.sqrt(run.uncertainty("after", "hard_test", "tagged", ["ttbar"]) ** 2 - others)
+
+    plain, both = read_run(made.make_out(tmp_path / "plain")), read_run(changed(tmp_path, add))
+    shift = plain.shifts("after", "hard_test", "tagged", "ttbar")["jes"]
+    np.testing.assert_allclose(moved(plain), np.abs(shift), rtol=1e-6)
+    nominal = plain.histogram("after", "hard_test", "tagged", "ttbar").values
+    np.testing.assert_allclose(moved(both), np.abs(shift + 0.5 * nominal), rtol=1e-6)

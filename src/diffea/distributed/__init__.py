@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Literal
 
 import numpy as np
@@ -64,7 +65,7 @@ def distribute(
         StrategyError: if ``gradient`` is none of these.
         FilesetError: if the fileset is malformed or has no events.
         FileReadError, MissingBranchError, ColumnError, NotFiniteError: naming dataset, file and entries.
-        WorkerMismatchError: if a worker's versions differ from the driver's.
+        WorkerMismatchError: if a worker's versions, or the text of the processor's module, differ from the driver's.
     """
     check(gradient)
     budget = budget_of(memory)
@@ -78,8 +79,7 @@ def distribute(
     batches = batches_of(chunks)
     fraction = 1.0 if split is None else 1.0 / split.scale
     block = block_rows(int(batch.rows * fraction) for batch in batches)
-    source = Source(
-        Portable(processor), schemaclass, split, np.dtype(precision), block, len(batches), skip, budget, versions()
-    )
+    snapshot = Portable(copy.deepcopy(processor))  # what is done to the caller's object later is for its next use
+    source = Source(snapshot, schemaclass, split, np.dtype(precision), block, len(batches), skip, budget, versions())
     skipped = [Skipped(file.dataset, file.path, None, reason) for file, reason in left_out]
-    return Templates(processor, lane, Ledger.of(chunks, lane.load(source, batches), skipped), gradient)
+    return Templates(snapshot.value, lane, Ledger.of(chunks, lane.load(source, batches), skipped), gradient)

@@ -14,6 +14,7 @@ from diffea.distributed.shards import Held, Shard
 from diffea.errors import NotFiniteError
 from diffea.events.blocks import Blocks
 from diffea.histograms.templates import Layout
+from diffea.parameters import brief, finite
 from diffea.processor import Kernels, kernels_of
 from diffea.processor.hard import hard_templates
 from diffea.processor.kernels import Mode
@@ -56,12 +57,14 @@ def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: A
 def _sum(kernels: Kernels, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any) -> Any:
     sample, blocks = held.batch.file.sample, held.blocks
     if mode == "hard":
-        templates = hard_templates(kernels, held.structure, sample, params, blocks, scale)
+        chunks = held.batch.chunks
+        where = f"{chunks[0]}" if len(chunks) == 1 else f"{chunks[0]}, to {chunks[-1]}"
+        templates = hard_templates(kernels, held.structure, sample, params, blocks, scale, where)
         spread = np.zeros((2, whole.size))
         spread[:, templates.layout.within(whole)] = templates.values_flat, templates.variances_flat
         return spread
     summed = kernels.run(mode, held.structure, sample, whole, params, blocks, scale, *more)
-    if not _finite(summed):
+    if not finite(summed):
         raise _not_finite(kernels, held, blocks, scale, mode, whole, params, *more)
     return summed
 
@@ -76,7 +79,7 @@ def _not_finite(
         take = np.minimum(np.arange(start, start + size), stop - 1)
         rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[take][None], blocks.arrays)
         part = Blocks(rows, np.asarray(stop - start))
-        return not _finite(kernels.run(mode, held.structure, held.batch.file.sample, whole, params, part, scale, *more))
+        return not finite(kernels.run(mode, held.structure, held.batch.file.sample, whole, params, part, scale, *more))
 
     total = sum(held.kept)
     start = next((row for row in range(0, total, size) if bad(row, min(row + size, total))), 0)
@@ -89,15 +92,6 @@ def _not_finite(
     what = "a template" if mode == "values" else "a template or its gradient"
     msg = (
         f"{what} is NaN or infinite from {held.batch.chunks[number]}, event {start - before[number]} of the "
-        f"{held.kept[number]} selected there; look at `{type(kernels.processor).__name__}.fill` at the parameters {_brief(params)}"
+        f"{held.kept[number]} selected there; look at `{type(kernels.processor).__name__}.fill` at the parameters {brief(params)}"
     )
     return NotFiniteError(msg)
-
-
-def _finite(tree: Any) -> bool:
-    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
-
-
-def _brief(params: Any) -> str:
-    text = str(params)
-    return text if len(text) < 200 else f"{text[:200]}…"

@@ -17,6 +17,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.local import get_sync
 
 from diffea.errors import ColumnError, FileReadError, FilesetError, MissingBranchError, MissingExtraError, SplitError
+from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk, File
 from diffea.events.splits import Split
 from diffea.runtime import Portable
@@ -47,11 +48,14 @@ class Partition(Chunk):
         try:
             keys = list(self.keys.values())
             arrays = get_sync(self.graph.value.cull(set(keys)), keys)
-        except OSError as error:
-            msg = f"{self}: reading a branch failed: {error}"
-            raise FileReadError(msg) from error
         except ModuleNotFoundError as error:
             raise _missing_extra() from error
+        except Exception as error:
+            if while_reading(error):
+                msg = f"{self}: reading a branch failed: {type(error).__name__}: {error}"
+                raise FileReadError(msg) from error
+            error.add_note(f"computing {self}")
+            raise
         return {**dict(zip(self.keys, arrays, strict=True)), **self.static}
 
 

@@ -12,8 +12,9 @@ import awkward as ak
 import numpy as np
 from coffea.nanoevents import NanoEventsFactory
 
-from diffea.errors import ColumnError, FileReadError, MissingBranchError, NotFiniteError
+from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranchError, NotFiniteError
 from diffea.events.collections import Partition
+from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk
 from diffea.events.ragged import Ragged, signed
 from diffea.events.splits import Split, identity
@@ -51,14 +52,16 @@ def read(chunk: Chunk, columns: Callable[[Any], Any], schemaclass: type, split: 
         if split is not None:
             events = events[split.mask(identity(events, str(chunk.file.uuid), chunk.start))]
         return check(columns(events), len(events), str(chunk))
-    except (AttributeError, ak.errors.FieldNotFoundError) as error:
+    except DiffeaError:
+        raise
+    except Exception as error:
         if missing := _missing_branch(error, events, chunk):
             raise missing from error
+        if while_reading(error):
+            msg = f"{chunk}: reading a branch failed: {type(error).__name__}: {error}"
+            raise FileReadError(msg) from error
         error.add_note(f"in `columns`, reading {chunk}")
         raise
-    except OSError as error:
-        msg = f"{chunk}: reading a branch failed: {error}"
-        raise FileReadError(msg) from error
 
 
 def open_events(chunk: Chunk, schemaclass: type) -> Any:
@@ -191,7 +194,7 @@ def _flat_numbers(array: Any, place: str) -> np.ndarray:
 
 def _missing_branch(error: Exception, events: Any, chunk: Chunk) -> MissingBranchError | None:
     asked = re.search(r"no field (?:named )?['\"]?(\w+)", str(error))
-    if asked is None:
+    if asked is None or not isinstance(error, AttributeError | ak.errors.FieldNotFoundError):
         return None
     known = [
         *events.fields,

@@ -16,7 +16,7 @@ import numpy as np
 from diffea.errors import CheckpointError
 from diffea.files import UNFINISHED, whole
 
-FORMAT = "diffea-checkpoint-1"
+FORMAT = "diffea-checkpoint-2"
 KEPT = 3
 
 
@@ -65,6 +65,11 @@ def clear(folder: Path) -> None:
         old.unlink()
 
 
+def steps_done(folder: Path) -> int:
+    """The step of the newest checkpoint in a folder, 0 without any."""
+    return max((int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.npz")), default=0)
+
+
 def newest(folder: Path, run: str) -> Checkpoint | None:
     """The newest checkpoint that is whole and belongs to this run; none where the folder has no checkpoint.
 
@@ -96,7 +101,10 @@ def _load(path: Path, run: str) -> Checkpoint:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         msg = f"checkpoint {path} is truncated or damaged ({error})"
         raise CheckpointError(msg) from error
-    if header.get("format") != FORMAT or header.get("run") != run:
+    if header.get("format") != FORMAT:
+        msg = f"checkpoint {path} was written by another version of diffea"
+        raise CheckpointError(msg)
+    if header.get("run") != run:
         msg = f"checkpoint {path} is of another run (other parameters, starting values, bounds or optimizer)"
         raise CheckpointError(msg)
     return Checkpoint(header["step"], arrays, header["notes"])

@@ -12,7 +12,7 @@ import numpy as np
 
 from diffea.errors import LossError, NotFiniteError
 from diffea.optimise.box import Box
-from diffea.parameters import name_of
+from diffea.parameters import brief, name_of
 from diffea.runtime import named_errors
 
 
@@ -53,11 +53,11 @@ class Evaluation:
         """
         params = self._box.to_params(steps)
         if not np.isfinite(value):
-            msg = f"the loss is {value} at {_brief(params)}"
+            msg = f"the loss is {value} at {brief(params)}"
             raise NotFiniteError(msg)
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
             if not np.isfinite(leaf).all():
-                msg = f"the gradient by parameter {name_of(path)!r} is not finite at {_brief(params)}"
+                msg = f"the gradient by parameter {name_of(path)!r} is not finite at {brief(params)}"
                 raise NotFiniteError(msg)
             if self._first and not np.any(leaf):
                 warnings.warn(
@@ -82,8 +82,3 @@ def scalar(value: Any) -> Any:
 def norm(gradient: Any) -> float:
     """Euclidean norm over all leaves."""
     return float(np.sqrt(sum(float(jnp.vdot(leaf, leaf)) for leaf in jax.tree.leaves(gradient))))
-
-
-def _brief(params: Any) -> str:
-    text = str(jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), params))
-    return text if len(text) < 300 else f"{text[:300]}…"

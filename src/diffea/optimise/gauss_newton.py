@@ -109,6 +109,7 @@ def gauss_newton(run: Run, loss: Composite, start: Any) -> Result:
         *arrays, best, lowest_array = checkpoint.arrays
         state, lowest = State.of(arrays), float(lowest_array)
         history = [Step(**step) for step in checkpoint.notes]
+        run.check_loss(state.at.loss, evaluate(state.at.x).loss)
     message = f"all {run.steps} evaluations made"
     while len(history) < run.steps:
         began = time.perf_counter()

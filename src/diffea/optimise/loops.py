@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from diffea.optimise.checkpoints import Checkpoint, clear, newest, save
 from diffea.optimise.evaluation import Evaluation, norm
 from diffea.optimise.result import Result, Step
 from diffea.runtime import named_errors
+
+SAME = 1e-6  # relative: what other machines and chunk sizes do to a loss is far less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,23 @@ class Run:
         clear(self.checkpoint)
         return None
 
+    def check_loss(self, noted: float, found: float) -> None:
+        """See that the loss is still the one that the checkpoint was made with.
+
+        Args:
+            noted: in the checkpoint, at one of its points.
+            found: there now.
+
+        Raises:
+            CheckpointError: if they differ by more than rounding.
+        """
+        if not math.isclose(noted, found, rel_tol=SAME, abs_tol=SAME**2):
+            msg = (
+                f"the checkpoints in {self.checkpoint} are of another loss: they noted {noted} where it is {found} now, so that objective, "
+                "model, data or their settings have changed. Start anew, without resuming, or in another folder"
+            )
+            raise CheckpointError(msg)
+
     def validation(self, point: Any) -> float | None:
         """The validation loss, where there is one."""
         if self.validate is None:
@@ -96,6 +116,8 @@ def descend(
             int(stale_array),
         )
         history = [Step(**step) for step in checkpoint.notes]
+        validation = run.validation(best)
+        run.check_loss(lowest, run.evaluate(best)[0] if validation is None else validation)
 
     @jax.jit
     def update(gradient: Any, state: Any, point: Any) -> Any:
@@ -137,6 +159,7 @@ def quasi_newton(run: Run, start: Any) -> Result:
     if checkpoint := run.begin():
         log = list(zip(*checkpoint.arrays, strict=True))
         history = [Step(**step) for step in checkpoint.notes]
+        run.check_loss(float(log[-1][1]), run.evaluate(unravel(jnp.asarray(log[-1][0])))[0])
     replay = iter(list(log))
 
     def evaluate(point: np.ndarray) -> tuple[float, np.ndarray]:

@@ -17,7 +17,6 @@ class Step:
         gradient_norm: Euclidean, in the units of steps (see ``Box``).
         seconds: that the step took.
         validation: the loss on events kept for it, where it was evaluated.
-        passes: over the data so far, where the caller counts them.
     """
 
     step: int
@@ -26,7 +25,6 @@ class Step:
     gradient_norm: float
     seconds: float
     validation: float | None = None
-    passes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

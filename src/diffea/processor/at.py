@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import jax
 import numpy as np
 from coffea.processor import ProcessorABC
 
+from diffea.errors import NotFiniteError
 from diffea.events.columns import check
 from diffea.histograms.derivatives import TemplateJacobian
 from diffea.histograms.templates import TemplateSet
-from diffea.parameters import as_arrays
+from diffea.parameters import as_arrays, brief, finite
 from diffea.processor.base import DifferentiableProcessor
 from diffea.processor.hard import hard_templates
 from diffea.processor.kernels import kernels_of
@@ -34,7 +36,7 @@ class ProcessorAt(ProcessorABC):
     def __init__(
         self, processor: DifferentiableProcessor, params: Any, *, jacobian: bool = False, hard: bool = False
     ) -> None:
-        self.processor = Portable(processor)
+        self.processor = Portable(copy.deepcopy(processor))
         self.params = jax.tree.map(np.asarray, as_arrays(params))
         self.jacobian = jacobian
         self.hard = hard
@@ -53,13 +55,21 @@ class ProcessorAt(ProcessorABC):
         sample = str(metadata.get("sample", dataset))
         structure, blocks = structured(columns, kernels.dtype)
         if self.hard:
-            return {dataset: hard_templates(kernels, structure, sample, self.params, blocks, 1.0)}
+            return {dataset: hard_templates(kernels, structure, sample, self.params, blocks, 1.0, where)}
         layout = kernels.layout(structure, sample, self.params)
         edges = dict(kernels.processor.edges(self.params))
+        found = kernels.run(
+            "jacobian" if self.jacobian else "values", structure, sample, layout, self.params, blocks, 1.0
+        )
+        if not finite(found):
+            msg = (
+                f"{where}: a template{' or its derivative' if self.jacobian else ''} is NaN or infinite; look at "
+                f"`{type(kernels.processor).__name__}.fill` at the parameters {brief(self.params)}"
+            )
+            raise NotFiniteError(msg)
         if not self.jacobian:
-            sums = kernels.run("values", structure, sample, layout, self.params, blocks, 1.0)
-            return {dataset: TemplateSet(layout, sums[0], sums[1], edges)}
-        sums, derivative = kernels.run("jacobian", structure, sample, layout, self.params, blocks, 1.0)
+            return {dataset: TemplateSet(layout, found[0], found[1], edges)}
+        sums, derivative = found
         return {
             dataset: {
                 "templates": TemplateSet(layout, sums[0], sums[1], edges),

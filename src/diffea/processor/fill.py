@@ -59,6 +59,12 @@ def named(fills: Iterable[Fill], axes: dict[str, tuple[Any, ...]], sample: str, 
         if fill.channel not in axes:
             msg = f"{where} fills the channel {fill.channel!r}; `channels` has: {', '.join(axes) or 'none'}"
             raise FillError(msg)
+        if "/" in fill.channel or "/" in fill.variation:
+            msg = (
+                f"{where} fills channel {fill.channel!r}, variation {fill.variation!r}: the report and the files of a run name templates "
+                "channel/sample/variation, so that channels and variations have no '/' in their names"
+            )
+            raise FillError(msg)
         if len(fill.observables) != len(axes[fill.channel]):
             msg = (
                 f"{where} fills the channel {fill.channel!r} with {len(fill.observables)} observables; "

@@ -14,12 +14,13 @@ from diffea.events.blocks import Blocks
 from diffea.events.ragged import Ragged
 from diffea.histograms import category_values
 from diffea.histograms.templates import Layout, TemplateSet, with_edges
+from diffea.parameters import brief
 from diffea.processor.kernels import Kernels, bin_edges
 from diffea.processor.structure import Structure
 
 
 def hard_templates(
-    kernels: Kernels, structure: Structure, sample: str, params: Any, blocks: Blocks, scale: float
+    kernels: Kernels, structure: Structure, sample: str, params: Any, blocks: Blocks, scale: float, where: str
 ) -> TemplateSet:
     """Templates of a batch under ``soft.hard()``, filled by boost-histogram.
 
@@ -30,6 +31,7 @@ def hard_templates(
         params: the parameters.
         blocks: the batch.
         scale: of the weights.
+        where: the batch comes from, for the message.
 
     Raises:
         NotFiniteError: if an observable or a weight is NaN or infinite.
@@ -51,7 +53,11 @@ def hard_templates(
         weight, *observables = _one_row_each(1.0 if fill.weight is None else fill.weight, *fill.observables, rows=rows)
         for name, numbers in (("weight", weight), *(("observable", observable) for observable in observables)):
             if not np.isfinite(numbers).all():
-                msg = f"the {name} of {'/'.join(key)} is NaN or infinite in {np.sum(~np.isfinite(numbers))} events"
+                count = np.sum(~np.isfinite(numbers))
+                msg = (
+                    f"{where}: the {name} of {'/'.join(key)} is NaN or infinite in {count} events with exact cuts; look at "
+                    f"`{type(kernels.processor).__name__}.fill` at the parameters {brief(params)}"
+                )
                 raise NotFiniteError(msg)
         entries = [
             category_values(axis, numbers) if axis.traits.discrete else numbers

@@ -26,12 +26,14 @@ OPTIONAL = (
     "message",
     "limit_before",
     "limit_after",
+    "not_judged",
     "events",
     "chunks",
     "workers",
     "passes_over_data",
     "seconds",
     "seconds_by_stage",
+    "split",
     "skipped",
     "skipped_share",
     "soft_hard_gap",
@@ -93,17 +95,16 @@ class Run:
 
     @cached_property
     def channels(self) -> list[str]:
-        """Of the workspace, then those that only the baseline fills where it is another analysis."""
-        first, last = (dict.fromkeys(key.split("/")[0] for key in self.templates[when]["hard_test"]) for when in WHEN)
-        return [channel["name"] for channel in self.workspace["channels"]] + [
-            name for name in first if name not in last
-        ]
+        """Of the workspace, as far as they have templates, then those that only the baseline fills where it is another analysis."""
+        first, last = (dict.fromkeys(names_of(key)[0] for key in self.templates[when]["hard_test"]) for when in WHEN)
+        fitted = [channel["name"] for channel in self.workspace["channels"]]
+        return [name for name in fitted if name in first | last] + [name for name in first if name not in last]
 
     def samples(self, channel: str) -> tuple[list[str], list[str]]:
         """Backgrounds and signals of a channel; a signal is what the parameter of interest scales."""
         names = [sample for other, sample in self.modifiers if other == channel] or list(
             dict.fromkeys(
-                key.split("/")[1] for key in self.templates["before"]["hard_test"] if key.startswith(f"{channel}/")
+                names_of(key)[1] for key in self.templates["before"]["hard_test"] if key.startswith(f"{channel}/")
             )
         )
         return [name for name in names if name not in self.signals], [name for name in names if name in self.signals]
@@ -128,7 +129,7 @@ class Run:
         """Half the difference of the two sides of each variation of a template, by the nuisance parameter's name."""
         sides: dict[str, dict[str, np.ndarray]] = {}
         for key in self.templates[when][kind]:
-            other, name, variation = key.split("/")
+            other, name, variation = names_of(key)
             match = SHIFT.fullmatch(variation)
             if (other, name) == (channel, sample) and match:
                 side = "up" if match["side"].lower() in ("up", "hi") else "down"
@@ -149,10 +150,19 @@ class Run:
             for modifier in self.modifiers.get((channel, sample), []):
                 if modifier["type"] == "normsys":
                     data = modifier["data"]
-                    shifts[modifier["name"]] = nominal.values * (data["hi"] - data["lo"]) / 2
+                    shifts[modifier["name"]] = (
+                        shifts.get(modifier["name"], 0.0) + nominal.values * (data["hi"] - data["lo"]) / 2
+                    )
             for name, shift in shifts.items():
                 moves[name] = moves.get(name, 0.0) + shift
         return np.sqrt(variance + sum(move**2 for move in moves.values()))
+
+
+def names_of(key: str) -> tuple[str, str, str]:
+    """Channel, sample and variation of a template; a sample's name may have slashes, as those of CMS data sets do."""
+    channel, rest = key.split("/", 1)
+    sample, variation = rest.rsplit("/", 1)
+    return channel, sample, variation
 
 
 def read_run(folder: Path) -> Run:

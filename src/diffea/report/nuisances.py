@@ -27,13 +27,16 @@ def nuisances(workspace: Mapping[str, Any], modifier_settings: Mapping[str, Any]
 
     Returns:
         A row for each parameter but the one of interest, largest impact first: ``name``, ``kind`` (the modifier's type),
-        ``prior`` (None without a constraint), ``posterior``, ``impact``, and ``share``, its per cent of the largest impact.
+        ``prior`` (None without a constraint), ``posterior``, ``impact``, and ``share``, its per cent of the largest impact. None
+        where there is no parameter of interest.
     """
     model = pyhf.Workspace(workspace).model(
         modifier_settings=modifier_settings
         or {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
     )
     config = model.config
+    if config.poi_index is None:
+        return []
     point = np.array(config.suggested_init(), float)
     point[config.poi_index] = 0.0
     expected = np.asarray(model.expected_actualdata(point), float)

@@ -164,6 +164,7 @@ def _index(runs: Mapping[str, Run]) -> dict[str, Any]:
     return {
         "title": first["title"] or first["analysis"],
         "analysis": first["analysis"],
+        "judged": "events not trained on" if first["split"] is not None else "the events trained on",
         "runs": runs,
         "counts": counts,
         "objective": _objective,

@@ -67,7 +67,7 @@ def history(steps: Sequence[dict[str, Any]]) -> str:
 
 
 def stacks(run: Run, channel: str, colours: dict[str, str]) -> str:
-    """Hard templates of a channel before and after, on events not trained on: stacked backgrounds, their uncertainty, the signal."""
+    """Hard templates of a channel before and after: stacked backgrounds, their uncertainty, the signal."""
     filled = [w for w in WHEN if any(key.startswith(f"{channel}/") for key in run.templates[w]["hard_test"])]
     with _style():
         figure = Figure(figsize=(7.6, 3.5))
