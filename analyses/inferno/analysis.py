@@ -68,6 +68,7 @@ class Mixture(DifferentiableProcessor):
 
     Args:
         constraints: width of the constraint of each nuisance parameter.
+        events: of each kind that there are, to which the weights are normalised.
     """
 
     channels: ClassVar[Mapping[str, Any]] = {
@@ -75,8 +76,9 @@ class Mixture(DifferentiableProcessor):
         "cross_entropy": hist.axis.Regular(2, 0, 2, name="sums", label="loss as background, as signal"),
     }
 
-    def __init__(self, constraints: Mapping[str, float]) -> None:
+    def __init__(self, constraints: Mapping[str, float], events: int = EVENTS) -> None:
         self.constraints = constraints
+        self.events = events
 
     def columns(self, events: Any) -> dict[str, Any]:
         """The three observables; the true class of a data set is that of its name."""
@@ -90,12 +92,12 @@ class Mixture(DifferentiableProcessor):
     def fill(self, params: Any, columns: Mapping[str, Any]) -> Iterator[Fill]:
         """Fill what was observed, and the derivatives of the background."""
         x, is_signal = columns["x"], columns["is_signal"]
-        weight = jnp.full(x.shape[0], (SIGNAL if is_signal else BACKGROUND) / EVENTS)
+        weight = jnp.full(x.shape[0], (SIGNAL if is_signal else BACKGROUND) / self.events)
         logit = self.summary(params, x)
         y = jax.nn.sigmoid(logit)
         yield Fill("summary", y, weight)
         loss = jax.nn.softplus(-logit if is_signal else logit)
-        yield Fill("cross_entropy", jnp.full_like(y, 1.5 if is_signal else 0.5), loss / EVENTS)
+        yield Fill("cross_entropy", jnp.full_like(y, 1.5 if is_signal else 0.5), loss / self.events)
         if is_signal:
             return
         for name in self.constraints.keys() & STEPS.keys():
@@ -190,7 +192,7 @@ def variant(kind: str, benchmark: str, seed: int = 0) -> Variant:
     make = functools.partial(Variant, spec=spec(constraints), objective=signal_uncertainty, limit=False)
     if kind == "optimal":
         return make(processor=LikelihoodRatio(constraints), params={"unused": 0.0}, steps=0)
-    first, steps = (60, 0) if kind == "cross-entropy" else (10, 100)
+    first, steps = (60, 0) if kind == "cross-entropy" else (30, 100)
     return make(
         processor=Mixture(constraints),
         params=untrained(seed),
@@ -208,6 +210,6 @@ analysis = Analysis(
     fileset=fileset,
     variants={f"{kind}-{benchmark}": variant(kind, benchmark) for kind in KINDS for benchmark in BENCHMARKS},
     schemaclass=BaseSchema,
-    split=Split(train=0.15),
+    split=Split(train=0.5),
     default_data=make_data,
 )

@@ -3,7 +3,8 @@
     python analyses/inferno/study.py DATA OUT [--benchmarks 0 1 2 3 4] [--seeds 3]
     python analyses/inferno/study.py DATA OUT --benchmarks shift-1 shift-2 shift-3 --seeds 1
 
-The same as the variants of analysis.py, but the classifier of a seed is trained once: it does not depend on the benchmark.
+The summaries and objectives of analysis.py, trained as in the paper on mini-batches: templates are functions of the parameters, so a
+mini-batch is those of a part of the events. The classifier of a seed is trained once: it does not depend on the benchmark.
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import matplotlib.pyplot as plt
 import numpy as np
+import optax
 from coffea.nanoevents import BaseSchema
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import analysis as inferno
 
-from diffea import Variant, distribute, optimise
+from diffea import TemplateSet, Variant, distribute
 from diffea.distributed import Templates
-from diffea.optimise import Composite
 
 PAPER = {  # medians of the published table
     "cross-entropy": {"0": 14.99, "1": 18.94, "2": 23.94, "3": 21.54, "4": 26.71},
@@ -34,6 +36,8 @@ PAPER = {  # medians of the published table
     "optimal": {"0": 14.97, "1": 19.12, "2": 24.93, "3": 22.13, "4": 27.98},
     "limit": {"0": 14.71, "1": 15.52, "2": 15.65, "3": 15.62, "4": 16.89},
 }
+BATCHES = 10
+START, STEPS = 50, 300
 COLOURS = {"cross-entropy": "#c2557a", "inferno": "#2b6cb0", "optimal": "0.5", "limit": "black"}
 
 
@@ -74,20 +78,61 @@ def events(variant: Variant, data: Path, part: str) -> Templates:
     return distribute(variant.processor, inferno.fileset(data), schemaclass=BaseSchema, split=split)
 
 
-def classifiers(seed: int, data: Path) -> tuple[Any, Any]:
-    """A network after the few steps of cross-entropy that `inferno` starts from, and a trained classifier."""
+def mini_batches(constraints: Mapping[str, float], data: Path) -> list[Templates]:
+    """The templates of each tenth of the training events: every one is a function of the same parameters."""
+    assert inferno.analysis.split is not None
+    size = inferno.EVENTS // BATCHES
+    processor = inferno.Mixture(constraints, events=size)
     found = []
-    for kind in ("inferno", "cross-entropy"):
-        variant = inferno.variant(kind, "0", seed)
-        assert variant.pretraining is not None
-        stage = variant.pretraining
-        with events(variant, data, "train") as train:
-            found.append(
-                optimise(
-                    Composite(train, stage.objective), variant.params, optimizer=stage.optimizer, steps=stage.steps
-                ).params
-            )
-    return found[0], found[1]
+    for start in range(0, inferno.EVENTS, size):
+        tenth = {
+            name: {"files": {path: {"object_path": tree, "steps": [[start, start + size]]}}}
+            for name, dataset in inferno.fileset(data).items()
+            for path, tree in dataset["files"].items()
+        }
+        found.append(distribute(processor, tenth, schemaclass=BaseSchema, split=inferno.analysis.split.of("train")))
+    return found
+
+
+class Training:
+    """Adam on one mini-batch after the other, each compiled once for all initialisations.
+
+    Args:
+        loss: of the templates of a mini-batch.
+        batches: the mini-batches.
+        steps: how many to take.
+    """
+
+    def __init__(self, loss: Callable[[TemplateSet], Any], batches: list[Templates], steps: int) -> None:
+        self.optimizer = optax.adam(optax.cosine_decay_schedule(0.02, steps))
+        self.steps = steps
+        self._take = [self._on(loss, batch) for batch in batches]
+
+    def _on(self, loss: Callable[[TemplateSet], Any], batch: Templates) -> Callable[[Any, Any], tuple[Any, Any]]:
+        @jax.jit
+        def step(params: Any, state: Any) -> tuple[Any, Any]:
+            gradient = jax.grad(lambda params: loss(batch(params)))(params)
+            updates, state = self.optimizer.update(gradient, state)
+            return optax.apply_updates(params, updates), state
+
+        return step
+
+    def __call__(self, params: Any, seed: int) -> Any:
+        """Train from these first weights, the mini-batches in an order of this seed."""
+        random = np.random.default_rng(seed)
+        state = self.optimizer.init(params)
+        for _ in range(self.steps // len(self._take)):
+            for number in random.permutation(len(self._take)):
+                params, state = self._take[number](params, state)
+        return params
+
+
+def classifiers(seeds: int, data: Path) -> dict[int, tuple[Any, Any]]:
+    """For each seed a network after a few steps of cross-entropy, from which `inferno` starts, and a trained classifier."""
+    batches = mini_batches({}, data)
+    short, long = (Training(inferno.cross_entropy, batches, steps) for steps in (START, STEPS))
+    first = {seed: inferno.untrained(seed) for seed in range(seeds)}
+    return {seed: (short(params, seed), long(params, seed)) for seed, params in first.items()}
 
 
 def benchmark_runs(
@@ -102,15 +147,12 @@ def benchmark_runs(
         yield {"kind": "optimal", "benchmark": benchmark, "seed": 0, "test": value}
     variant = inferno.variant("inferno", benchmark)
     model = variant.model
+    batches = mini_batches(inferno.BENCHMARKS[benchmark], data)
+    training = Training(lambda templates: variant.objective(model(templates)), batches, STEPS)
     with events(variant, data, "train") as train, events(variant, data, "test") as test:
         for seed, (start, classifier) in starts.items():
             began = time.perf_counter()
-            trained = optimise(
-                Composite(train, lambda templates: variant.objective(model(templates))),
-                start,
-                optimizer=variant.optimizer,
-                steps=variant.steps,
-            ).params
+            trained = training(start, seed)
             seconds = time.perf_counter() - began
             for kind, params in (("cross-entropy", classifier), ("inferno", trained)):
                 values = {
@@ -118,6 +160,8 @@ def benchmark_runs(
                     for part, made in (("train", train), ("test", test))
                 }
                 yield {"kind": kind, "benchmark": benchmark, "seed": seed, **values, "seconds": seconds}
+    for batch in batches:
+        batch.close()
 
 
 def draw(found: list[dict[str, Any]], place: Path) -> None:
@@ -155,7 +199,7 @@ def main() -> None:
     if not (arguments.data / "signal.root").is_file():
         inferno.make_data(arguments.data)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    starts = {seed: classifiers(seed, arguments.data) for seed in range(arguments.seeds)}
+    starts = classifiers(arguments.seeds, arguments.data)
     found: list[dict[str, Any]] = []
     for benchmark in arguments.benchmarks:
         for entry in benchmark_runs(benchmark, starts, arguments.data):
