@@ -20,6 +20,7 @@ from diffea.analysis import load_analysis
 from diffea.judge import Judge
 from diffea.run import result_folders
 
+COLUMNS = {"CLs × 10⁶": ("cls", 1e6, ".2f"), "σ_μ": ("sigma_mu", 1.0, ".3f"), "1 − σ_γ": ("constraint", 1.0, ".3f")}
 METRICS = {"cls": "expected CLs", "sigma_mu": r"$\sigma_\mu$", "constraint": r"$1 - \sigma_\gamma$"}
 Rows = Mapping[str, Sequence[Mapping[str, float]]]
 
@@ -65,17 +66,20 @@ def plot(rows: Rows, path: Path) -> Path:
     return path
 
 
-def table(rows: Rows) -> str:
-    """Median and range of each metric, as Markdown."""
-    lines = ["| variant | CLs × 10⁶ | σ_μ | 1 − σ_γ |", "|---|---|---|---|"]
+def table(rows: Rows, columns: Mapping[str, tuple[str, float, str]] = COLUMNS) -> str:
+    """Median and range of each metric, as Markdown.
+
+    Args:
+        rows: the metrics of every run, by what it was trained for.
+        columns: by heading, a metric, what it is multiplied by, and its format.
+    """
+    lines = [f"| trained for | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name, found in rows.items():
-        columns = (
-            ([1e6 * row["cls"] for row in found], ".2f"),
-            ([row["sigma_mu"] for row in found], ".3f"),
-            ([row["constraint"] for row in found], ".3f"),
-        )
-        cells = [f"{np.median(x):{form}} ({min(x):{form}}–{max(x):{form}})" for x, form in columns]
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+        cells = []
+        for metric, factor, form in columns.values():
+            values = [factor * row[metric] for row in found]
+            cells.append(f"{np.median(values):{form}} ({min(values):{form}}–{max(values):{form}})")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """The study of the neos paper in memory, by mini-batches: every loss, several initialisations, real histograms of test points.
 
-python analyses/gaussian_blobs/study.py --out out/blobs.json --figure analyses/gaussian_blobs/figure3.png
+python analyses/gaussian_blobs/study.py --out out/blobs.json --figure out/study.png
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import figure3
 from analysis import BANDWIDTH, EDGES, KEYS, MODEL, YIELDS, draw, inferno, initial, log_cls, network
+from figure3 import plot, table
 
 import diffea
 from diffea import objectives, soft
 from diffea.judge import Judge
 
 BATCH = 2000
+COLUMNS = figure3.COLUMNS | {"p₀ × 10³": ("discovery_p0", 1e3, ".2g"), "ms per step": ("ms_per_step", 1.0, ".1f")}
 
 
 class Counts(NamedTuple):
@@ -97,11 +99,10 @@ def judge(layers: Any, test: Mapping[str, Any]) -> dict[str, float]:
     """Expected CLs by pyhf on real histograms, and both uncertainties from the Fisher information at μ = 1."""
     with soft.hard():
         made = jax.tree.map(np.asarray, templates(layers, test))
-    penalty = float(objectives.nuisance_penalty(MODEL(made), poi_true=1.0))
     return {
         "cls": Judge(MODEL.workspace(made)).cls(),
         "sigma_mu": float(objectives.poi_uncertainty(MODEL(made), poi_true=1.0)),
-        "sigma_gamma": 1.0 - np.sqrt(penalty),
+        "constraint": float(np.sqrt(objectives.nuisance_penalty(MODEL(made), poi_true=1.0))),
         "discovery_p0": float(objectives.discovery(MODEL(made))),
     }
 
@@ -137,53 +138,9 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-METRICS = {"cls": "expected CLs", "sigma_mu": r"$\sigma_\mu$", "deviation": r"$1 - \sigma_\gamma$"}
-
-
-def column(rows: list[dict[str, Any]], name: str, metric: str) -> np.ndarray:
-    """A metric of one loss, over the initialisations."""
-    chosen = [row for row in rows if row["loss"] == name]
-    return np.array([1.0 - row["sigma_gamma"] if metric == "deviation" else row[metric] for row in chosen])
-
-
-def draw_figure(rows: list[dict[str, Any]], path: Path) -> None:
-    """Figure 3 of the paper: a panel a metric, a row a loss, a point an initialisation."""
-    names = list(dict.fromkeys(row["loss"] for row in rows))[::-1]
-    figure, panels = plt.subplots(
-        1, len(METRICS), figsize=(11, 0.6 + 0.5 * len(names)), sharey=True, layout="constrained"
-    )
-    for panel, (metric, label) in zip(panels, METRICS.items(), strict=True):
-        for height, name in enumerate(names):
-            values = column(rows, name, metric)
-            panel.plot(values, np.full(values.size, height), "o", color="#9bb8d8", ms=5, alpha=0.8)
-            panel.plot(values.mean(), height, "D", color="#1f4e8c", ms=7)
-        panel.set_xlabel(label)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(axis="y", color="0.92")
-    panels[0].set_xscale("log")
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].set_ylim(-0.5, len(names) - 0.5)
-    figure.savefig(path, dpi=130)
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Median and range of each metric, as Markdown."""
-    lines = [
-        "| loss | CLs × 10⁶: median (range) | σ_μ | 1 − σ_γ | p₀ × 10³ | ms per step |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name in dict.fromkeys(row["loss"] for row in rows):
-        cells = [
-            f"{np.median(x):{form}} ({x.min():{form}}–{x.max():{form}})"
-            for x, form in (
-                (1e6 * column(rows, name, "cls"), ".2f"),
-                (column(rows, name, "sigma_mu"), ".3f"),
-                (column(rows, name, "deviation"), ".3f"),
-                (1e3 * column(rows, name, "discovery_p0"), ".2g"),
-            )
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} | {np.median(column(rows, name, 'ms_per_step')):.1f} |")
-    return "\n".join(lines)
+def by_loss(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every loss."""
+    return {name: [row for row in rows if row["loss"] == name] for name in dict.fromkeys(row["loss"] for row in rows)}
 
 
 if __name__ == "__main__":
@@ -206,5 +163,6 @@ if __name__ == "__main__":
             json.dumps({"settings": {**vars(args), "out": str(args.out), "figure": str(args.figure)}, "rows": rows})
         )
     if args.figure:
-        draw_figure(rows, args.figure)
-    print(table(rows))  # noqa: T201
+        args.figure.parent.mkdir(parents=True, exist_ok=True)
+        plot(by_loss(rows), args.figure)
+    print(table(by_loss(rows), COLUMNS))  # noqa: T201

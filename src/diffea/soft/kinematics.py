@@ -42,10 +42,10 @@ def delta_r(eta: Any, phi: Any, other_eta: Any, other_phi: Any) -> Any:
 def invariant_mass(*particles: tuple[Any, Any, Any, Any]) -> Any:
     r"""Invariant mass of the sum of some particles; where it is 0 its gradient is 0.
 
-    $m^2 = \sum_i m_i^2 + 2 \sum_{i<j} (E_i E_j - \vec p_i \cdot \vec p_j)$, and, with transverse masses $m_T$ and
-    rapidities $y$, each of those products as a sum of positive terms, so that nothing cancels (in 32 bits too):
-    $$m_{T,i} m_{T,j} - p_{T,i} p_{T,j} + 2 m_{T,i} m_{T,j} \sinh^2\tfrac{\Delta y}{2}
-      + 2 p_{T,i} p_{T,j} \sin^2\tfrac{\Delta\phi}{2}.$$
+    $m^2 = \sum_i m_i^2 + 2 \sum_{i<j} (E_i E_j - \vec p_i \cdot \vec p_j)$, and each of those products is a sum of positive
+    terms, so that nothing cancels (in 32 bits too):
+    $$\frac{p_i^2 m_j^2 + m_i^2 E_j^2}{E_i E_j + p_i p_j}
+      + 2 p_{T,i} p_{T,j} \big(\sinh^2\tfrac{\Delta\eta}{2} + \sin^2\tfrac{\Delta\phi}{2}\big).$$
 
     Args:
         particles: each ``(pt, eta, phi, mass)``: transverse momentum, pseudorapidity, azimuth in radians, and mass, in one
@@ -64,25 +64,26 @@ def invariant_mass(*particles: tuple[Any, Any, Any, Any]) -> Any:
 
 
 class _Moving(NamedTuple):
-    """A particle by transverse momentum, transverse mass, rapidity, azimuth and mass."""
+    """A particle by transverse momentum, pseudorapidity, azimuth, mass, momentum and energy."""
 
     pt: Any
-    mt: Any
-    y: Any
+    eta: Any
     phi: Any
     m: Any
+    p: Any
+    energy: Any
 
     @classmethod
     def of(cls, pt: Any, eta: Any, phi: Any, m: Any) -> _Moving:
-        mt = _root(pt * pt + m * m)
-        return cls(pt, mt, jnp.arcsinh(_ratio(pt, mt) * jnp.sinh(eta)), phi, m)
+        p = pt * jnp.cosh(eta)
+        return cls(pt, eta, phi, m, p, _root(p * p + m * m))
 
     def product(self, other: _Moving) -> Any:
         """The product of two four-momenta, E E' - p·p'."""
-        mt, pt = self.mt * other.mt, self.pt * other.pt
-        masses = (self.pt * other.m) ** 2 + (self.m * other.mt) ** 2
-        along, around = jnp.sinh(0.5 * (self.y - other.y)) ** 2, jnp.sin(0.5 * (self.phi - other.phi)) ** 2
-        return _ratio(masses, mt + pt) + 2.0 * (mt * along + pt * around)
+        masses = (self.p * other.m) ** 2 + (self.m * other.energy) ** 2
+        along, around = jnp.sinh(0.5 * (self.eta - other.eta)), jnp.sin(0.5 * (self.phi - other.phi))
+        apart = 2.0 * self.pt * other.pt * (along * along + around * around)
+        return _ratio(masses, self.energy * other.energy + self.p * other.p) + apart
 
 
 def _ratio(numerator: Any, denominator: Any) -> Any:
