@@ -28,7 +28,7 @@ class Pretraining:
 
     Attributes:
         objective: a function of the TemplateSet, minimised.
-        optimizer: of optax, or ``"l-bfgs-b"``.
+        optimizer: of optax, ``"l-bfgs-b"`` or ``"gauss-newton"``.
         steps: how many at most.
     """
 
@@ -46,7 +46,7 @@ class Variant:
         spec: of the HistFactory model, template names in place of numbers; or the model, if it needs more than that.
         params: where to start.
         objective: a function of the bound model, minimised.
-        optimizer: of optax, or ``"l-bfgs-b"``.
+        optimizer: of optax, ``"l-bfgs-b"`` or ``"gauss-newton"``.
         steps: how many at most; none to evaluate only.
         bounds: pytree like the parameters with (low, high) as leaves.
         schedules: parameters that are set instead of optimised.

@@ -204,7 +204,7 @@ def _train(
         ):  # the main stage began where this one ended, however many steps are asked for now
             first_steps = steps_done(folder / "pretraining")
         first = optimise(
-            lambda params: stage.objective(train(params)),
+            Composite(train, stage.objective),
             start,
             optimizer=stage.optimizer,
             steps=first_steps,

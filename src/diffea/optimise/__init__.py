@@ -71,6 +71,15 @@ def optimise(
     if name not in ("", L_BFGS_B, GAUSS_NEWTON):
         msg = f"optimizer is an optax transformation, {L_BFGS_B!r} or {GAUSS_NEWTON!r}, got {optimizer!r}"
         raise ParameterError(msg)
+    counts = {
+        "steps": (steps, 0),
+        "validate_every": (validate_every, 1),
+        "patience": (1 if patience is None else patience, 1),
+    }
+    for what, (count, least) in counts.items():
+        if count < least:
+            msg = f"{what} is a number of {'validations' if what == 'patience' else 'steps'}, {least} or more, got {count}"
+            raise ParameterError(msg)
     run = Run(
         evaluate=Evaluation(loss, box),
         box=box,
