@@ -94,10 +94,15 @@ def test_list(folder: Path) -> None:
     write_analysis(folder / "analyses" / "small")
     (folder / "analyses" / "broken").mkdir()
     (folder / "analyses" / "broken" / "analysis.py").write_text("nothing = 1")
+    (folder / "analyses" / "fails").mkdir()
+    (folder / "analyses" / "fails" / "analysis.py").write_text("import diffea\nimport no_such_module")
     output = call("list").output
     assert "diffea demo" in output
     assert re.search(r"analyses/small +A \[small\] analysis +one, two", output)
     assert "has no object named `analysis`" in output
+    assert re.search(
+        r"fails: ModuleNotFoundError: No module named 'no_such_module' \(.*line 2\)", re.sub(r"\s+", " ", output)
+    )
 
 
 def test_run_without_data_says_where_they_are(folder: Path) -> None:

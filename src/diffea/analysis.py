@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def load_analysis(place: Path) -> Analysis:
     """The ``analysis`` object of a Python file, or of the ``analysis.py`` in a folder.
 
     Raises:
-        AnalysisError: if there is no such file, or no such object in it.
+        AnalysisError: if there is no such file, if it fails, or if it has no such object.
     """
     path = place / "analysis.py" if place.is_dir() else place
     if not path.is_file():
@@ -127,7 +128,13 @@ def load_analysis(place: Path) -> Analysis:
         raise AnalysisError(msg)
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module
-    module_spec.loader.exec_module(module)
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        place_of_error = traceback.extract_tb(error.__traceback__)[-1]
+        msg = f"{path} fails: {type(error).__name__}: {error} ({place_of_error.filename}, line {place_of_error.lineno})"
+        raise AnalysisError(msg) from error
     cloudpickle.register_pickle_by_value(module)
     analysis = getattr(module, "analysis", None)
     if not isinstance(analysis, Analysis):
