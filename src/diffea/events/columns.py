@@ -30,11 +30,13 @@ class Columns:
         arrays: awkward or NumPy arrays of one entry an event.
         static: plain Python values.
         rows: number of events.
+        where: they come from.
     """
 
     arrays: Mapping[str, Any]
     static: Mapping[str, Static]
     rows: int
+    where: str = ""
 
 
 def read(chunk: Chunk, columns: Callable[[Any], Any], schemaclass: type, split: Split | None) -> Columns:
@@ -129,7 +131,7 @@ def check(columns: Any, events: int, where: str) -> Columns:
                 f"({flat[bad[0]]}); mask or replace them in `columns`"
             )
             raise NotFiniteError(msg)
-    return Columns(arrays, static, rows)
+    return Columns(arrays, static, rows, where)
 
 
 def concatenate(parts: Sequence[Columns]) -> Columns:
@@ -141,16 +143,21 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
     first = parts[0]
     for part in parts[1:]:
         if part.static != first.static:
-            msg = (
-                "plain Python values among the columns must be the same for all chunks of a dataset, "
-                f"got {dict(first.static)} and {dict(part.static)}"
-            )
-            raise ColumnError(msg)
+            raise unlike(first.where, dict(first.static), part.where, dict(part.static))
     arrays = {
         name: first.arrays[name] if len(parts) == 1 else ak.concatenate([part.arrays[name] for part in parts])
         for name in first.arrays
     }
-    return Columns(arrays, first.static, sum(part.rows for part in parts))
+    return Columns(arrays, first.static, sum(part.rows for part in parts), first.where)
+
+
+def unlike(where: str, static: Mapping[str, Static], other_place: str, other: Mapping[str, Static]) -> ColumnError:
+    """The error of chunks of a dataset that disagree on a static value."""
+    msg = (
+        "plain Python values among the columns must be the same for all chunks of a dataset, "
+        f"got {static} from {where} and {other} from {other_place}"
+    )
+    return ColumnError(msg)
 
 
 def pack(columns: Columns, dtype: np.dtype) -> dict[str, Any]:
