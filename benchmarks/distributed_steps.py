@@ -3,7 +3,8 @@
     python benchmarks/distributed_steps.py [--events 2000000] [--repeat 7] [--htautau FOLDER]
 
 prints ratios of medians, all measured in this run, as JSON. A step is a value and a gradient. The invented file is flat and not
-compressed, the cheapest that there is to read again; with the folder of the open data, the same ratio for that analysis.
+compressed, the cheapest that there is to read again; `demo` is the search of `diffea demo` on as many events of NanoAOD-like files,
+`htautau` (with the folder of the open data) that analysis.
 """
 
 from __future__ import annotations
@@ -110,20 +111,19 @@ def runner_seconds(processor, fileset, parameters, schema, client) -> float:
     return min(times)
 
 
-def htautau(data: Path, repeat: int, client) -> dict[str, float]:
-    """The cuts of analyses/htautau on compressed NanoAOD: a Runner job over a resident step."""
+def again_over_resident(analysis, data: Path, repeat: int, client) -> dict[str, float]:
+    """The first variant of an analysis: a Runner job over a resident step."""
     import jax
 
     import diffea
-    from diffea.analysis import load_analysis
 
-    analysis = load_analysis(Path(__file__).parent.parent / "analyses" / "htautau")
-    cuts, files = analysis.variants["cuts"], analysis.fileset(data)
-    with diffea.distribute(cuts.processor, files, client=client, schemaclass=analysis.schemaclass) as templates:
+    variant, files = next(iter(analysis.variants.values())), analysis.fileset(data)
+    with diffea.distribute(variant.processor, files, client=client, schemaclass=analysis.schemaclass) as templates:
         step = jax.jit(jax.value_and_grad(lambda p: sum(t.values.sum() ** 2 for t in templates(p).values())))
-        seconds = median_seconds(lambda: step(cuts.params), repeat)
-    again = runner_seconds(cuts.processor, files, cuts.params, analysis.schemaclass, client)
-    return {"coffea Runner over resident step": again / seconds, "seconds of a step": seconds}
+        seconds = median_seconds(lambda: step(variant.params), repeat)
+        events = sum(templates.events.values())
+    again = runner_seconds(variant.processor, files, variant.params, analysis.schemaclass, client)
+    return {"coffea Runner over resident step": again / seconds, "seconds of a step": seconds, "events": events}
 
 
 def median_seconds(function, repeat: int) -> float:
@@ -147,6 +147,9 @@ def main() -> None:
     found: dict[str, object] = {"events": options.events}
     from coffea.nanoevents import BaseSchema
     from distributed import Client, LocalCluster
+
+    from diffea import demo
+    from diffea.analysis import load_analysis
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -175,8 +178,12 @@ def main() -> None:
                 if gradient == "jacobian":
                     again = runner_seconds(make_processor(), fileset(folder), PARAMETERS, BaseSchema, client)
                     found[gradient]["coffea Runner over resident step"] = again / two["seconds"]
+            search = demo.analysis
+            demo.make_data(folder / "demo", events=options.events)
+            found["demo"] = again_over_resident(search, folder / "demo", options.repeat, client)
             if options.htautau:
-                found["htautau"] = htautau(options.htautau, options.repeat, client)
+                analysis = load_analysis(Path(__file__).parent.parent / "analyses" / "htautau")
+                found["htautau"] = again_over_resident(analysis, options.htautau, options.repeat, client)
     print(json.dumps(found, indent=1))
 
 

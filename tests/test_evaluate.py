@@ -60,6 +60,12 @@ def test_the_test_half_is_judged_by_pyhf_itself(final, folder) -> None:
     np.testing.assert_array_equal(final.hists["few", "bkg", "nominal"].values(), final.templates["few", "bkg"].values)
 
 
+def test_a_judge_that_finds_another_limit_is_not_believed(final, monkeypatch) -> None:
+    monkeypatch.setattr(Judge, "limit", lambda _, guess: 1.1 * guess)
+    with pytest.raises(errors.JudgementError, match="the same limit within 5%, got"):
+        _ = dataclasses.replace(final).limit
+
+
 def test_a_template_that_no_fill_made_is_named(folder) -> None:
     model = diffea.HistFactory(spec(background="tt"))
     final = diffea.evaluate(Search(), write_fileset(folder), PARAMS, model, schemaclass=QuietSchema)

@@ -39,6 +39,18 @@ def test_the_measurement_names_the_parameter_of_interest() -> None:
     assert HistFactory(none).config.poi_name is None
 
 
+@pytest.mark.parametrize("guess", [1.0, None])
+def test_a_limit_far_below_one(guess: float | None) -> None:
+    """From μ = 1, SciPy's fit to background alone does not move, and CLs is 1 everywhere."""
+    spec = copy.deepcopy(SPEC)
+    spec["channels"][0]["samples"][0]["data"] = [5e4, 1e5]
+    model = HistFactory(spec)
+    judge, limit = Judge(model.workspace()), float(objectives.upper_limit(model()))
+    assert limit < 1e-3
+    assert judge.cls(limit) == pytest.approx(0.05, rel=1e-3)
+    assert judge.limit(guess or limit) == pytest.approx(limit, rel=2e-3)
+
+
 def test_cls_and_limit_with_other_interpolation_codes() -> None:
     other_codes = HistFactory(SPEC, modifier_settings=CODES)
     workspace = other_codes.workspace()

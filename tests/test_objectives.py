@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any, NoReturn
 
@@ -79,6 +80,18 @@ def test_fisher_objectives_are_those_of_pyhfs_hessian(shifted: tuple[HistFactory
     np.testing.assert_allclose(found, np.linalg.det(cov[pair]), rtol=1e-3)
 
 
+def test_an_unmeasured_parameter_makes_the_generalised_variance_infinite() -> None:
+    spec: Any = copy.deepcopy(SHIFTED)
+    spec["channels"][0]["samples"][1]["modifiers"] = spec["channels"][0]["samples"][1]["modifiers"][1:2]
+    measured = objectives.generalised_variance(HistFactory(spec)())
+    free = {"name": "free", "type": "normfactor", "data": None}
+    spec["channels"][0]["samples"].append({"name": "none", "data": [0.0, 0.0], "modifiers": [free]})
+    bound = HistFactory(spec)()
+    assert np.isposinf(objectives.generalised_variance(bound))
+    assert np.isposinf(objectives.generalised_variance(bound, ["free", "mu"]))
+    np.testing.assert_allclose(objectives.generalised_variance(bound, ["mu", "norm"]), measured, rtol=1e-10)
+
+
 def test_counting_significance() -> None:
     bound = HistFactory(SPEC)()
     n = SIGNAL + BACKGROUND
@@ -114,6 +127,23 @@ def test_cross_entropies(shifted: tuple[HistFactory, pyhf.Model]) -> None:
     b = np.mean(mixed, axis=0) / np.sum(np.mean(mixed, axis=0))
     expected = -0.5 * np.sum(s * np.log(s / (s + b)) + b * np.log(b / (s + b)))
     np.testing.assert_allclose(objectives.cross_entropy_with_variations(model()), expected, rtol=1e-12)
+
+
+def test_cross_entropy_takes_a_negative_bin_for_an_empty_one() -> None:
+    def entropy(model: HistFactory, nominal: Any) -> jax.Array:
+        return objectives.cross_entropy(model(dataclasses.replace(model.yields, nominal=jnp.asarray(nominal))))
+
+    spec = copy.deepcopy(SHIFTED)
+    spec["channels"][0]["samples"][1]["modifiers"] = []  # type: ignore[index]
+    model = HistFactory(spec)
+    for negative, empty in (
+        ([0.2, 8.0, -0.9, 40.0], [0.2, 8.0, 0.0, 40.0]),
+        ([-1.0, 8.0, 0.5, 9.0], [0.0, 8.0, 0.5, 9.0]),
+    ):
+        value, gradient = jax.value_and_grad(lambda n: entropy(model, n))(jnp.asarray(negative))
+        assert value == entropy(model, empty)
+        assert 0 <= value <= np.log(2)
+        assert np.isfinite(gradient).all()
 
 
 def test_cross_entropy_of_events() -> None:

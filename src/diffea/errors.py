@@ -126,7 +126,7 @@ class LossError(DiffeaError, ValueError):
 
 
 class JudgementError(DiffeaError, RuntimeError):
-    """Raised when pyhf cannot judge a workspace: its fits fail, or no limit exists."""
+    """Raised when pyhf cannot judge a workspace: its fits fail or end elsewhere than diffea's, or no limit exists."""
 
 
 class AnalysisError(DiffeaError):

@@ -12,11 +12,14 @@ from coffea.nanoevents import NanoAODSchema
 
 from diffea import objectives
 from diffea.distributed import distribute
+from diffea.errors import JudgementError
 from diffea.events.splits import Split
 from diffea.histograms.templates import Key, TemplateSet
 from diffea.judge import Judge
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
+
+_AGREEMENT = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +59,19 @@ class Evaluation:
         """Expected 95 % CL upper limit on the parameter of interest, by pyhf.
 
         Raises:
-            JudgementError: if pyhf's minimisers fail, or nothing is excluded.
+            JudgementError: if pyhf's minimisers fail, or end elsewhere than diffea's fits.
+            FitError: if nothing is excluded.
+            YieldError: if a bin has signal and no background.
         """
-        return self._judge.limit(float(objectives.upper_limit(self.model(self.templates))))
+        ours = float(objectives.upper_limit(self.model(self.templates)))
+        limit = self._judge.limit(ours)
+        if abs(limit / ours - 1.0) > _AGREEMENT:
+            msg = (
+                f"expected pyhf and diffea to find the same limit within {_AGREEMENT:.0%}, got {limit:.6g} and {ours:.6g}: "
+                "one of them stopped in the wrong minimum; look at `workspace()` for variations that both point one way"
+            )
+            raise JudgementError(msg)
+        return limit
 
     @functools.cached_property
     def _judge(self) -> Judge:

@@ -34,6 +34,10 @@ class Judge:
             settings = {"modifier_settings": modifier_settings} if modifier_settings else {}
             self._model = read.model(**settings)
             self._data = read.data(self._model)
+        # where the fit to background-only data ends: from μ = 1, far above the limit of a strong signal, SciPy does not move
+        self._start = self._model.config.suggested_init()
+        low, high = self._model.config.suggested_bounds()[self._model.config.poi_index]
+        self._start[self._model.config.poi_index] = float(np.clip(0.0, low, high))
 
     def cls(self, poi_test: float = 1.0) -> float:
         """Expected CLs of the background-only hypothesis's median experiment.
@@ -48,7 +52,7 @@ class Judge:
                 try:
                     _, expected = pyhf.infer.hypotest(
                         poi_test, self._data, self._model, test_stat="qtilde", return_expected=True,
-                        par_bounds=self._bounds(poi_test),
+                        init_pars=self._start, par_bounds=self._bounds(poi_test),
                     )  # fmt: skip
                 except (pyhf.exceptions.FailedMinimization, ValueError, AssertionError) as error:
                     failures.append(f"{optimizer.name}: {error}")
@@ -91,7 +95,7 @@ class Judge:
                 msg = f"the expected CLs stays below {1 - cl:.3g} down to {low:.3g}: the workspace has next to no background"
                 raise JudgementError(msg)
             at_low = above(low)
-        return float(scipy.optimize.brentq(above, low, high, rtol=tolerance, xtol=tolerance * guess))
+        return float(scipy.optimize.brentq(above, low, high, rtol=tolerance, xtol=tolerance * low))
 
     def _bounds(self, poi_test: float) -> list[tuple[float, float]]:
         bounds = list(self._model.config.suggested_bounds())

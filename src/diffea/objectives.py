@@ -6,8 +6,8 @@ What they share is said here once. All of them take ``bound``, a bound model, fi
   nuisance parameters' initial values (`discovery`: signal plus background). Observed data enter only if given by name.
 - ``solver``: how to fit, a ``diffea.statistics.Solver``.
 
-They raise `FitError` if a fit does not converge; `cls`, `upper_limit`, `discovery` and `discovery_significance` raise
-`YieldError` if a bin of their Asimov data has signal and no background.
+They raise `FitError` if a fit does not converge, and `DataError` if data are too few or too many; `cls`, `upper_limit`,
+`discovery` and `discovery_significance` raise `YieldError` if a bin of their Asimov data has signal and no background.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def upper_limit(
 def discovery(
     bound: BoundModel, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
 ) -> Array:
-    r"""p-value of the background-only hypothesis, $p_0 = \Phi(-\sqrt{q_0})$ (arXiv:1007.1727, eqs. 12 and 53).
+    r"""p-value of the background-only hypothesis, $p_0 = \Phi(-\sqrt{q_0})$ (arXiv:1007.1727, eqs. 12 and 52).
 
     Args:
         poi_true: signal strength of the Asimov data.
@@ -108,7 +108,7 @@ def discovery(
 def discovery_significance(
     bound: BoundModel, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
 ) -> Array:
-    r"""Discovery significance $Z = \sqrt{q_0}$; larger is better, so minimise its negative.
+    r"""Discovery significance $Z = \sqrt{q_0}$ (arXiv:1007.1727, eq. 53); larger is better, so minimise its negative.
 
     Args:
         poi_true: signal strength of the Asimov data.
@@ -130,7 +130,7 @@ def counting_significance(bound: BoundModel, relative_uncertainty: float | Array
     Args:
         relative_uncertainty: σ/b, scalar or shape (bins,).
     """
-    background, signal = _signal_and_background(bound)
+    background, signal = diagnostics.background_and_signal(bound)
     relative = jnp.broadcast_to(jnp.asarray(relative_uncertainty, float), background.shape)
     usable = (background > 0) & (signal > 0)
     b, s = jnp.where(usable, background, 1.0), jnp.where(usable, signal, 0.0)
@@ -149,7 +149,7 @@ def poi_uncertainty(
     r"""Uncertainty of the parameter of interest, $\sqrt{(I^{-1})_{\mu\mu}}$ (INFERNO, arXiv:1806.04743).
 
     On Asimov data $I$ is the Fisher information at the parameters they were made with, so no fit is needed; on other data
-    it is the observed information at their best fit.
+    it is the observed information at their best fit, at a bound of the parameter of interest too.
 
     Args:
         poi_true: value of the parameter of interest behind the Asimov data (INFERNO takes signal plus background, 1).
@@ -187,6 +187,8 @@ def generalised_variance(
 ) -> Array:
     r"""Determinant of the covariance of some parameters (Wilks 1932; "D-optimality"), all others profiled.
 
+    Infinite if nothing measures one of them.
+
     Args:
         parameters: names of parameter sets; all free ones by default.
         poi_true: value of the parameter of interest behind the Asimov data.
@@ -198,8 +200,11 @@ def generalised_variance(
     chosen = np.ones(bound.layout.npars, bool) if parameters is None else np.zeros(bound.layout.npars, bool)
     for name in parameters or ():
         chosen[bound.config.par_slice(name)] = True
-    keep = free & chosen & (jnp.diagonal(cov) > 0)
-    return jnp.linalg.det(jnp.where(keep[:, None] & keep, cov, jnp.eye(len(chosen))))
+    unmeasured = free & chosen & jnp.isinf(jnp.diagonal(cov))
+    keep = free & chosen & ~unmeasured
+    return jnp.where(
+        unmeasured.any(), jnp.inf, jnp.linalg.det(jnp.where(keep[:, None] & keep, cov, jnp.eye(len(chosen))))
+    )
 
 
 def mc_statistical_error(bound: BoundModel) -> Array:
@@ -222,11 +227,13 @@ def mc_statistical_error(bound: BoundModel) -> Array:
 def cross_entropy(bound: BoundModel) -> Array:
     r"""Cross-entropy of telling signal from background by the bin an event is in. No fit.
 
-    $$-\tfrac12\sum_b \hat s_b \ln\frac{\hat s_b}{\hat s_b + \hat b_b} + \hat b_b\ln\frac{\hat b_b}{\hat s_b+\hat b_b}$$
-    with shapes normalised to 1: ln 2 if both are alike, 0 if they do not overlap. The binned form of the baseline of
-    neos (arXiv:2203.05570); `binary_cross_entropy` is the one on events.
+    $$-\tfrac12\sum_b \Big[\hat s_b \ln\frac{\hat s_b}{\hat s_b + \hat b_b}
+      + \hat b_b\ln\frac{\hat b_b}{\hat s_b+\hat b_b}\Big]$$
+    with shapes normalised to 1: ln 2 if both are alike, 0 if they do not overlap. A bin where negative weights outweigh
+    the others counts as one without events. The binned form of the baseline of neos (arXiv:2203.05570);
+    `binary_cross_entropy` is the one on events.
     """
-    background, signal = _signal_and_background(bound)
+    background, signal = diagnostics.background_and_signal(bound)
     return _binned_entropy(signal, background)
 
 
@@ -237,7 +244,7 @@ def cross_entropy_with_variations(bound: BoundModel) -> Array:
     baseline of neos (arXiv:2203.05570).
     """
     layout, prepared = bound.layout, bound.prepared()
-    _, signal = _signal_and_background(bound)
+    _, signal = diagnostics.background_and_signal(bound)
     nominal = diagnostics.at_asimov(bound, 0.0)
     shifted = np.unique(np.concatenate([layout.histosys_parameter, layout.normsys_parameter]))
     steps = np.zeros((2 * len(shifted) + 1, layout.npars))
@@ -262,6 +269,7 @@ def binary_cross_entropy(score: Array, label: Array, weight: Array | None = None
 
 
 def _binned_entropy(signal: Array, background: Array) -> Array:
+    signal, background = jnp.maximum(signal, 0.0), jnp.maximum(background, 0.0)
     s, b = signal / jnp.sum(signal), background / jnp.sum(background)
 
     def terms(part: Array) -> Array:
@@ -271,24 +279,15 @@ def _binned_entropy(signal: Array, background: Array) -> Array:
     return -0.5 * jnp.sum(terms(s) + terms(b))
 
 
-def _signal_and_background(bound: BoundModel) -> tuple[Array, Array]:
-    """Expectations at initial nuisance parameters: background, and signal of strength 1; shapes (bins,)."""
-    prepared = bound.prepared()
-    background, both = (
-        rates(bound.layout, bound.settings, prepared, diagnostics.at_asimov(bound, poi)) for poi in (0.0, 1.0)
-    )
-    return background, both - background
-
-
 @functools.partial(jax.jit, static_argnames=("solver",), inline=True)
 def _information(bound: BoundModel, poi_true: Array, data: Array | None, solver: Solver) -> Any:
     return diagnostics.information(bound, bound.prepared(), poi_true, data, solver)
 
 
 def _covariance(bound: BoundModel, poi_true: float | Array, data: Any, solver: Solver | None) -> tuple[Array, Array]:
-    """Covariance of all parameters, and which of them are free."""
+    """Covariance of all parameters, and which of them are not fixed."""
     solver = solver or Solver()
-    given = None if data is None else jnp.asarray(data, float)
+    given = None if data is None else bound.whole(data)
     matrix, free, fit = _information(bound, jnp.asarray(poi_true, float), given, solver)
     if fit is not None:
         ensure(bound.layout, solver, {"of all parameters to data": fit})
@@ -297,7 +296,7 @@ def _covariance(bound: BoundModel, poi_true: float | Array, data: Any, solver: S
 
 @functools.partial(jax.jit, inline=True)
 def _bare_bins(bound: BoundModel) -> tuple[Array, Array]:
-    background, signal = _signal_and_background(bound)
+    background, signal = diagnostics.background_and_signal(bound)
     bare = (background <= 0) & (signal > 0)
     return jnp.where(bare.any(), NO_BACKGROUND, CONVERGED), jnp.where(bare.any(), jnp.argmax(bare), -1)
 

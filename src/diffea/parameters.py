@@ -42,12 +42,13 @@ def brief(params: Any) -> str:
 
 
 def _as_array(path: Any, leaf: Any) -> jax.Array:
+    which = f"parameter {name_of(path)!r}" if path else "the parameter"
     try:
         array = jnp.asarray(leaf, dtype=float)
     except (TypeError, ValueError) as error:
-        msg = f"parameter {name_of(path)!r} must be a number or an array of numbers, got {type(leaf).__name__}"
+        msg = f"{which} must be a number or an array of numbers, got {type(leaf).__name__}"
         raise ParameterError(msg) from error
     if not isinstance(array, jax.core.Tracer) and not np.isfinite(array).all():
-        msg = f"parameter {name_of(path)!r} must be finite, got {leaf}"
+        msg = f"{which} must be finite, got {leaf}"
         raise ParameterError(msg)
     return array

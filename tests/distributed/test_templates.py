@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import awkward as ak
@@ -11,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import uproot
+from coffea.nanoevents import BaseSchema
 from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
 
-from diffea import errors
+from diffea import errors, soft
 from diffea.distributed import distribute as distribute_nano
-from diffea.distributed.strategy import ONE_PASS, cheapest
+from diffea.distributed.strategy import ONE_PASS, cheapest, exchange
 from diffea.events.splits import Split
-from diffea.processor import DifferentiableProcessor, Fill
+from diffea.processor import DifferentiableProcessor, Fill, Kernels
 
 distribute = functools.partial(distribute_nano, schemaclass=QuietSchema)
 
@@ -91,12 +93,36 @@ def test_the_three_ways_to_the_gradient_agree(fileset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "bins", "best", "best_in_one_pass"),
-    [(2, 100, "jacobian", "jacobian"), (500, 100, "vjp", "jacobian"), (1000, 3, "vjp", "by-bin")],
+    ("parameters", "bins", "events", "operations", "best", "best_in_one_pass"),
+    [
+        (8, 22, 1_000_000, 84, "jacobian", "jacobian"),  # the cuts of benchmarks/distributed_steps.py
+        (6, 30, 200_000, 871, "vjp", "jacobian"),  # the demo
+        (6, 30, 2_000, 871, "jacobian", "jacobian"),
+        (500, 100, 200_000, 84, "vjp", "jacobian"),
+        (1000, 3, 200_000, 84, "vjp", "by-bin"),
+    ],
 )
-def test_the_way_to_the_gradient_is_chosen_by_cost(parameters, bins, best, best_in_one_pass) -> None:
-    assert cheapest(parameters, bins) == best
-    assert cheapest(parameters, bins, ONE_PASS) == best_in_one_pass
+def test_the_way_to_the_gradient_is_chosen_by_cost(
+    parameters, bins, events, operations, best, best_in_one_pass
+) -> None:
+    passing = exchange(events, operations)
+    assert cheapest(parameters, bins, passing) == best
+    assert cheapest(parameters, bins, passing, ONE_PASS) == best_in_one_pass
+
+
+def test_operations_are_counted_by_the_event(fileset) -> None:
+    class Twice(Search):
+        def fill(self, params, columns):
+            for fill in super().fill(params, columns):
+                yield fill
+                yield dataclasses.replace(fill, weight=jnp.tanh(fill.weight), variation="other")
+
+    counted = []
+    for processor in (Search(), Twice()):
+        with distribute(processor, fileset) as templates:
+            (*_, (_, structure)) = sorted(templates.ledger.structures, key=repr)
+            counted.append(Kernels(processor).operations(structure, jax.tree.map(jnp.asarray, PARAMS)))
+    assert 1.2 * counted[0] < counted[1] < 3 * counted[0]
 
 
 def test_an_unknown_way_to_the_gradient_is_named(fileset) -> None:
@@ -285,3 +311,39 @@ def test_closed_templates_say_so(fileset) -> None:
     for use in (templates, templates.jacobian, templates.hard):
         with pytest.raises(errors.ClosedError, match="within the `with` block"):
             use(PARAMS)
+
+
+class Whole(DifferentiableProcessor):
+    """Differences and upper cuts of unsigned integers."""
+
+    channels = {"n": hist.axis.Regular(12, -6, 6, name="n")}  # noqa: RUF012
+
+    def columns(self, events):
+        return {"few": events.few, "many": events.many, "objects": events.objects}
+
+    def fill(self, params, columns):
+        below = soft.below(columns["many"], params["n"], width=0.01)
+        yield Fill("n", columns["few"] - columns["many"] - 0.5, below, bandwidth=0.1)
+        lowest = soft.min(columns["objects"], default=4)
+        yield Fill("n", lowest - 4 - 0.5, below, sample="lowest", bandwidth=0.1)
+
+
+def test_unsigned_integers_do_not_wrap_around(tmp_path) -> None:
+    few, many = np.array([1, 0, 2, 0], np.uint8), np.array([2, 3, 1, 7], np.uint32)
+    with uproot.recreate(tmp_path / "a.root") as file:
+        objects = ak.values_astype(ak.Array([[3, 2], [], [1], [4]]), np.uint8)
+        file.mktree("Events", {"few": few.dtype, "many": many.dtype, "objects": objects.type})
+        file["Events"].extend({"few": few, "many": many, "objects": objects})
+    counted = {"few": [-1, -3, 1], "lowest": [-2, 0, -3]}
+    with distribute_nano(Whole(), {"few": {"files": {tmp_path / "a.root": "Events"}}}, schemaclass=BaseSchema) as t:
+        for found in (t({"n": 5.0}), t.hard({"n": 5.0})):
+            for sample, values in counted.items():
+                expected = np.histogram(np.array(values) - 0.5, np.arange(-6, 7))[0]
+                np.testing.assert_allclose(found["n", sample].values, expected, atol=1e-12)
+
+
+def test_a_number_without_a_signed_place_is_refused(tmp_path) -> None:
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file["Events"] = {"few": np.ones(2, np.uint8), "many": np.array([1, 2**63], np.uint64), "objects": np.ones(2)}
+    with pytest.raises(errors.ColumnError, match=r"'many': expected whole numbers up to .* got 9223372036854775808"):
+        distribute_nano(Whole(), {"few": {"files": {tmp_path / "a.root": "Events"}}}, schemaclass=BaseSchema)

@@ -60,6 +60,18 @@ def test_rules_are_those_of_scipy():
             np.testing.assert_allclose(jax.jit(ours)(x, weights), ours(x, weights), rtol=1e-12)
 
 
+def test_negative_weights_have_no_bandwidth():
+    for rule in (histograms.scott, histograms.silverman):
+        with pytest.raises(HistogramError, match=r"not negative, got -2\.0"):
+            rule(np.arange(4.0), np.array([1.0, -2.0, 1.0, 0.5]))
+
+
+def test_a_smallest_width_keeps_edges_apart():
+    logits = jnp.array([0.0, 100.0, 0.0])
+    assert np.any(np.diff(histograms.ordered_edges(logits, 0.0, 180.0)) == 0)
+    np.testing.assert_allclose(np.diff(histograms.ordered_edges(logits, 0.0, 180.0, smallest=1.0)), [1, 178, 1])
+
+
 @pytest.mark.parametrize(
     "turns",
     [

@@ -25,6 +25,8 @@ def test_a_choice_is_the_softmax_mixture():
 def test_it_hardens_to_one_option():
     with soft.hard():
         np.testing.assert_array_equal(soft.choice(LOGITS, OPTIONS), OPTIONS[1])
+        undefined = [np.full(2, np.nan), OPTIONS[1], np.full(2, np.inf)]
+        np.testing.assert_array_equal(jax.jit(lambda logits: soft.choice(logits, undefined))(LOGITS), OPTIONS[1])
     with soft.sharpened(1e-3):
         np.testing.assert_allclose(soft.choice(LOGITS, OPTIONS), OPTIONS[1])
 

@@ -90,6 +90,32 @@ def test_coinciding_directions_and_massless_particles_have_finite_gradients():
     assert jnp.isfinite(gradient)
 
 
+def test_a_massless_particle_at_rest_has_a_finite_gradient():
+    """Missing transverse momentum may be 0."""
+    met = jnp.array([0.0, 30.0])
+
+    def total(scale):
+        mass = soft.invariant_mass((met * scale, 0.0, 0.5, 0.0), (40.0, 0.3, 2.0, 0.0), (0.0, 1.0, 1.0, 0.0))
+        return jnp.sum(mass)
+
+    value, gradient = jax.value_and_grad(total)(1.0)
+    expected = np.sqrt(2 * 30 * 40 * (np.cosh(0.3) - np.cos(1.5)))
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradient, expected / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("mass", [0.0, 0.1057])
+def test_masses_of_near_particles_keep_their_digits_in_32_bits(mass):
+    particles = [(50.0, 2.5, 0.0, mass), (20.0, 2.45, 0.03, mass)]
+    exact = sum(
+        (vector.obj(pt=pt, eta=eta, phi=phi, mass=m) for pt, eta, phi, m in particles), vector.obj(x=0, y=0, z=0, t=0)
+    )
+    columns = [tuple(np.array([value], np.float32) for value in particle) for particle in particles]
+    found = soft.invariant_mass(*columns)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, exact.mass, rtol=3e-6)
+
+
 def test_other_events_are_an_error(columns):
     with pytest.raises(ColumnError, match="same events"):
         soft.away_from(columns["eta"], columns["phi"], *(Ragged.from_awkward(ak.Array([[1.0]])),) * 2, 0.4, width=0.1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import awkward as ak
 import jax
 import jax.numpy as jnp
@@ -89,11 +91,39 @@ def test_float32_stays_float32():
     assert soft.above(X.astype(np.float32), jnp.float32(1.0), width=0.5).dtype == np.float32
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.uint64, np.int8])
+def test_integers_do_not_wrap_around(dtype):
+    counts = np.array([0, 2, 4, np.iinfo(np.int8).max if np.iinfo(dtype).min == 0 else np.iinfo(np.int8).min], dtype)
+    threshold, width = dtype(3), 0.1
+    objects = Ragged(counts[:, None], np.ones((4, 1), bool))
+    expected = counts.astype(float) < 3
+    for cut in (soft.hard, contextlib.nullcontext):
+        with cut():
+            np.testing.assert_allclose(soft.below(counts, threshold, width=width), expected, atol=1e-4)
+            np.testing.assert_allclose(soft.below(objects, 3.0, width=width).where(0)[:, 0], expected, atol=1e-4)
+            inside = soft.between(counts, dtype(1), threshold, width=width)
+            np.testing.assert_allclose(inside, expected & (counts > 1), atol=1e-4)
+    if dtype is not np.int8:
+        np.testing.assert_array_equal((-objects).where(0)[:, 0], -counts.astype(float))
+
+
 def test_one_threshold_an_event_reaches_its_objects():
     pt = Ragged.from_awkward(ak.Array([[10.0, 30.0], [], [20.0]]))
     with soft.hard():
         passed = soft.above(pt, jnp.array([20.0, 0.0, 30.0]), width=1.0)
     np.testing.assert_array_equal(passed.where(-1), [[0, 1], [-1, -1], [0, -1]])
+
+
+def test_thresholds_may_be_lists():
+    pt = Ragged.from_awkward(ak.Array([[10.0, 30.0], [], [20.0]]))
+    for cut in (soft.hard, contextlib.nullcontext):
+        with cut():
+            expected = soft.above(pt, np.array([20.0, 0.0, 30.0]), width=np.array([1.0, 2.0, 3.0]))
+            np.testing.assert_array_equal(
+                soft.above(pt, [20.0, 0.0, 30.0], width=[1.0, 2.0, 3.0]).where(-1), expected.where(-1)
+            )
+            expected = soft.below(X, X[::-1].copy(), width=1.0)
+            np.testing.assert_array_equal(soft.below(X, X[::-1].tolist(), width=1.0), expected)
 
 
 def test_event_and_object_cuts_combine_to_object_cuts():
@@ -114,6 +144,30 @@ def test_sharpened_scales_every_width_without_compiling_again():
     np.testing.assert_allclose(cut(X, 0.25), soft.above(X, 1.0, width=0.5), rtol=1e-15)
     cut(X, 0.1)
     assert cut._cache_size() == 1
+
+
+def test_sharpened_is_not_served_from_another_compilation():
+    cut = jax.jit(lambda x: soft.above(x, 1.0, width=2.0))
+
+    def sharp(x, scale):
+        with soft.sharpened(scale):
+            return cut(x)
+
+    before, around = cut(X), jax.jit(sharp)
+    for scale in (0.25, np.float32(0.5), jnp.asarray(0.125)):
+        expected = soft.above(X, 1.0, width=2.0 * float(scale))
+        np.testing.assert_allclose(sharp(X, scale), expected, rtol=1e-15)
+        np.testing.assert_allclose(around(X, scale), expected, rtol=1e-15)
+        np.testing.assert_allclose(jax.jit(lambda x, scale: sharp(x, scale))(X, scale), expected, rtol=1e-15)
+    np.testing.assert_array_equal(cut(X), before)
+
+
+def test_the_inner_scale_replaces_the_outer_one():
+    plain = [soft.above(X, 1.0, width=2.0 * scale) for scale in (0.5, 0.25)]
+    with soft.sharpened(0.5):
+        with soft.sharpened(0.25):
+            np.testing.assert_allclose(soft.above(X, 1.0, width=2.0), plain[1], rtol=1e-15)
+        np.testing.assert_allclose(soft.above(X, 1.0, width=2.0), plain[0], rtol=1e-15)
 
 
 @pytest.mark.parametrize("width", [0.0, -1.0, np.nan, np.inf])

@@ -61,6 +61,16 @@ def test_largest_and_smallest_are_expectations(jagged, pt, cut):
     np.testing.assert_allclose(soft.min(pt), ak.to_numpy(ak.fill_none(ak.min(jagged, axis=1), 0)))
 
 
+@pytest.mark.parametrize("default", [np.inf, -np.inf])
+def test_an_infinite_default_is_that_of_events_without_objects(jagged, pt, default):
+    value, gradient = jax.value_and_grad(lambda x: jnp.sum(soft.min(pt * x, default=default)[1:]))(1.0)
+    smallest = ak.to_numpy(ak.fill_none(ak.min(jagged, axis=1), default))
+    np.testing.assert_array_equal(soft.min(pt, default=default), smallest)
+    np.testing.assert_array_equal(soft.max(pt, default=default)[:1], default)
+    assert value == default
+    np.testing.assert_allclose(gradient, smallest[np.isfinite(smallest)].sum())
+
+
 def test_ordering_by_another_column(pt, cut):
     closest = soft.leading(1, pt, by=-abs(pt - 40.0))
     oracle = [min(row, key=lambda v: abs(v - 40.0)) if len(row) else 0.0 for row in map(list, rows(pt))]
@@ -83,6 +93,12 @@ def test_hard_twin_is_awkward(jagged, pt):
         np.testing.assert_allclose(soft.sum(pt, cut), ak.sum(passed, axis=1), rtol=1e-15)
         second = ak.fill_none(ak.firsts(ordered[:, 1:]), -1.0)
         np.testing.assert_array_equal(soft.leading(2, pt, cut, default=-1.0), second)
+
+
+def test_numpy_numbers_are_numbers(pt, cut):
+    for function in (soft.at_least, soft.at_most, soft.exactly):
+        np.testing.assert_array_equal(function(np.int64(2), cut), function(2, cut))
+    np.testing.assert_array_equal(soft.leading(np.uint8(2), pt, cut), soft.leading(2, pt, cut))
 
 
 def test_equal_values_are_taken_in_order():
@@ -123,7 +139,7 @@ def test_nonsense_is_an_error(pt, cut):
         soft.at_least(1.5, cut)
     with pytest.raises(CountError, match="whole number"):
         soft.exactly(-1, cut)
-    with pytest.raises(CountError, match="n = 1 for the leading"):
+    with pytest.raises(CountError, match="whole number of objects ≥ 1"):
         soft.leading(0, pt, cut)
     with pytest.raises(CountError, match="cut on objects"):
         soft.count(jnp.ones(3))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pytest
 from scipy import stats
 
+from diffea import objectives
 from diffea.statistics import (
     BoundModel,
     HistFactory,
@@ -54,7 +57,48 @@ def test_pulls_and_constraints(fitted: Models, observed: np.ndarray) -> None:
     assert np.isnan(after.constraints[free])
     assert np.isinf(after.priors[free])
     assert float(after.pulls[free]) == 0.0
-    np.testing.assert_allclose(nuisances(bound).pulls, 0.0, atol=1e-8)
+
+
+def test_blinded_nuisances_are_those_of_the_asimov_data(fitted: Models) -> None:
+    """Without data nothing is fitted, and the parameter of interest at its bound of 0 has a width."""
+    _, bound, _ = fitted
+    poi, scale = bound.config.poi_index, bound.config.par_names.index("scale")
+    expected = nuisances(bound)
+    assert expected.fit is None
+    np.testing.assert_allclose(expected.pulls, 0.0, atol=1e-12)
+    assert float(expected.values[poi]) == 0.0
+    assert float(expected.uncertainties[poi]) == pytest.approx(float(objectives.poi_uncertainty(bound)))
+    assert abs(float(expected.impacts[scale])) > 0.01
+    pars = np.array(bound.config.suggested_init())
+    pars[poi] = 0.5
+    asimov, inside = nuisances(bound, poi_true=0.5), nuisances(bound, bound.expected_data(pars))
+    for found, refitted in ((asimov.impacts, inside.impacts), (asimov.constraints, inside.constraints)):
+        np.testing.assert_allclose(found, refitted, rtol=1e-5)
+
+
+def test_a_deficit_leaves_the_parameter_of_interest_a_width(fitted: Models) -> None:
+    """The best fit is at the bound of 0; the width is that of pyhf's likelihood there, not 0."""
+    _, bound, judge = fitted
+    data = np.array([*[111.0, 95.0, 52.0, 36.0, 20.0, 16.0], *bound.config.auxdata])
+    poi, after = judge.config.poi_index, nuisances(bound, data)
+    assert float(after.values[poi]) == 0.0
+    n, step = bound.config.npars, 1e-4
+    best, eye = np.asarray(after.values), step * np.eye(n)
+
+    def value(shift: np.ndarray) -> float:
+        return -float(judge.logpdf(best + shift, data)[0])
+
+    hessian = np.array(
+        [
+            [value(a + b) - value(a - b) - value(b - a) + value(-a - b) for b in eye]
+            for a in eye
+        ]
+    ) / (4 * step**2)  # fmt: skip
+    sigma = np.sqrt(np.linalg.inv(hessian)[poi, poi])
+    np.testing.assert_allclose(after.uncertainties[poi], sigma, rtol=1e-3)
+    np.testing.assert_allclose(after.impacts[poi], sigma, rtol=1e-3)
+    np.testing.assert_allclose(objectives.poi_uncertainty(bound, data), sigma, rtol=1e-3)
+    np.testing.assert_allclose(objectives.generalised_variance(bound, ["mu"], data), sigma**2, rtol=1e-3)
 
 
 def test_goodness_of_fit(fitted: Models, observed: np.ndarray) -> None:
@@ -79,6 +123,13 @@ def test_effective_events_and_condition(fitted: Models) -> None:
     np.testing.assert_allclose(effective_events(bound)[2:], expected)
     assert np.isinf(effective_events(bound)[:2]).all()
     assert 1 < float(fisher_condition(bound)) < 1e3
+
+
+def test_bins_that_are_known_exactly_are_not_doubted(fitted: Models) -> None:
+    model, _, _ = fitted
+    exact = model(dataclasses.replace(model.yields, staterror=jnp.zeros_like(model.yields.staterror)))
+    assert np.isinf(effective_events(exact)).all()
+    assert not any("effective MC events" in text for text in warnings(exact))
 
 
 def test_warnings_in_words(fitted: Models) -> None:

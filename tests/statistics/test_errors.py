@@ -15,7 +15,19 @@ import pytest
 
 from diffea import objectives, runtime
 from diffea.errors import DataError, FitError, SpecError, UnknownTemplateError, YieldError
-from diffea.statistics import BoundModel, HistFactory, Solver, fit
+from diffea.statistics import (
+    BoundModel,
+    HistFactory,
+    Solver,
+    discovery,
+    fit,
+    goodness_of_fit,
+    hypotest,
+    likelihood_ratio,
+    nuisances,
+    upper_limit,
+    warnings,
+)
 from tests.statistics.models import FITTED, modifier
 
 Models = tuple[HistFactory, BoundModel, pyhf.Model]
@@ -126,6 +138,34 @@ def test_bad_data(fitted: Models) -> None:
         bound.observed_data()
 
 
+TAKES_DATA: list[Callable[[BoundModel, Any], Any]] = [
+    fit,
+    lambda bound, data: hypotest(bound, 1.0, data),
+    lambda bound, data: hypotest(bound, 1.0, data, calculator="toys"),
+    lambda bound, data: upper_limit(bound, data=data),
+    discovery,
+    nuisances,
+    goodness_of_fit,
+    lambda bound, data: likelihood_ratio(bound, 1.0, data),
+    lambda bound, data: warnings(bound, data=data),
+    lambda bound, data: objectives.cls(bound, data=data),
+    lambda bound, data: objectives.upper_limit(bound, data=data),
+    objectives.discovery,
+    objectives.discovery_significance,
+    objectives.poi_uncertainty,
+    objectives.nuisance_penalty,
+    lambda bound, data: objectives.generalised_variance(bound, data=data),
+]
+
+
+@pytest.mark.parametrize("function", TAKES_DATA)
+def test_data_that_are_not_whole(fitted: Models, observed: np.ndarray, function: Callable[..., Any]) -> None:
+    _, bound, _ = fitted
+    for data in (observed[:6], observed[:-1], [*observed, 7.0]):
+        with pytest.raises(DataError, match=r"expected 6 bins and 11 auxiliary data, got .*data\(observations\)"):
+            function(bound, data)
+
+
 def test_a_fit_that_fails_raises_eagerly_and_compiled(fitted: Models, observed: np.ndarray) -> None:
     model, bound, _ = fitted
     few = Solver(max_iterations=2)
@@ -136,6 +176,8 @@ def test_a_fit_that_fails_raises_eagerly_and_compiled(fitted: Models, observed: 
         compiled(model.yields).block_until_ready()
     silent = fit(bound, observed, solver=dataclasses.replace(few, throw=False))
     assert int(silent.status) == 1
+    assert "iterations ran out" in silent.reason
+    assert fit(bound, observed).reason == ""
 
 
 def test_nan_in_traced_yields_raises(fitted: Models) -> None:

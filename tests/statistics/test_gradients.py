@@ -233,12 +233,10 @@ def test_composed_objectives_cost_one_fit(fitted: Models) -> None:
     def loops(objective: Callable[[BoundModel], Array]) -> int:
         return jax.jit(lambda y: objective(model(y))).lower(model.yields).compile().as_text().count(" while(")
 
-    alone = loops(objectives.cls)
-    assert alone == 1
-    mixed = loops(
-        lambda m: 0.7 * objectives.cls(m) + 0.2 * objectives.poi_uncertainty(m) + 0.1 * objectives.cls(m) ** 2
-    )
-    assert mixed == alone
+    def mixed(m: BoundModel) -> Array:
+        return 0.7 * objectives.cls(m) + 0.2 * objectives.poi_uncertainty(m) + 0.1 * objectives.cls(m) ** 2
+
+    assert loops(mixed) == loops(objectives.cls) > 0
 
 
 def test_templates_and_numbers_give_the_same() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pytest
@@ -136,6 +138,24 @@ def test_where_pyhf_finds_the_worse_of_two_minima(fitted: Models) -> None:
     )
     assert theirs - mine > 0.1
     np.testing.assert_allclose(mine, started, atol=1e-6)
+
+
+@pytest.mark.usefixtures("precise_pyhf")
+def test_values_above_the_bounds_of_the_parameter_of_interest(fitted: Models) -> None:
+    """A weak signal is excluded at 30 times its strength, where pyhf asks for wider bounds."""
+    model, _, _ = fitted
+    weak = jnp.asarray([p.startswith("channels[0]/samples[0]") for p in model.places["nominal"]])
+    yields = dataclasses.replace(model.yields, nominal=model.yields.nominal * jnp.where(weak, 0.03, 1.0))
+    bound, judge = model(yields), rebuilt(FITTED, model.places, yields)
+    wide = judge.config.suggested_bounds()
+    wide[judge.config.poi_index] = (0.0, 100.0)
+    asimov = judge.expected_data(without_signal(judge.config))
+    limit = float(objectives.upper_limit(bound))
+    assert limit > 10
+    for poi in (15.0, limit):
+        _, expected = pyhf.infer.hypotest(poi, asimov, judge, par_bounds=wide, return_expected=True)
+        np.testing.assert_allclose(objectives.cls(bound, poi), expected, rtol=1e-5)
+    np.testing.assert_allclose(objectives.cls(bound, limit), 0.05, rtol=1e-6)
 
 
 def test_observed_limit_of_a_large_excess(fitted: Models) -> None:

@@ -19,14 +19,14 @@ def _pyhf(code: str) -> np.ndarray:
     return np.asarray(getattr(pyhf.interpolators, code)(histograms, subscribe=False)(np.array([ALPHAS])))[0, 0]
 
 
-@pytest.mark.parametrize("code", interpolation.ADDITIVE)
+@pytest.mark.parametrize("code", interpolation.ADDITIVE_CODES)
 def test_additive_codes(code: str) -> None:
     up, down = interpolation.ADDITIVE_CODES[code](jnp.asarray(ALPHAS))
     shifts = np.outer(up, HIGH - NOMINAL) + np.outer(down, NOMINAL - LOW)
     np.testing.assert_allclose(shifts, _pyhf(code), rtol=1e-13, atol=1e-15)
 
 
-@pytest.mark.parametrize("code", interpolation.MULTIPLICATIVE)
+@pytest.mark.parametrize("code", interpolation.MULTIPLICATIVE_CODES)
 def test_multiplicative_codes(code: str) -> None:
     log_high, log_low = jnp.log(HIGH), jnp.log(LOW)
     polynomial = interpolation.code4_polynomial(log_high, log_low)

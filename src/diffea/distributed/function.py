@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from diffea.distributed.lanes import Lane
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.reduction import Partial
-from diffea.distributed.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest
+from diffea.distributed.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest, exchange
 from diffea.errors import ClosedError
 from diffea.histograms.derivatives import TemplateJacobian
 from diffea.histograms.templates import Layout, TemplateSet
@@ -128,8 +128,11 @@ class Templates:
             if strategy == self._gradient:
                 return strategy
         shapes = _shapes(params)
-        bins = max(self._kernels.layout(structure, sample, shapes).size for sample, structure in self._structures)
-        return cheapest(sum(leaf.size for leaf in jax.tree.leaves(params)), bins, among)
+        sizes = [self._kernels.layout(structure, sample, shapes).size for sample, structure in self._structures]
+        bins = max(sizes)
+        operations = self._kernels.operations(self._structures[sizes.index(bins)][1], shapes)
+        size = sum(leaf.size for leaf in jax.tree.leaves(params))
+        return cheapest(size, bins, exchange(sum(self.events.values()), operations), among)
 
     def _function(self, params: Any, strategy: Strategy) -> tuple[Layout, Callable[..., Any]]:
         leaves, tree = jax.tree.flatten(params)

@@ -19,6 +19,7 @@ from diffea.runtime import Portable, cores
 
 LARGE = 100_000
 ATTEMPTS = 10
+PATIENCE = 0.001  # seconds for which a message to the scheduler waits for others: dask's 10 ms are much of a step
 FAN_IN = 32  # sums that one task adds up, so that no worker has to take in those of a large cluster
 
 
@@ -85,10 +86,12 @@ class OnCluster:
 
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
+        self._client.scheduler_comm.interval = PATIENCE
         self._name = name
         self._reads: list[tuple[Any, ...]] = []
         self._shards: list[Any] = []
         self._places: dict[Any, Any] = {}
+        self._last: list[Any] = []
 
     @property
     def workers(self) -> int:
@@ -134,12 +137,14 @@ class OnCluster:
             while len(partials) > FAN_IN:
                 groups = [partials[start : start + FAN_IN] for start in range(0, len(partials), FAN_IN)]
                 partials = [self._submit("reduce", reduce, group) for group in groups]
-            return self._submit("reduce", reduce, partials).result()
+            whole = self._submit("reduce", reduce, partials)
+            self._last = [whole]  # let go of when the next step is on its way, which it would keep waiting
+            return whole.result()
 
         return self._persist(once)
 
     def close(self) -> None:
-        self._shards = []
+        self._shards, self._last = [], []
 
     def _submit(self, what: str, function: Callable[..., Any], *arguments: Any, places: Any = None) -> Any:
         """Run a task at one of these places, or anywhere once none of them is left.

@@ -1,6 +1,6 @@
 """Strategy: which of the three ways to the gradient takes the least time, by a model of a step.
 
-The model knows the numbers of parameters and of bins alone, so that the choice, and with it the last bit, is the same on any cluster.
+The model knows the analysis and its data, not the cluster, so that the choice, and with it the last bit, is the same on any of them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ ONE_PASS: tuple[Strategy, ...] = ("jacobian", "by-bin")  # those that give the w
 PER_PARAMETER = 0.6  # a tangent in forward mode
 PER_BIN = 4.0  # two cotangents in reverse mode, one for the sum of weights and one for that of their squares
 REVERSE = 2.0  # the second pass of the vector–Jacobian product, in which templates are filled again
-EXCHANGE = (
-    3.0  # what a pass costs beside computing: 15 ms of messages, beside the 5 ms of 250 000 events with eight cuts
-)
+
+OPERATION = 0.2e-9  # seconds for one of the operations that XLA counts in a fill
+EXCHANGE = 15e-3  # seconds that a pass takes beside computing
+A_THREAD = 250_000  # events, if there are more
 
 
 def check(gradient: str) -> None:
@@ -35,26 +36,28 @@ def check(gradient: str) -> None:
         raise StrategyError(msg)
 
 
-def cost(strategy: Strategy, parameters: int, bins: int) -> float:
-    """The time of a step, in units of the time in which templates are filled once.
+def exchange(events: int, operations: float) -> float:
+    """What a pass costs beside computing, in units of the time in which templates are filled once.
 
     Args:
-        strategy: ``jacobian`` (one pass, forward mode), ``vjp`` (two passes) or ``by-bin`` (one pass, reverse mode).
-        parameters: how many numbers.
-        bins: that one event may be in, those of all templates of a dataset, flow bins included.
+        events: in all.
+        operations: of a fill, for each event.
     """
-    if strategy == "vjp":
-        return 1.0 + REVERSE + 2.0 * EXCHANGE
-    derivatives = PER_PARAMETER * parameters if strategy == "jacobian" else PER_BIN * bins
-    return 1.0 + derivatives + EXCHANGE
+    return EXCHANGE / (min(events, A_THREAD) * operations * OPERATION)
 
 
-def cheapest(parameters: int, bins: int, among: Sequence[Strategy] = STRATEGIES) -> Strategy:
+def cheapest(parameters: int, bins: int, exchange: float, among: Sequence[Strategy] = STRATEGIES) -> Strategy:
     """The strategy of the least cost.
 
     Args:
         parameters: how many numbers.
-        bins: as for ``cost``.
+        bins: that one event may be in, those of all templates of a dataset, flow bins included.
+        exchange: what a pass costs beside computing.
         among: the strategies to choose from.
     """
-    return min(among, key=lambda strategy: cost(strategy, parameters, bins))
+    costs: dict[Strategy, float] = {
+        "jacobian": 1.0 + PER_PARAMETER * parameters + exchange,
+        "vjp": 1.0 + REVERSE + 2.0 * exchange,
+        "by-bin": 1.0 + PER_BIN * bins + exchange,
+    }
+    return min(among, key=costs.__getitem__)

@@ -16,7 +16,7 @@ from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranch
 from diffea.events.collections import Partition
 from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk
-from diffea.events.ragged import Ragged
+from diffea.events.ragged import Ragged, signed
 from diffea.events.splits import Split, identity
 
 Static = str | bool | int | float | None
@@ -161,7 +161,7 @@ def unlike(where: str, static: Mapping[str, Static], other_place: str, other: Ma
 
 
 def pack(columns: Columns, dtype: np.dtype) -> dict[str, Any]:
-    """NumPy arrays and padded ``Ragged`` ones, floating-point numbers in ``dtype``."""
+    """NumPy arrays and padded ``Ragged`` ones, floating-point numbers in ``dtype``, whole ones signed."""
     return {name: _pack(array, dtype) for name, array in columns.arrays.items()}
 
 
@@ -173,7 +173,7 @@ def _pack(array: Any, dtype: np.dtype) -> Any:
 
 
 def _as(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=dtype if array.dtype.kind == "f" else array.dtype)
+    return np.ascontiguousarray(signed(array), dtype=dtype if array.dtype.kind == "f" else None)
 
 
 def _flat_numbers(array: Any, place: str) -> np.ndarray:
@@ -192,7 +192,11 @@ def _flat_numbers(array: Any, place: str) -> np.ndarray:
     if flat.dtype.kind not in "biuf":
         msg = f"{place} must hold numbers or booleans, got {flat.dtype}; of a record, take one field"
         raise ColumnError(msg)
-    return flat
+    try:
+        return signed(flat)
+    except ColumnError as error:
+        msg = f"{place}: {error}"
+        raise ColumnError(msg) from error
 
 
 def _missing_branch(error: Exception, events: Any, chunk: Chunk) -> MissingBranchError | None:

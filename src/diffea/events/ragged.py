@@ -13,7 +13,27 @@ from jax.typing import ArrayLike
 
 from diffea.errors import ColumnError
 
-__all__ = ["Ragged", "elementwise"]
+__all__ = ["Ragged", "elementwise", "signed"]
+
+
+def signed(values: np.ndarray) -> np.ndarray:
+    """Unsigned integers as the next wider signed ones, whose negatives and differences do not wrap around.
+
+    Args:
+        values: any shape; other types than unsigned integers are left as they are.
+
+    Raises:
+        ColumnError: when a 64-bit number has no place in a signed one.
+    """
+    if values.dtype.kind != "u":
+        return values
+    if values.dtype.itemsize < 8:
+        return values.astype(np.promote_types(values.dtype, np.int8))
+    largest = np.iinfo(np.int64).max
+    if values.max(initial=0) > largest:
+        msg = f"expected whole numbers up to {largest}, got {values.max()}: return it as floating-point numbers"
+        raise ColumnError(msg)
+    return values.astype(np.int64)
 
 
 def _per_event(other: Any) -> jax.Array:
@@ -91,7 +111,8 @@ class Ragged:
             slots: objects an event to make room for; by default the largest number there is, rounded up to a power of two.
 
         Raises:
-            ColumnError: when the array is not jagged numbers, or an event holds more objects than ``slots``.
+            ColumnError: when the array is not jagged numbers, an event holds more objects than ``slots``, or a number is
+                too large.
         """
         if "?" in str(array.type) or "option" in str(array.type):
             array = ak.fill_none(array, [], axis=0)
@@ -107,6 +128,7 @@ class Ragged:
         if flat.dtype.names is not None or flat.dtype.kind not in "biuf":
             msg = f"expected a jagged column of numbers, got {array.type}: return one column for each field"
             raise ColumnError(msg)
+        flat = signed(flat)
         counts = ak.to_numpy(ak.num(array, axis=1))
         most = int(counts.max(initial=0))
         if slots is None:
@@ -184,7 +206,8 @@ class Ragged:
         return jnp.sum(self.where(0), axis=-1)
 
     def __neg__(self) -> Ragged:
-        return Ragged(-jnp.asarray(self.values), self.mask)
+        wide = self.dtype if jnp.issubdtype(self.dtype, jnp.floating) else jnp.promote_types(self.dtype, jnp.int8)
+        return Ragged(-jnp.asarray(self.values, wide), self.mask)
 
     def __abs__(self) -> Ragged:
         return Ragged(jnp.abs(self.values), self.mask)

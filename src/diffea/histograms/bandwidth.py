@@ -42,6 +42,9 @@ def scott(x: ArrayLike, weights: ArrayLike | None = None) -> Any:
 
     Returns:
         A bandwidth in the unit of ``x``, as ``scipy.stats.gaussian_kde`` has it.
+
+    Raises:
+        HistogramError: when a weight is known and negative.
     """
     deviation, number = _spread(x, weights)
     return deviation * number ** (-1 / 5)
@@ -58,6 +61,9 @@ def _spread(x: ArrayLike, weights: ArrayLike | None) -> tuple[Any, Any]:
     xp: Any = jnp if isinstance(x, jax.core.Tracer) or isinstance(weights, jax.core.Tracer) else np
     values = xp.asarray(x)
     w = xp.ones_like(values) if weights is None else xp.asarray(weights)
+    if xp is np and np.any(w < 0):
+        msg = f"expected weights that are not negative, got {w.min()}: take their absolute values, or give a bandwidth"
+        raise HistogramError(msg)
     w = w / xp.sum(w)
     number = 1.0 / xp.sum(w * w)
     variance = xp.sum(w * (values - xp.sum(w * values)) ** 2) * number / (number - 1.0)

@@ -19,10 +19,11 @@ def ordered_edges(logits: ArrayLike, low: float, high: float, *, smallest: float
         logits: parameters, shape (bins,); a constant added to all of them changes nothing.
         low: first edge.
         high: last edge.
-        smallest: width that every bin has at least.
+        smallest: width that every bin has at least; more than 0 if the logits may run apart.
 
     Returns:
-        Shape (bins + 1,), strictly ascending.
+        Shape (bins + 1,), strictly ascending if ``smallest`` is more than 0; without it, a bin whose logit is some 36 below
+        another one (in 64 bits) has no width left.
 
     Raises:
         HistogramError: when bins of that width do not fit between ``low`` and ``high``.

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 
 from diffea.errors import HistogramError
 from diffea.events.ragged import Ragged
@@ -176,11 +175,8 @@ def _sums(windows: list[Window], weights: jax.Array) -> jax.Array:
     """Sum of weights in each bin."""
     if all(w.first is None for w in windows):
         return _every_bin(windows, weights, 1)
-    extents = tuple(w.extent for w in windows)
-    if len(windows) == 1 and windows[0].above:
-        return _shared(windows[0].first, weights, windows[0].above, *extents)
     first, parts = _parts(windows)
-    return _scatter(first, [weights * f for _, f in parts], [place for place, _ in parts], extents)
+    return _scatter(first, [(place, weights * fraction) for place, fraction in parts], windows)
 
 
 def _sums_and_squares(windows: list[Window], weights: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -188,48 +184,16 @@ def _sums_and_squares(windows: list[Window], weights: jax.Array) -> tuple[jax.Ar
     if all(w.first is None for w in windows):
         return _every_bin(windows, weights, 1), _every_bin(windows, weights, 2)
     first, parts = _parts(windows)
-    places, shares = [place for place, _ in parts], [(weights * f).astype(float) for _, f in parts]
-    squares = _scatter(first, [share * share for share in shares], places, tuple(w.extent for w in windows))
-    return _sums(windows, weights), squares
+    shares = [(place, (weights * fraction).astype(float)) for place, fraction in parts]
+    both = _scatter(first, [(place, jax.lax.complex(share, share * share)) for place, share in shares], windows)
+    return both.real, both.imag
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _shared(first: jax.Array, weights: jax.Array, above: tuple[jax.Array, ...], size: int) -> jax.Array:
-    """Sum of weights in each bin of one axis, with a derivative that takes one scatter (or gather) for each edge."""
-    bounds: tuple[Any, ...] = (1.0, *above, 0.0)
-    shares = [weights * (low - high) for low, high in itertools.pairwise(bounds)]
-    return _scatter(first, shares, list(range(len(shares))), (size,))
-
-
-@functools.partial(_shared.defjvp, symbolic_zeros=True)
-def _shared_jvp(size: int, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    first, weights, above = primals
-    _, dweights, dabove = tangents
-    moving = not isinstance(dweights, SymbolicZero)
-    empty = jnp.zeros(size)
-    total = empty.at[first].add(dweights.astype(float), mode="promise_in_bounds") if moving else empty
-    for place, (share, dshare) in enumerate(zip(above, dabove, strict=True)):
-        terms = [share * dweights] if moving else []
-        terms += [] if isinstance(dshare, SymbolicZero) else [weights * dshare]
-        if terms:
-            over = empty.at[first + place].add(sum(terms).astype(float), mode="promise_in_bounds")
-            total = total - over + jnp.append(0.0, over[:-1])  # what an edge lets pass goes to the next bin
-    return _shared(*primals, size), total
-
-
-def _scatter(first: jax.Array, shares: list[jax.Array], places: list[int], extents: tuple[int, ...]) -> jax.Array:
-    """Add up the shares at ``first`` and some places on; two neighbours at once, as real and imaginary part."""
-    size = math.prod(extents)
-    total = jnp.zeros(size)
-    waiting = dict(zip(places, shares, strict=True))
-    for place in places:
-        if place not in waiting:
-            continue
-        share, after = waiting.pop(place).astype(float), waiting.pop(place + 1, None)
-        if after is None:
-            total = total.at[first + place].add(share, mode="promise_in_bounds")
-            continue
-        both = jnp.zeros(size, complex)
-        both = both.at[first + place].add(jax.lax.complex(share, after.astype(float)), mode="promise_in_bounds")
-        total = total + both.real + jnp.append(0.0, both.imag[:-1])
+def _scatter(first: jax.Array, shares: list[tuple[int, jax.Array]], windows: list[Window]) -> jax.Array:
+    """Add up shares, each so many bins after the first; complex numbers, two sums at once, cost little more than real ones."""
+    extents = tuple(w.extent for w in windows)
+    total = jnp.zeros(math.prod(extents), jnp.result_type(shares[0][1], float))
+    for place, share in shares:
+        at_first = jnp.zeros_like(total).at[first].add(share, mode="promise_in_bounds")
+        total = total + jnp.pad(at_first, (place, 0))[: total.size]
     return total.reshape(extents)

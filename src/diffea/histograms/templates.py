@@ -26,6 +26,12 @@ def as_key(name: Any) -> Key:
     raise UnknownTemplateError(msg)
 
 
+def with_edges(axis: Any, edges: Any) -> hist.axis.Variable:
+    """An axis of other edges, otherwise like this one: name, label, and whether there are flow bins."""
+    flow = {"underflow": axis.traits.underflow, "overflow": axis.traits.overflow}
+    return hist.axis.Variable(np.asarray(edges), name=axis.name, label=axis.label, **flow)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layout:
     """Where each template lies in one flat vector of bins; flow bins included, C order.
@@ -151,7 +157,10 @@ class TemplateSet(Mapping[Key, Template]):
         )
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, tuple) and as_key(name) in self.layout.spans
+        try:
+            return as_key(name) in self.layout.spans
+        except UnknownTemplateError:
+            return False
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self.layout.keys)
@@ -190,8 +199,7 @@ class TemplateSet(Mapping[Key, Template]):
         if channel not in self.edges or isinstance(self.edges[channel], jax.core.Tracer):
             return axes
         (axis,) = axes
-        edges = np.asarray(self.edges[channel])
-        return (hist.axis.Variable(edges, name=axis.name, label=axis.label),)
+        return (with_edges(axis, self.edges[channel]),)
 
     def _spread(self, flat: Any, layout: Layout) -> Any:
         if layout is self.layout:

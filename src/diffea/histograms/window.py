@@ -29,14 +29,11 @@ class Window:
         fractions: of the event in that bin and those after it, one array for each bin;
             their sum is 1. Where every event touches every bin, one array of shape (events, bins).
         extent: number of bins with flow.
-        above: how much of the event is above the edge after the first bin, and after those that follow; the fractions are
-            their differences. Empty where nothing is smeared.
     """
 
     first: jax.Array | None
     fractions: jax.Array | tuple[jax.Array, ...]
     extent: int
-    above: tuple[jax.Array, ...] = ()
 
 
 def checked_edges(edges: Any) -> Any:
@@ -91,11 +88,15 @@ def soft_window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel, *, ref
     edge, reach = _entry(edges, x.dtype), _entry(half, x.dtype)
     above = [_above(x, edge(first + k), reach(first + k), kernel, ends) for k in range(touched)]
     inner = [low - high for low, high in itertools.pairwise(above)]
-    return Window(first, (1.0 - above[0], *inner, above[-1]), bins + 2, tuple(above))
+    return Window(first, (1.0 - above[0], *inner, above[-1]), bins + 2)
 
 
 def _entry(table: np.ndarray, dtype: Any) -> Callable[[jax.Array], Any]:
-    """Entries of a known table: by arithmetic, which is vectorised, where they are evenly spaced or all the same."""
+    """Entries of a known table: by arithmetic, which is vectorised, where they are evenly spaced or all the same.
+
+    All the same to 1e-12, as reaches are that were made of differences of edges; evenly spaced to 1e-14, some roundings of
+    the largest one, so that the arithmetic gives the edges that were asked for.
+    """
     start, spacing, scale = (
         float(table[0]),
         float(table[-1] - table[0]) / (table.size - 1),

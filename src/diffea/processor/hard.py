@@ -13,7 +13,7 @@ from diffea.errors import NotFiniteError
 from diffea.events.blocks import Blocks
 from diffea.events.ragged import Ragged
 from diffea.histograms import category_values
-from diffea.histograms.templates import Layout, TemplateSet
+from diffea.histograms.templates import Layout, TemplateSet, with_edges
 from diffea.parameters import brief
 from diffea.processor.kernels import Kernels, bin_edges
 from diffea.processor.structure import Structure
@@ -48,7 +48,7 @@ def hard_templates(
         if key not in histograms:
             axes = layout.axes[fill.channel]
             if fill.channel in learned:
-                axes = tuple(_with_edges(axis, values) for axis, values in zip(axes, edges[fill.channel], strict=True))
+                axes = tuple(with_edges(axis, values) for axis, values in zip(axes, edges[fill.channel], strict=True))
             histograms[key] = hist.Hist(*axes, storage=hist.storage.Weight())
         weight, *observables = _one_row_each(1.0 if fill.weight is None else fill.weight, *fill.observables, rows=rows)
         for name, numbers in (("weight", weight), *(("observable", observable) for observable in observables)):
@@ -85,10 +85,3 @@ def _gather(layout: Layout, histograms: dict[Any, hist.Hist], edges: dict[str, A
         sums[0, layout.spans[key]] = np.pad(np.asarray(histogram.values(flow=True)), padding).ravel()
         sums[1, layout.spans[key]] = np.pad(np.asarray(histogram.variances(flow=True)), padding).ravel()
     return TemplateSet(layout, sums[0], sums[1], edges)
-
-
-def _with_edges(axis: Any, edges: Any) -> Any:
-    traits = axis.traits
-    return hist.axis.Variable(
-        np.asarray(edges), name=axis.name, label=axis.label, underflow=traits.underflow, overflow=traits.overflow
-    )

@@ -26,6 +26,10 @@ from diffea.runtime import Portable
 
 Mode = Literal["values", "vjp", "jacobian", "by-bin"]
 MOST_UNROLLED = 16  # fills into one channel: more than these would compile for longer than a loop over them costs
+COMPILER = {
+    "xla_cpu_prefer_vector_width": 512,
+    "xla_disable_hlo_passes": "cpu-parallel-task-assigner",  # shards run side by side, each in one thread, whatever the machine
+}
 ANY = "\0"  # stands for the dataset's sample in compiled code, which serves all samples of one structure
 
 
@@ -43,6 +47,7 @@ class Kernels:
         self._compiled: dict[tuple[Mode, Structure], Any] = {}
         self._spent = threading.local()
         self._keys: dict[Any, tuple[Key, ...]] = {}
+        self._operations: dict[Any, float] = {}
 
     def fills(self, structure: Structure, sample: str, params: Any, arrays: Any) -> list[tuple[Key, Fill]]:
         """Run ``fill`` on columns of this structure, from a dataset of this sample."""
@@ -57,8 +62,7 @@ class Kernels:
         def trace(params: Any, arrays: Any) -> None:
             keys.extend(key for key, _ in self.fills(structure, ANY, params, arrays))
 
-        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(params))
-        cached = structure, shapes, jax.tree.structure(params)
+        cached = structure, *_identity(params)
         if cached not in self._keys:
             jax.eval_shape(trace, params, structure.shapes)
             self._keys[cached] = tuple(dict.fromkeys(keys))
@@ -66,6 +70,21 @@ class Kernels:
             (channel, sample if of == ANY else of, variation) for channel, of, variation in self._keys[cached]
         )
         return Layout(axes_of(self.processor), tuple(named_keys))
+
+    def operations(self, structure: Structure, params: Any) -> float:
+        """How many operations XLA counts in the fills of one event; nothing is computed.
+
+        Args:
+            structure: of the blocks.
+            params: pytree of shapes.
+        """
+        cached = structure, *_identity(params)
+        if cached not in self._operations:
+            rows = jax.tree.leaves(structure.shapes)[0].shape[0]
+            valid = jax.ShapeDtypeStruct((rows,), bool)
+            block = jax.jit(lambda *of: self._block(structure, 1.0, *of)).lower(params, structure.shapes, valid)
+            self._operations[cached] = max((block.cost_analysis() or {}).get("flops", 0.0) / rows, 1.0)
+        return self._operations[cached]
 
     def run(
         self, mode: Mode, structure: Structure, sample: str, whole: Layout, params: Any, blocks: Blocks, *more: Any
@@ -87,7 +106,8 @@ class Kernels:
             ``jacobian`` and ``by-bin``: the sums, and their derivative of shape ``(2, whole.size, number of parameters)``.
         """
         if (mode, structure) not in self._compiled:
-            self._compiled[mode, structure] = jax.jit(getattr(self, f"_{mode.replace('-', '_')}")(structure))
+            program = getattr(self, f"_{mode.replace('-', '_')}")(structure)
+            self._compiled[mode, structure] = jax.jit(program, compiler_options=COMPILER)
         kernel = self._compiled[mode, structure]
         positions = self.layout(structure, sample, params).within(whole)
         scale, *cotangents = more
@@ -168,6 +188,10 @@ class Kernels:
             for (key, _), part in zip(group, _sums(alike_fills, edges, scale, reflect=reflect), strict=True):
                 parts[key] = parts[key] + part
         return jnp.concatenate(list(parts.values()), axis=1)
+
+
+def _identity(params: Any) -> tuple[Any, ...]:
+    return tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(params)), jax.tree.structure(params)
 
 
 def bin_edges(processor: DifferentiableProcessor, params: Any) -> dict[str, tuple[Any, ...]]:

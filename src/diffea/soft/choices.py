@@ -41,18 +41,19 @@ def choice(logits: Any, options: Sequence[Any], *, temperature: Any = 1.0, strai
         raise ChoiceError(msg)
     check_width(temperature)
     scale = width_scale()
-    best = jax.nn.one_hot(jnp.argmax(logits), logits.shape[0], dtype=jnp.result_type(logits, float))
-    if is_hard():
-        shares = best
-    else:
-        shares = jax.nn.softmax(logits / (temperature if scale is None else temperature * scale))
-        if straight_through:
-            shares = shares + jax.lax.stop_gradient(best - shares)
+    best = jnp.argmax(logits)
+    shares = jax.nn.softmax(logits / (temperature if scale is None else temperature * scale))
+    if straight_through:
+        whole = jax.nn.one_hot(best, logits.shape[0], dtype=shares.dtype)
+        shares = shares + jax.lax.stop_gradient(whole - shares)
 
     def mix(*leaves: Any) -> Any:
         if isinstance(leaves[0], Ragged):
             values = mix(*(leaf.values for leaf in leaves))
             return Ragged(values, leaves[0].mask)
+        if is_hard():
+            stacked = jnp.stack(leaves)
+            return stacked[best].astype(jnp.result_type(stacked, shares))
         mixture = shares[0] * leaves[0]
         for share, leaf in zip(shares[1:], leaves[1:], strict=True):
             mixture = mixture + share * leaf

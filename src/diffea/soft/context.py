@@ -16,6 +16,7 @@ __all__ = ["hard", "is_hard", "sharpened", "width_scale"]
 
 # Part of JAX's jit key: a function compiled soft is compiled anew in the hard context, never reused.
 _hard = jax.make_user_context(default_value=False)
+_sharpness = jax.make_user_context(default_value=None)  # likewise
 _scale: ContextVar[Any] = ContextVar("diffea_width_scale", default=None)
 
 
@@ -37,18 +38,24 @@ def is_hard() -> bool:
 def sharpened(scale: Any) -> Iterator[None]:
     """A context in which every transition width is multiplied by ``scale``: how a schedule anneals the cuts.
 
+    Enter it inside of ``fill``: a worker does not see the driver's contexts. Inside of another ``sharpened`` it replaces
+    the other one's scale.
+
     Args:
-        scale: positive number, or a JAX scalar (an argument of the compiled function, so that no step compiles again).
+        scale: positive number (functions called in the context compile for each), or a JAX scalar that is an argument of
+            the compiled function around the context, so that no step compiles again.
 
     Raises:
         WidthError: when the scale is known and not a positive number.
     """
-    if isinstance(scale, int | float) and not (scale > 0 and math.isfinite(scale)):
+    known = None if isinstance(scale, jax.core.Tracer) else float(scale)
+    if known is not None and not (known > 0 and math.isfinite(known)):
         msg = f"expected a positive scale of the widths, got {scale}: end a schedule with soft.hard(), not with a width of zero"
         raise WidthError(msg)
     token = _scale.set(scale)
     try:
-        yield
+        with _sharpness(object() if known is None else known):
+            yield
     finally:
         _scale.reset(token)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import operator
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ def count(cut: Ragged) -> jax.Array:
     return _objects(cut).sum()
 
 
-def at_least(n: int, cut: Ragged) -> jax.Array:
+def at_least(n: SupportsIndex, cut: Ragged) -> jax.Array:
     """Probability that at least ``n`` of an event's objects pass, shape (events,).
 
     Objects pass or fail independently with the probabilities of the soft cut; with exact cuts this is exactly 0 or 1.
@@ -36,20 +37,21 @@ def at_least(n: int, cut: Ragged) -> jax.Array:
     Raises:
         CountError: when ``n`` is not a whole number ≥ 0, or ``cut`` is not one on objects.
     """
-    if _whole(n) == 0:
+    number = whole(n)
+    if number == 0:
         return jnp.ones(_objects(cut).shape[0], cut.dtype)
-    return 1.0 - at_most(n - 1, cut)
+    return 1.0 - at_most(number - 1, cut)
 
 
-def at_most(n: int, cut: Ragged) -> jax.Array:
+def at_most(n: SupportsIndex, cut: Ragged) -> jax.Array:
     """Probability that at most ``n`` of an event's objects pass, shape (events,). Arguments as for ``at_least``."""
-    probabilities = _passes(cut, _whole(n))
+    probabilities = _passes(cut, whole(n))
     return sum(probabilities[1:], start=probabilities[0])
 
 
-def exactly(n: int, cut: Ragged) -> jax.Array:
+def exactly(n: SupportsIndex, cut: Ragged) -> jax.Array:
     """Probability that exactly ``n`` of an event's objects pass, shape (events,). Arguments as for ``at_least``."""
-    return _passes(cut, _whole(n))[n]
+    return _passes(cut, whole(n))[-1]
 
 
 def _passes(cut: Ragged, most: int) -> list[jax.Array]:
@@ -67,8 +69,17 @@ def _objects(cut: Any) -> Ragged:
     return cut
 
 
-def _whole(n: Any) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        msg = f"expected a whole number of objects ≥ 0, got {n!r}: the number is fixed, only the cut is differentiable"
+def whole(n: Any, least: int = 0) -> int:
+    """A fixed number of objects, of any type of whole numbers.
+
+    Raises:
+        CountError: when it is none, or less than ``least``.
+    """
+    try:
+        number = -1 if isinstance(n, bool) else operator.index(n)
+    except TypeError:
+        number = -1
+    if number < least:
+        msg = f"expected a whole number of objects ≥ {least}, got {n!r}: the number is fixed, only the cut is differentiable"
         raise CountError(msg)
-    return n
+    return number

@@ -37,6 +37,7 @@ def above(x: Any, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sig
     Raises:
         WidthError: when the width is known and not a positive number.
     """
+    threshold = jnp.asarray(threshold)
     if isinstance(x, Ragged):
         passed = above(x.values, _per_event(threshold), width=_per_event(width), shape=shape)
         return Ragged(jnp.where(x.mask, passed, 0.0), x.mask)
@@ -48,7 +49,9 @@ def above(x: Any, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sig
 
 def below(x: Any, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
     """How much ``x`` is below a threshold; under ``hard()`` exactly ``x < threshold``. Arguments as for ``above``."""
-    return above(-_array(x), -jnp.asarray(threshold), width=width, shape=shape)
+    x, threshold = _array(x), jnp.asarray(threshold)
+    dtype = _floating(x.values if isinstance(x, Ragged) else x, threshold)  # the negative of an unsigned integer wraps
+    return above(-x.astype(dtype), -threshold.astype(dtype), width=width, shape=shape)
 
 
 def between(x: Any, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
@@ -101,7 +104,7 @@ def _array(x: Any) -> Any:
 
 
 def _per_event(value: Any) -> Any:
-    return value[:, None] if jnp.ndim(value) == 1 else value
+    return jnp.expand_dims(jnp.asarray(value), 1) if np.ndim(value) == 1 else value
 
 
 def _floating(*values: ArrayLike) -> Any:

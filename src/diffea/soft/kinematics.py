@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import operator
-from typing import Any
+import itertools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,12 @@ def delta_r(eta: Any, phi: Any, other_eta: Any, other_phi: Any) -> Any:
 
 
 def invariant_mass(*particles: tuple[Any, Any, Any, Any]) -> Any:
-    """Invariant mass of the sum of some particles; 0, with a zero gradient, where rounding makes its square negative.
+    r"""Invariant mass of the sum of some particles; where it is 0 its gradient is 0.
+
+    $m^2 = \sum_i m_i^2 + 2 \sum_{i<j} (E_i E_j - \vec p_i \cdot \vec p_j)$, and, with transverse masses $m_T$ and
+    rapidities $y$, each of those products as a sum of positive terms, so that nothing cancels (in 32 bits too):
+    $$m_{T,i} m_{T,j} - p_{T,i} p_{T,j} + 2 m_{T,i} m_{T,j} \sinh^2\tfrac{\Delta y}{2}
+      + 2 p_{T,i} p_{T,j} \sin^2\tfrac{\Delta\phi}{2}.$$
 
     Args:
         particles: each ``(pt, eta, phi, mass)``: transverse momentum, pseudorapidity, azimuth in radians, and mass, in one
@@ -51,15 +56,39 @@ def invariant_mass(*particles: tuple[Any, Any, Any, Any]) -> Any:
     """
 
     def mass(*flat: Any) -> jax.Array:
-        sums: Any = (0.0, 0.0, 0.0, 0.0)
-        for pt, eta, phi, m in zip(*(flat[i::4] for i in range(4)), strict=True):
-            pz = pt * jnp.sinh(eta)
-            energy = jnp.sqrt(pt * pt + pz * pz + m * m)
-            sums = tuple(map(operator.add, sums, (energy, pt * jnp.cos(phi), pt * jnp.sin(phi), pz)))
-        energy, px, py, pz = sums
-        return _root(energy * energy - px * px - py * py - pz * pz)
+        moving = [_Moving.of(*flat[i : i + 4]) for i in range(0, len(flat), 4)]
+        square = sum(one.m * one.m for one in moving)
+        return _root(square + 2.0 * sum(one.product(other) for one, other in itertools.combinations(moving, 2)))
 
     return elementwise(mass, *(column for particle in particles for column in particle))
+
+
+class _Moving(NamedTuple):
+    """A particle by transverse momentum, transverse mass, rapidity, azimuth and mass."""
+
+    pt: Any
+    mt: Any
+    y: Any
+    phi: Any
+    m: Any
+
+    @classmethod
+    def of(cls, pt: Any, eta: Any, phi: Any, m: Any) -> _Moving:
+        mt = _root(pt * pt + m * m)
+        return cls(pt, mt, jnp.arcsinh(_ratio(pt, mt) * jnp.sinh(eta)), phi, m)
+
+    def product(self, other: _Moving) -> Any:
+        """The product of two four-momenta, E E' - p·p'."""
+        mt, pt = self.mt * other.mt, self.pt * other.pt
+        masses = (self.pt * other.m) ** 2 + (self.m * other.mt) ** 2
+        along, around = jnp.sinh(0.5 * (self.y - other.y)) ** 2, jnp.sin(0.5 * (self.phi - other.phi)) ** 2
+        return _ratio(masses, mt + pt) + 2.0 * (mt * along + pt * around)
+
+
+def _ratio(numerator: Any, denominator: Any) -> Any:
+    """Quotient of two numbers, 0 where the second one is 0."""
+    some = denominator > 0
+    return jnp.where(some, numerator / jnp.where(some, denominator, 1.0), 0.0)
 
 
 def _root(square: jax.Array) -> jax.Array:

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from diffea.errors import CountError
 from diffea.events.ragged import Ragged
 from diffea.soft.binomial import distribution
+from diffea.soft.counts import whole
 
 __all__ = ["leading", "max", "min", "nth", "sum"]
 
@@ -45,9 +45,7 @@ def nth(n: Any, cut: Ragged, by: Ragged) -> Ragged:
     Raises:
         CountError: when ``n`` is not a whole number ≥ 1.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        msg = f"expected n = 1 for the leading object, 2 for the next, …, got {n!r}"
-        raise CountError(msg)
+    n = whole(n, least=1)
     passed, order = cut.where(0.0), jax.lax.stop_gradient(by.where(-jnp.inf))
     slots = passed.shape[1]
     places = jnp.arange(slots)
@@ -72,15 +70,17 @@ def leading(
         x: one value an object.
         cut: a soft cut on the same objects; all of them by default.
         by: what the objects are ordered by, in descending order; ``x`` itself by default.
-        default: for an event (or the share of it) with fewer than ``n`` objects that pass; scalar or shape (events,).
+        default: for an event (or the share of it) with fewer than ``n`` objects that pass; scalar or shape (events,), and
+            infinite if need be.
 
     Returns:
         Shape (events,).
     """
     cut = Ragged(jnp.ones_like(x.where(0.0)), x.mask) if cut is None else cut
     chosen = nth(n, cut, x if by is None else by)
-    found = chosen.sum()
-    return (x * chosen).sum() + (1.0 - found) * default
+    missing = 1.0 - chosen.sum()
+    default = jnp.where(jnp.isfinite(default) | (missing > 0), default, 0.0)
+    return (x * chosen).sum() + missing * default
 
 
 def max(x: Ragged, cut: Ragged | None = None, *, default: ArrayLike = 0.0) -> jax.Array:

@@ -29,12 +29,13 @@ class Nuisances:
     Attributes:
         values: best-fit values.
         priors: widths of the constraints, infinite for free parameters, 0 for fixed ones.
-        uncertainties: from the inverse Hessian at the best fit.
+        uncertainties: from the inverse Hessian at the best fit, over all parameters that are not fixed (one at its bound
+            has the width of the likelihood there).
         pulls: (value − auxiliary datum) / prior width; 0 without a constraint.
         constraints: uncertainty / prior width: 1 is untouched, small is constrained by the data; NaN without a prior.
         impacts: shift of the parameter of interest when a parameter moves by its uncertainty and all others are
             refitted, $\\mathrm{cov}(\\mu, \\theta_j) / \\sigma_j$ (linear; sign included).
-        fit: the fit.
+        fit: the fit; None without data, where the Asimov data's best fit is known.
     """
 
     values: Array
@@ -43,7 +44,7 @@ class Nuisances:
     pulls: Array
     constraints: Array
     impacts: Array
-    fit: Fit
+    fit: Fit | None
 
 
 def at_asimov(bound: BoundModel, poi_true: float | Array) -> Array:
@@ -63,7 +64,7 @@ def prior_widths(bound: BoundModel, prepared: Prepared) -> Array:
 def information(
     bound: BoundModel, prepared: Prepared, poi_true: float | Array, data: Array | None, solver: Solver
 ) -> tuple[Array, Array, Fit | None]:
-    """Hessian of the negative log-likelihood at the best fit, which parameters are free there, and the fit.
+    """Hessian of the negative log-likelihood at the best fit, which parameters are not fixed, and the fit.
 
     Without data: the Fisher information at the initial parameters, where their Asimov data have their best fit.
     """
@@ -73,14 +74,15 @@ def information(
         return fisher, ~prepared.fixed, None
     fit = profile(bound, prepared, data, None, solver)
     hessian = likelihood.expansion(bound.layout, bound.settings, prepared, fit.pars, data).hessian
-    return hessian, fit.free, fit
+    return hessian, ~prepared.fixed, fit
 
 
 @functools.partial(jax.jit, static_argnames=("solver",), inline=True)
-def _nuisances(bound: BoundModel, data: Array, solver: Solver) -> Nuisances:
+def _nuisances(bound: BoundModel, data: Array | None, poi_true: Array, solver: Solver) -> Nuisances:
     prepared, layout = bound.prepared(), bound.layout
-    matrix, free, fit = information(bound, prepared, 0.0, data, solver)
-    assert fit is not None
+    matrix, free, fit = information(bound, prepared, poi_true, data, solver)
+    values = at_asimov(bound, poi_true) if fit is None else fit.pars
+    measured = likelihood.expected_auxdata(layout, prepared, values) if data is None else data[layout.nbins_total :]
     cov = covariance(matrix, free)
     variance = jnp.diagonal(cov)
     known = (variance > 0) & jnp.isfinite(variance)
@@ -88,15 +90,14 @@ def _nuisances(bound: BoundModel, data: Array, solver: Solver) -> Nuisances:
     prior = prior_widths(bound, prepared)
     has = jnp.isfinite(prior) & (prior > 0)
     aux = jnp.zeros(layout.npars)
-    main = layout.nbins_total
-    aux = aux.at[layout.normal[0]].set(data[main + layout.normal[1]])
-    aux = aux.at[layout.poisson[0]].set(data[main + layout.poisson[1]] / prepared.factors)
+    aux = aux.at[layout.normal[0]].set(measured[layout.normal[1]])
+    aux = aux.at[layout.poisson[0]].set(measured[layout.poisson[1]] / prepared.factors)
     index = poi_index(layout, bound.settings)
     return Nuisances(
-        values=fit.pars,
+        values=values,
         priors=prior,
         uncertainties=sigma,
-        pulls=jnp.where(has, (fit.pars - aux) / jnp.where(has, prior, 1.0), 0.0),
+        pulls=jnp.where(has, (values - aux) / jnp.where(has, prior, 1.0), 0.0),
         constraints=jnp.where(has, sigma / jnp.where(has, prior, 1.0), jnp.nan),
         impacts=jnp.where(known, cov[index] / jnp.where(known, sigma, 1.0), 0.0),
         fit=fit,
@@ -113,12 +114,14 @@ def nuisances(bound: BoundModel, data: Any = None, *, poi_true: float = 0.0, sol
         solver: how to fit.
 
     Raises:
+        DataError: if data are too few or too many.
         FitError: if the fit does not converge.
     """
     solver = solver or Solver()
-    given = bound.expected_data(at_asimov(bound, poi_true)) if data is None else data
-    result = _nuisances(bound, jnp.asarray(given, float), solver)
-    ensure(bound.layout, solver, {"of all parameters": result.fit})
+    given = None if data is None else bound.whole(data)
+    result = _nuisances(bound, given, jnp.asarray(poi_true, float), solver)
+    if result.fit is not None:
+        ensure(bound.layout, solver, {"of all parameters": result.fit})
     return result
 
 
@@ -156,10 +159,11 @@ def goodness_of_fit(bound: BoundModel, data: Any, *, solver: Solver | None = Non
         solver: how to fit.
 
     Raises:
+        DataError: if data are too few or too many.
         FitError: if the fit does not converge.
     """
     solver = solver or Solver()
-    result = _goodness(bound, jnp.asarray(data, float), solver)
+    result = _goodness(bound, bound.whole(data), solver)
     ensure(bound.layout, solver, {"of all parameters": result.fit})
     return result
 
@@ -189,14 +193,15 @@ def fisher_condition(bound: BoundModel, poi_true: float = 0.0) -> Array:
 def effective_events(bound: BoundModel) -> Array:
     r"""Effective number of MC events behind every bin, $(\sum_s N_s)^2 / \sum_s \delta_s^2$ from its staterrors.
 
-    Infinite where a bin has no staterror.
+    Infinite where a bin has no staterror, or one of 0: its content is known exactly.
     """
     prepared, layout = bound.prepared(), bound.layout
     effective = jnp.full(layout.nbins_total, jnp.inf)
     for table, mask, _ in layout.staterror:
         variance = jnp.sum(jnp.append(bound.yields.staterror, 0.0)[table] ** 2, axis=0)
         total = jnp.sum(jnp.where(table < bound.yields.staterror.size, prepared.nominal, 0.0), axis=0)
-        events = jnp.where(variance > 0, total**2 / jnp.where(variance > 0, variance, 1.0), 0.0)
+        exact = jnp.where(total > 0, jnp.inf, 0.0)
+        events = jnp.where(variance > 0, total**2 / jnp.where(variance > 0, variance, 1.0), exact)
         effective = jnp.where(mask, jnp.minimum(effective, events), effective)
     return effective
 
@@ -225,7 +230,9 @@ def warnings(
     layout = bound.layout
     result = nuisances(bound, data, poi_true=poi_true, solver=solver)
     names, found = bound.config.par_names, []
-    per_bin = {n for name, item in layout.sets.items() if not item.is_scalar for n in range(*_span(item.slice))}
+    per_bin = {
+        n for name, item in layout.sets.items() if not item.is_scalar for n in range(item.slice.start, item.slice.stop)
+    }
     for i, ratio in enumerate(np.asarray(result.constraints)):
         if ratio < constraint and i not in per_bin:
             found.append(
@@ -244,20 +251,17 @@ def warnings(
             f"the Fisher information has condition {number:.1e} (above {condition:.0e}): some combination of parameters "
             "is not measured; fix or merge parameters that do the same"
         )
-    background, both = map(np.asarray, _with_and_without_signal(bound))
+    background, signal = map(np.asarray, background_and_signal(bound))
     found += [
         f"bin {layout.bin_names[i]} has signal and no background: asymptotic formulae do not hold there"
-        for i in np.flatnonzero((background <= 0) & (both > background))
+        for i in np.flatnonzero((background <= 0) & (signal > 0))
     ]
     return found
 
 
 @functools.partial(jax.jit, inline=True)
-def _with_and_without_signal(bound: BoundModel) -> tuple[Array, Array]:
+def background_and_signal(bound: BoundModel) -> tuple[Array, Array]:
+    """Expectations at initial nuisance parameters: background, and signal of strength 1; shapes (bins,)."""
     prepared = bound.prepared()
-    without, both = (rates(bound.layout, bound.settings, prepared, at_asimov(bound, poi)) for poi in (0.0, 1.0))
-    return without, both
-
-
-def _span(where: slice) -> tuple[int, int]:
-    return where.start, where.stop
+    background, both = (rates(bound.layout, bound.settings, prepared, at_asimov(bound, poi)) for poi in (0.0, 1.0))
+    return background, both - background

@@ -39,7 +39,7 @@ class Fit:
         pars: best-fit parameters, shape (npars,); differentiable.
         deviance: the minimum of `likelihood.deviance`; differentiable.
         free: parameters that are neither fixed nor at a bound, shape (npars,).
-        status: 0 converged, else see `reason`.
+        status: 0 converged; `reason` says in words what else.
         iterations: number of steps.
         culprit: first bin that makes the likelihood infinite at the initial values, or −1.
     """
@@ -50,6 +50,11 @@ class Fit:
     status: Array
     iterations: Array
     culprit: Array
+
+    @property
+    def reason(self) -> str:
+        """Why this fit failed, and what to do; empty if it converged. Of one fit, outside of compiled functions."""
+        return REASONS.get(int(self.status), "")
 
 
 def bounds(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +144,7 @@ def _problem(
         if poi is None:
             low = low.at[index].set(poi_low)
         else:
-            first = first.at[index].set(poi)
+            first, low, high = first.at[index].set(poi), low.at[index].min(poi), high.at[index].max(poi)
             free = free.at[index].set(False)
     return jax.lax.stop_gradient(_Problem(first, low, high, free))
 
@@ -235,15 +240,16 @@ def fit(bound: BoundModel, data: Any, *, poi: float | Array | None = None, solve
     Args:
         bound: the model.
         data: events of all bins and auxiliary data, shape (nmaindata + nauxdata,).
-        poi: value at which the parameter of interest is held; None to fit it.
+        poi: value at which the parameter of interest is held, within its bounds or not; None to fit it.
         solver: how.
 
     Raises:
+        DataError: if data are too few or too many.
         FitError: if the fit does not converge.
     """
     solver = solver or Solver()
     held = None if poi is None else jnp.asarray(poi, float)
-    result = _fit(bound, jnp.asarray(data, float), held, solver)
+    result = _fit(bound, bound.whole(data), held, solver)
     ensure(bound.layout, solver, {"to data": result})
     return result
 

@@ -125,6 +125,7 @@ def hypotest(
         solver: how to fit.
 
     Raises:
+        DataError: if data are too few or too many.
         FitError: if a fit does not converge.
         ValueError: for another statistic or calculator.
     """
@@ -135,7 +136,7 @@ def hypotest(
         msg = f"calculator: expected 'asymptotics' or 'toys', got {calculator!r}"
         raise ValueError(msg)
     solver = solver or Solver()
-    poi, given = jnp.asarray(poi_test, float), None if data is None else jnp.asarray(data, float)
+    poi, given = jnp.asarray(poi_test, float), None if data is None else bound.whole(data)
     if calculator == "toys":
         return by_toys(bound, poi, given, toys, seed, test_stat, solver)
     result = _hypotest(bound, poi, given, test_stat, solver)
@@ -180,7 +181,7 @@ def _discovery(bound: BoundModel, poi_true: Array, data: Array | None, solver: S
 def discovery(
     bound: BoundModel, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
 ) -> Discovery:
-    """Test the background-only hypothesis with $q_0$ (arXiv:1007.1727, eqs. 12 and 52).
+    """Test the background-only hypothesis with $q_0$ (arXiv:1007.1727, eqs. 12, 52 and 53).
 
     Args:
         bound: the model.
@@ -189,10 +190,11 @@ def discovery(
         solver: how to fit.
 
     Raises:
+        DataError: if data are too few or too many.
         FitError: if a fit does not converge.
     """
     solver = solver or Solver()
-    given = None if data is None else jnp.asarray(data, float)
+    given = None if data is None else bound.whole(data)
     result = _discovery(bound, jnp.asarray(poi_true, float), given, solver)
     ensure(bound.layout, solver, result.fits)
     return result

@@ -13,9 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-ADDITIVE = ("code0", "code2", "code4p")
-MULTIPLICATIVE = ("code1", "code4")
-
 _SYSTEM = np.array(
     [
         [1, 1, 1, 1, 1, 1],

@@ -231,6 +231,7 @@ def upper_limit(
         solver: how to fit.
 
     Raises:
+        DataError: if data are too few or too many.
         FitError: if a fit does not converge, or no value is excluded.
         ValueError: for another statistic or a level outside of (0, 1).
     """
@@ -239,7 +240,7 @@ def upper_limit(
         msg = f"an upper limit needs test_stat 'q' or 'qtilde' and 0 < cl < 1, got {test_stat!r} and {cl}"
         raise ValueError(msg)
     solver = solver or Solver()
-    given = None if data is None else jnp.asarray(data, float)
+    given = None if data is None else bound.whole(data)
     result = _upper_limit(bound, given, float(cl), band, test_stat, solver)
     ensure(bound.layout, solver, result.fits)
     return result

@@ -70,12 +70,7 @@ class BoundModel:
         Raises:
             DataError: if a length is wrong.
         """
-        pars, data = self._pars(pars), jnp.asarray(data, float)
-        expected = self.layout.nbins_total + self.layout.nauxdata
-        if data.shape != (expected,):
-            msg = f"expected {self.layout.nbins_total} bins and {self.layout.nauxdata} auxiliary data, got {data.shape}"
-            raise DataError(msg)
-        return _log_density(self, pars, data)
+        return _log_density(self, self._pars(pars), self.whole(data))
 
     def expected_data(self, pars: Any, include_auxdata: bool = True) -> Array:
         """Events expected in all bins, followed by the expected auxiliary data."""
@@ -107,6 +102,19 @@ class BoundModel:
             msg = f"observations must be finite and not negative, got {main[first]} in {self.layout.bin_names[first]}"
             raise DataError(msg)
         return jnp.concatenate([main, self.prepared().auxdata])
+
+    def whole(self, data: Any) -> Array:
+        """Data as an array, once it is seen that they are whole: events of all bins, then auxiliary data.
+
+        Raises:
+            DataError: if there are too few or too many.
+        """
+        data = jnp.asarray(data, float)
+        bins, aux = self.layout.nbins_total, self.layout.nauxdata
+        if data.shape != (bins + aux,):
+            msg = f"expected {bins} bins and {aux} auxiliary data, got shape {data.shape}: bound.data(observations) appends these"
+            raise DataError(msg)
+        return data
 
     def observed_data(self) -> Array:
         """The observations of the workspace with auxiliary data: asked for by name, for results that are unblinded.

@@ -127,13 +127,14 @@ def likelihood_ratio(
         solver: how to fit.
 
     Raises:
+        DataError: if data are too few or too many.
         FitError: if a fit does not converge.
         ValueError: for an unknown statistic.
     """
     check_name(test_stat)
     solver = solver or Solver()
     low = jnp.asarray(poi_low(bound, test_stat))
-    seen = _evaluate(bound, jnp.asarray(poi, float), jnp.asarray(data, float), low, solver)
+    seen = _evaluate(bound, jnp.asarray(poi, float), bound.whole(data), low, solver)
     ensure(bound.layout, solver, seen.fits(bound.settings.poi_name))
     return _one_sided(bound, seen, poi, test_stat)
 

@@ -33,8 +33,8 @@ class Solver:
     Attributes:
         method: ``"scoring"`` (damped Fisher scoring with bounds), or one of jaxopt's: ``"lbfgsb"``,
             ``"projected-gradient"``.
-        tolerance: largest last step, in units of each parameter's conditional uncertainty; that step is still made, and
-            steps converge quadratically.
+        tolerance: of ``"scoring"``, the largest last step in units of each parameter's conditional uncertainty (that step is
+            still made, and steps converge quadratically); of jaxopt's methods, the norm of the projected gradient.
         max_iterations: steps after which a fit is given up.
         throw: raise `FitError` for a fit that did not converge (under `jax.jit` too); otherwise only its status says so.
     """

@@ -1,0 +1,28 @@
+"""TemplateSet: what it holds, and axes whose edges are parameters."""
+
+from __future__ import annotations
+
+import hist
+import numpy as np
+import pytest
+
+from diffea.errors import UnknownTemplateError
+from diffea.histograms.templates import Layout, TemplateSet
+
+AXIS = hist.axis.Regular(2, 0, 1, name="x", label="X", underflow=False)
+FILLED = TemplateSet(Layout({"c": (AXIS,)}, (("c", "s", "nominal"),)), np.arange(4.0), np.arange(4.0))
+
+
+def test_only_what_a_fill_made_is_in_it():
+    assert ("c", "s") in FILLED
+    for name in (("c", "t"), ("c",), ("c", "s", "nominal", "more"), ("c", 1), "c", 3):
+        assert name not in FILLED
+    with pytest.raises(UnknownTemplateError, match="is named by"):
+        _ = FILLED["c",]
+
+
+def test_learned_edges_keep_the_flow_bins_of_their_axis():
+    learned = TemplateSet(FILLED.layout, FILLED.values_flat, FILLED.variances_flat, {"c": np.array([0.0, 0.3, 1.0])})
+    filled = learned["c", "s"].to_hist()
+    assert filled.axes[0] == hist.axis.Variable([0.0, 0.3, 1.0], name="x", label="X", underflow=False)
+    np.testing.assert_array_equal(filled.values(flow=True), [1.0, 2.0, 3.0])
