@@ -174,6 +174,7 @@ def test_no_report_costs_no_results(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert "could not write it (ModuleNotFoundError: no [bokeh])" in message
     assert "passes over the data" in message
     assert "hard cuts, the events trained on" in message
+    assert "left out of ttbar, in files that stayed bad: 12 % of the entries" in message
     assert "no page of this" in message
 
 
@@ -182,6 +183,7 @@ def finished(hard_test: float = 1.0) -> dict[str, Any]:
     return {
         "objective": "cls",
         "split": None,
+        "skipped_share": {"ttbar": 0.125},
         "passes_over_data": 1,
         "seconds": 1.0,
         "seconds_by_stage": {},

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cloudpickle
 import optax
@@ -90,6 +90,8 @@ class Analysis:
         schemaclass: of NanoEvents.
         split: into training, validation and test events.
         chunksize: entries that are read at once.
+        on_bad_file: ``"raise"``, or ``"skip"`` to leave out files that stay bad, which result.json then lists.
+        memory: bytes of columns that a worker may hold, see ``diffea.distribute``.
         fetch: where the data come from.
         default_data: makes the data in a folder, for an analysis that needs no ``--data``.
         seeds: how many initialisations ``diffea run --all`` takes.
@@ -104,6 +106,8 @@ class Analysis:
     schemaclass: type = NanoAODSchema
     split: Split | None = dataclasses.field(default_factory=Split)
     chunksize: int = 100_000
+    on_bad_file: Literal["raise", "skip"] = "raise"
+    memory: int | str = "auto"
     fetch: Sequence[RemoteFile] = ()
     default_data: Callable[[Path], object] | None = None
     seeds: int = 1

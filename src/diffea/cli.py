@@ -349,6 +349,8 @@ def _summary(name: str, result: Mapping[str, Any]) -> Table:
     for what, first, last in rows:
         change = f"{100 * (last - first) / abs(first):+.0f} %" if first and last is not None else "–"
         table.add_row(what, *("–" if value is None else f"{value:.4g}" for value in (first, last)), change)
+    for dataset, share in result["skipped_share"].items():
+        table.add_row(escape(f"left out of {dataset}, in files that stayed bad: {100 * share:.2g} % of the entries"))
     for when, failures in result["not_judged"].items():
         for what, reason in failures.items():
             table.add_row(escape(f"not judged: {what} {when}: {reason}"))

@@ -34,7 +34,7 @@ class Templates:
         passes: how often the data were passed over so far.
         seconds: where the time went: ``read``, ``compile``, ``compute`` and ``reduce`` summed over the workers, ``wall`` of all
             passes.
-        moved: bytes of parameters and sums that passes sent between processes so far.
+        moved: bytes of parameters and sums that passes sent between processes so far, parameters counted once a shard.
         memory: bytes resident in the worker that had most of it in the last pass.
     """
 
