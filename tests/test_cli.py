@@ -21,7 +21,7 @@ from distributed import Client
 import diffea.cli
 from diffea.analysis import Analysis
 from diffea.errors import FitError, ReportError
-from diffea.run import result_folders
+from diffea.run import MeasuredStep, result_folders
 
 CONTENT = b"not really a ROOT file " * 1000
 
@@ -245,6 +245,8 @@ def test_all_runs_every_initialisation_and_draws(
 
     monkeypatch.setattr(diffea.cli, "run_variant", pretend)
     monkeypatch.setattr(diffea.cli.report, "write", lambda out: out / "report.html")
+    (folder / "out" / "seeds").mkdir(parents=True)
+    (folder / "out" / "seeds" / ".DS_Store").touch()
     result = call("run", "small", "--data", ".", "--out", "out", *(["--all"] if every_seed else []))
     assert result.exit_code == 0, result.output
     first = ("A [small] analysis", "one"), ("A [small] analysis", "two")
@@ -255,6 +257,19 @@ def test_all_runs_every_initialisation_and_draws(
     assert result_folders(Path("out"), "one") == folders
     assert "not judged: limit after: [nothing] is excluded" in result.output
     assert "figure: out/figure.png" in result.output
+
+
+def test_a_log_that_is_no_terminal_has_lines_of_progress(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(diffea.cli, "log_console", diffea.cli.Console(stderr=True))
+    with diffea.cli._progress("[small]") as progress:
+        for number in range(1, 5):
+            progress(MeasuredStep(number, 4, 0.5, 0.1, 1.0, passes=number))
+    lines = capsys.readouterr().err.splitlines()
+    assert [" ".join(line.split()[:3]) for line in lines] == [
+        "[small]: reading events", "[small]: step 1/4", "[small]: step 4/4",
+    ]  # fmt: skip
 
 
 def test_no_scheduler_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
