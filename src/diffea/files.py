@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -20,13 +20,12 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         path: of the file; its folder is made if it is not there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
-        unfinished = Path(file.name)
+    unfinished = path.parent / f"{UNFINISHED}{uuid.uuid4().hex}"
+    with unfinished.open("xb") as file:
         try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            unfinished.chmod(0o644)
             unfinished.replace(path)
         except BaseException:
             unfinished.unlink(missing_ok=True)
