@@ -16,8 +16,8 @@ STRATEGIES: tuple[Strategy, ...] = ("jacobian", "vjp", "by-bin")
 ONE_PASS: tuple[Strategy, ...] = ("jacobian", "by-bin")  # those that give the whole Jacobian
 
 # Each in units of the time in which a worker fills the templates of its events; see benchmarks/strategies.py.
-PER_PARAMETER = 0.6  # a tangent in forward mode
-PER_BIN = 4.0  # two cotangents in reverse mode, one for the sum of weights and one for that of their squares
+PER_PARAMETER = 0.35  # a tangent in forward mode
+PER_BIN = 1.5  # two cotangents in reverse mode, one for the sum of weights and one for that of their squares
 REVERSE = 2.0  # the second pass of the vector–Jacobian product, in which templates are filled again
 
 OPERATION = 0.2e-9  # seconds for one of the operations that XLA counts in a fill

@@ -46,12 +46,12 @@ def at_least(n: SupportsIndex, cut: Ragged) -> jax.Array:
 def at_most(n: SupportsIndex, cut: Ragged) -> jax.Array:
     """Probability that at most ``n`` of an event's objects pass, shape (events,). Arguments as for ``at_least``."""
     probabilities = _passes(cut, whole(n))
-    return sum(probabilities[1:], start=probabilities[0])
+    return _kept(sum(probabilities[1:], start=probabilities[0]))
 
 
 def exactly(n: SupportsIndex, cut: Ragged) -> jax.Array:
     """Probability that exactly ``n`` of an event's objects pass, shape (events,). Arguments as for ``at_least``."""
-    return _passes(cut, whole(n))[-1]
+    return _kept(_passes(cut, whole(n))[-1])
 
 
 def _passes(cut: Ragged, most: int) -> list[jax.Array]:
@@ -60,6 +60,11 @@ def _passes(cut: Ragged, most: int) -> list[jax.Array]:
     slots = passed.shape[1]
     probabilities = distribution(lambda slot: passed[:, slot], slots, min(most, slots))
     return [*probabilities, *[jnp.zeros_like(probabilities[0])] * (most - slots)]
+
+
+def _kept(probability: jax.Array) -> jax.Array:
+    """The same, computed once: XLA repeats cheap arithmetic for every one who uses it, but never a sum over an axis."""
+    return jnp.sum(jnp.stack([probability, jnp.zeros_like(probability)]), axis=0)
 
 
 def _objects(cut: Any) -> Ragged:
