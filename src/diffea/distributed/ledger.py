@@ -10,7 +10,8 @@ from typing import get_args
 from diffea.distributed.shards import Content, Skipped
 from diffea.distributed.storage import Place
 from diffea.errors import FilesetError, LedgerError
-from diffea.events.columns import Static, unlike
+from diffea.events.collections import Static
+from diffea.events.columns import unlike
 from diffea.events.filesets import Chunk
 from diffea.processor import Structure
 

@@ -14,7 +14,8 @@ from diffea.distributed.storage import Keeper, Place, Store
 from diffea.errors import FileReadError, LedgerError
 from diffea.events.batches import Batch
 from diffea.events.blocks import Blocks
-from diffea.events.columns import Columns, Static, concatenate, read
+from diffea.events.collections import Static
+from diffea.events.columns import Columns, concatenate, read
 from diffea.events.filesets import Chunk
 from diffea.events.patience import patiently
 from diffea.events.splits import Split

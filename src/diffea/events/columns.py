@@ -13,13 +13,11 @@ import numpy as np
 from coffea.nanoevents import NanoEventsFactory
 
 from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranchError, NotFiniteError
-from diffea.events.collections import Partition
+from diffea.events.collections import Partition, Static
 from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk
 from diffea.events.ragged import Ragged, signed
 from diffea.events.splits import Split, identity
-
-Static = str | bool | int | float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +107,7 @@ def check(columns: Any, events: int, where: str) -> Columns:
     if not isinstance(columns, Mapping):
         msg = f"{where}: `columns` must return a dict of arrays, got {type(columns).__name__}"
         raise ColumnError(msg)
-    static = {name: value for name, value in columns.items() if isinstance(value, str | bool | int | float | None)}
+    static = {name: value for name, value in columns.items() if isinstance(value, Static)}
     arrays = {name: value for name, value in columns.items() if name not in static}
     if not arrays:
         msg = f"{where}: `columns` returned no array, got {sorted(columns)}"

@@ -14,7 +14,7 @@ from diffea.errors import ParameterError
 from diffea.optimise.box import Box
 from diffea.optimise.checkpoints import fingerprint
 from diffea.optimise.composite import Composite
-from diffea.optimise.evaluation import Evaluation
+from diffea.optimise.evaluation import LossAndGradient
 from diffea.optimise.gauss_newton import gauss_newton
 from diffea.optimise.loops import Run, descend, quasi_newton
 from diffea.optimise.result import Result, Step
@@ -81,7 +81,7 @@ def optimise(
             msg = f"{what} is a number of {'validations' if what == 'patience' else 'steps'}, {least} or more, got {count}"
             raise ParameterError(msg)
     run = Run(
-        evaluate=Evaluation(loss, box),
+        evaluate=LossAndGradient(loss, box),
         box=box,
         steps=steps,
         checkpoint=None if checkpoint is None else Path(checkpoint),

@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 from diffea.errors import CheckpointError
 from diffea.optimise.box import Box
 from diffea.optimise.checkpoints import Checkpoint, clear, newest, save
-from diffea.optimise.evaluation import Evaluation, norm
+from diffea.optimise.evaluation import LossAndGradient, norm
 from diffea.optimise.result import Result, Step
 from diffea.runtime import named_errors
 
@@ -44,7 +44,7 @@ class Run:
         patience: validations without improvement after which to stop.
     """
 
-    evaluate: Evaluation
+    evaluate: LossAndGradient
     box: Box
     steps: int
     checkpoint: Path | None
