@@ -21,7 +21,7 @@ from distributed import Client
 import diffea.cli
 from diffea.analysis import Analysis
 from diffea.errors import FitError, ReportError
-from diffea.run import result_folders
+from diffea.run import MeasuredStep, result_folders
 
 CONTENT = b"not really a ROOT file " * 1000
 
@@ -94,10 +94,15 @@ def test_list(folder: Path) -> None:
     write_analysis(folder / "analyses" / "small")
     (folder / "analyses" / "broken").mkdir()
     (folder / "analyses" / "broken" / "analysis.py").write_text("nothing = 1")
+    (folder / "analyses" / "fails").mkdir()
+    (folder / "analyses" / "fails" / "analysis.py").write_text("import diffea\nimport no_such_module")
     output = call("list").output
     assert "diffea demo" in output
     assert re.search(r"analyses/small +A \[small\] analysis +one, two", output)
     assert "has no object named `analysis`" in output
+    assert re.search(
+        r"fails: ModuleNotFoundError: No module named 'no_such_module' \(.*line 2\)", re.sub(r"\s+", " ", output)
+    )
 
 
 def test_run_without_data_says_where_they_are(folder: Path) -> None:
@@ -169,6 +174,7 @@ def test_no_report_costs_no_results(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert "could not write it (ModuleNotFoundError: no [bokeh])" in message
     assert "passes over the data" in message
     assert "hard cuts, the events trained on" in message
+    assert "left out of ttbar, in files that stayed bad: 12 % of the entries" in message
     assert "no page of this" in message
 
 
@@ -177,6 +183,7 @@ def finished(hard_test: float = 1.0) -> dict[str, Any]:
     return {
         "objective": "cls",
         "split": None,
+        "skipped_share": {"ttbar": 0.125},
         "passes_over_data": 1,
         "seconds": 1.0,
         "seconds_by_stage": {},
@@ -238,6 +245,8 @@ def test_all_runs_every_initialisation_and_draws(
 
     monkeypatch.setattr(diffea.cli, "run_variant", pretend)
     monkeypatch.setattr(diffea.cli.report, "write", lambda out: out / "report.html")
+    (folder / "out" / "seeds").mkdir(parents=True)
+    (folder / "out" / "seeds" / ".DS_Store").touch()
     result = call("run", "small", "--data", ".", "--out", "out", *(["--all"] if every_seed else []))
     assert result.exit_code == 0, result.output
     first = ("A [small] analysis", "one"), ("A [small] analysis", "two")
@@ -248,6 +257,19 @@ def test_all_runs_every_initialisation_and_draws(
     assert result_folders(Path("out"), "one") == folders
     assert "not judged: limit after: [nothing] is excluded" in result.output
     assert "figure: out/figure.png" in result.output
+
+
+def test_a_log_that_is_no_terminal_has_lines_of_progress(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(diffea.cli, "log_console", diffea.cli.Console(stderr=True))
+    with diffea.cli._progress("[small]") as progress:
+        for number in range(1, 5):
+            progress(MeasuredStep(number, 4, 0.5, 0.1, 1.0, passes=number))
+    lines = capsys.readouterr().err.splitlines()
+    assert [" ".join(line.split()[:3]) for line in lines] == [
+        "[small]: reading events", "[small]: step 1/4", "[small]: step 4/4",
+    ]  # fmt: skip
 
 
 def test_no_scheduler_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,3 +194,22 @@ def test_more_steps_than_before_go_on_from_the_same_pretraining(folder, tmp_path
     assert [step["loss"] for step in more["history"]][:2] == [step["loss"] for step in first["history"]]
     assert len(more["history"]) == 3
     assert [step["step"] for step in more["pretraining"]] == [1, 2]
+
+
+def test_files_that_stay_bad_are_left_out_on_request(folder, tmp_path) -> None:
+    def fileset(data):
+        (tmp_path / "garbage.root").write_bytes(b"no ROOT file at all")
+        found = write_fileset(data)
+        found["background"]["files"][str(tmp_path / "garbage.root")] = "Events"
+        return found
+
+    model = diffea.HistFactory(spec())
+    with pytest.raises(errors.FileReadError, match="garbage"):
+        diffea.evaluate(Search(), fileset(folder), PARAMS, model, schemaclass=QuietSchema)
+    settings = {"on_bad_file": "skip", "memory": 0}
+    final = diffea.evaluate(Search(), fileset(folder), PARAMS, model, schemaclass=QuietSchema, **settings)
+    assert final.lost == {"background": pytest.approx(1 / 3)}
+    bad = dataclasses.replace(untrained(objective=total, limit=False), fileset=fileset, **settings)
+    result = run_variant(bad, "", data=folder, out=tmp_path / "out")
+    assert result["skipped_share"] == final.lost
+    assert result["skipped"][0]["file"].endswith("garbage.root")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from diffea.errors import ChecksumError, DownloadError, RemoteFileError
 from diffea.fetch import RemoteFile, fetch, is_whole
+from diffea.files import UNFINISHED
 
 CONTENT = bytes(range(256)) * 9000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -71,6 +74,25 @@ def test_a_damaged_file_is_downloaded_again(server, tmp_path: Path) -> None:
     assert not is_whole(file, tmp_path)
     fetch([file], tmp_path)
     assert is_whole(file, tmp_path)
+
+
+def test_what_a_killed_download_left_is_removed(server, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name, age in (("killed", 1000.0), ("going on", 1.0)):
+        path = tmp_path / "sub" / f"{UNFINISHED}{name}"
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    fetch([remote(server)], tmp_path)
+    assert {path.name for path in (tmp_path / "sub").iterdir()} == {"good.root", f"{UNFINISHED}going on"}
+
+
+def test_a_file_has_the_mode_that_the_user_asks_for(server, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        (path,) = fetch([remote(server)], tmp_path)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_without_announced_length(server, tmp_path: Path) -> None:

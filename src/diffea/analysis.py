@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cloudpickle
 import optax
@@ -28,7 +29,7 @@ class Pretraining:
 
     Attributes:
         objective: a function of the TemplateSet, minimised.
-        optimizer: of optax, or ``"l-bfgs-b"``.
+        optimizer: of optax, ``"l-bfgs-b"`` or ``"gauss-newton"``.
         steps: how many at most.
     """
 
@@ -46,7 +47,7 @@ class Variant:
         spec: of the HistFactory model, template names in place of numbers; or the model, if it needs more than that.
         params: where to start.
         objective: a function of the bound model, minimised.
-        optimizer: of optax, or ``"l-bfgs-b"``.
+        optimizer: of optax, ``"l-bfgs-b"`` or ``"gauss-newton"``.
         steps: how many at most; none to evaluate only.
         bounds: pytree like the parameters with (low, high) as leaves.
         schedules: parameters that are set instead of optimised.
@@ -89,6 +90,8 @@ class Analysis:
         schemaclass: of NanoEvents.
         split: into training, validation and test events.
         chunksize: entries that are read at once.
+        on_bad_file: ``"raise"``, or ``"skip"`` to leave out files that stay bad, which result.json then lists.
+        memory: bytes of columns that a worker may hold, see ``diffea.distribute``.
         fetch: where the data come from.
         default_data: makes the data in a folder, for an analysis that needs no ``--data``.
         seeds: how many initialisations ``diffea run --all`` takes.
@@ -103,6 +106,8 @@ class Analysis:
     schemaclass: type = NanoAODSchema
     split: Split | None = dataclasses.field(default_factory=Split)
     chunksize: int = 100_000
+    on_bad_file: Literal["raise", "skip"] = "raise"
+    memory: int | str = "auto"
     fetch: Sequence[RemoteFile] = ()
     default_data: Callable[[Path], object] | None = None
     seeds: int = 1
@@ -114,7 +119,7 @@ def load_analysis(place: Path) -> Analysis:
     """The ``analysis`` object of a Python file, or of the ``analysis.py`` in a folder.
 
     Raises:
-        AnalysisError: if there is no such file, or no such object in it.
+        AnalysisError: if there is no such file, if it fails, or if it has no such object.
     """
     path = place / "analysis.py" if place.is_dir() else place
     if not path.is_file():
@@ -127,7 +132,13 @@ def load_analysis(place: Path) -> Analysis:
         raise AnalysisError(msg)
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module
-    module_spec.loader.exec_module(module)
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        place_of_error = traceback.extract_tb(error.__traceback__)[-1]
+        msg = f"{path} fails: {type(error).__name__}: {error} ({place_of_error.filename}, line {place_of_error.lineno})"
+        raise AnalysisError(msg) from error
     cloudpickle.register_pickle_by_value(module)
     analysis = getattr(module, "analysis", None)
     if not isinstance(analysis, Analysis):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import shutil
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ from diffea.run import MeasuredStep, result_folder, run_variant
 
 ANALYSES = Path("analyses")
 CONNECT = "10s"
+EVERY = 30.0  # seconds between lines of progress
+WIDE = 140  # columns of a terminal that has room for all of them
 STAGES = {
     "read": "  reading columns, all workers",
     "compile": "  compiling, all workers",
@@ -273,10 +277,18 @@ def _performance_report(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _progress(name: str) -> Iterator[Callable[[MeasuredStep], None]]:
-    """A bar with loss, gradient norm, passes over the data, their speed, bytes moved, memory, and the time left."""
+    """Loss, gradient norm, passes over the data, their speed, bytes moved, and memory.
+
+    On a terminal they stand beside a bar and the time left, as far as there is room; elsewhere, such as in a batch system's log, in a
+    line every ``EVERY`` seconds.
+    """
+    if not log_console.is_terminal:
+        yield _lines(name)
+        return
+    wide = log_console.width >= WIDE
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        *([BarColumn(bar_width=24)] if wide else []),
         TextColumn("{task.fields[state]}"),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
@@ -284,15 +296,35 @@ def _progress(name: str) -> Iterator[Callable[[MeasuredStep], None]]:
         task = bar.add_task(escape(name), total=None, state="reading events")
 
         def progress(step: MeasuredStep) -> None:
-            state = (
-                f"step {step.step}/{step.steps}  loss {step.loss:.4g}  gradient {step.gradient_norm:.2g}  "
-                f"passes {step.passes}  {step.events_per_second / 1e6:.2g} M events/s  "
-                f"{format_bytes(step.moved)} a step  {format_bytes(step.memory)} a worker"
-            )
-            bar.update(task, completed=step.step, total=step.steps, state=state)
+            bar.update(task, completed=step.step, total=step.steps, state=_state(step, wide=wide))
 
         yield progress
         bar.update(task, completed=1, total=1)
+
+
+def _lines(name: str) -> Callable[[MeasuredStep], None]:
+    log_console.print(escape(f"{name}: reading events"), soft_wrap=True)
+    last = -math.inf
+
+    def progress(step: MeasuredStep) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= EVERY or step.step == step.steps:
+            last = now
+            log_console.print(escape(f"{name}: {_state(step, wide=True)}"), soft_wrap=True)
+
+    return progress
+
+
+def _state(step: MeasuredStep, *, wide: bool) -> str:
+    state = (
+        f"step {step.step}/{step.steps}  loss {step.loss:.4g}  gradient {step.gradient_norm:.2g}  passes {step.passes}"
+    )
+    if not wide:
+        return state
+    return (
+        f"{state}  {step.events_per_second / 1e6:.2g} M events/s  {format_bytes(step.moved)} a step  "
+        f"{format_bytes(step.memory)} a worker"
+    )
 
 
 def _made_data(analysis: Analysis, out: Path) -> Path:
@@ -349,6 +381,8 @@ def _summary(name: str, result: Mapping[str, Any]) -> Table:
     for what, first, last in rows:
         change = f"{100 * (last - first) / abs(first):+.0f} %" if first and last is not None else "–"
         table.add_row(what, *("–" if value is None else f"{value:.4g}" for value in (first, last)), change)
+    for dataset, share in result["skipped_share"].items():
+        table.add_row(escape(f"left out of {dataset}, in files that stayed bad: {100 * share:.2g} % of the entries"))
     for when, failures in result["not_judged"].items():
         for what, reason in failures.items():
             table.add_row(escape(f"not judged: {what} {when}: {reason}"))

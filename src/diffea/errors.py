@@ -105,6 +105,14 @@ class FitError(DiffeaError, RuntimeError):
     """Raised when a fit did not converge."""
 
 
+class OptionError(DiffeaError, ValueError):
+    """Raised when an option of ``distribute`` is none of those that there are."""
+
+
+class ClosedError(DiffeaError, RuntimeError):
+    """Raised when templates are asked for after the end of their ``with`` block, when the workers have let go of the columns."""
+
+
 class LedgerError(DiffeaError):
     """Raised when a sum over the data misses events, or counts some twice."""
 

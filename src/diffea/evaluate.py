@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import hist
 from coffea.nanoevents import NanoAODSchema
@@ -30,11 +30,13 @@ class Evaluation:
         templates: real histograms of the selected events.
         model: the statistical model.
         events: how many were read, by dataset.
+        lost: the share of entries that were left out because their files stayed bad, by dataset.
     """
 
     templates: TemplateSet
     model: HistFactory
     events: Mapping[str, int]
+    lost: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def hists(self) -> dict[Key, hist.Hist]:
@@ -88,6 +90,8 @@ def evaluate(
     schemaclass: type = NanoAODSchema,
     chunksize: int = 100_000,
     split: Split | None = None,
+    on_bad_file: Literal["raise", "skip"] = "raise",
+    memory: int | str = "auto",
 ) -> Evaluation:
     """Run the analysis once with hard cuts into real histograms.
 
@@ -100,6 +104,8 @@ def evaluate(
         schemaclass: of NanoEvents.
         chunksize: entries that are read at once.
         split: keep its test part only (or the part that it names), weights scaled to the full yield.
+        on_bad_file: whether a file that stays bad is an error, or left out (``Evaluation.lost`` then tells of it).
+        memory: bytes of columns that a worker may hold, see ``distribute``.
 
     Raises:
         UnknownTemplateError: if the model names a template that no fill made.
@@ -107,6 +113,13 @@ def evaluate(
     """
     part = split.of(split.part or "test") if split else None
     with distribute(
-        processor, fileset, client=client, schemaclass=schemaclass, chunksize=chunksize, split=part
+        processor,
+        fileset,
+        client=client,
+        schemaclass=schemaclass,
+        chunksize=chunksize,
+        split=part,
+        on_bad_file=on_bad_file,
+        memory=memory,
     ) as templates:
-        return Evaluation(templates.hard(params), model, dict(templates.events))
+        return Evaluation(templates.hard(params), model, dict(templates.events), templates.ledger.lost)

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffea.errors import ExchangeError
-from diffea.files import whole
+from diffea.files import read_npz, whole
 from diffea.histograms.templates import Key, Layout, TemplateSet
 from diffea.parameters import as_arrays, names
 from diffea.runtime import named_errors
@@ -169,10 +168,8 @@ def _write(path: Path, content: Exchanged) -> None:
 
 def _read(path: Path, *formats: str) -> Exchanged:
     try:
-        with np.load(path, allow_pickle=False) as content:
-            header = json.loads(str(content["header"]))
-            arrays = {name: content[name] for name in content.files if name != "header"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        header, arrays = read_npz(path)
+    except ValueError as error:
         msg = f"{path} is no exchange file, or it is truncated: {error}"
         raise ExchangeError(msg) from error
     if header.get("format") not in formats:

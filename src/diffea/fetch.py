@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 import urllib.error
 import urllib.request
 import zlib
@@ -14,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from diffea.errors import ChecksumError, DownloadError, RemoteFileError
-from diffea.files import whole
+from diffea.files import UNFINISHED, whole
 
 __all__ = ["Progress", "RemoteFile", "fetch", "is_whole"]
 
@@ -126,6 +127,9 @@ def fetch(files: Iterable[RemoteFile], folder: Path, *, progress: Progress | Non
 
 
 def _download(file: RemoteFile, target: Path, progress: Progress | None) -> None:
+    for unfinished in target.parent.glob(f"{UNFINISHED}*"):
+        if time.time() - unfinished.stat().st_mtime > 2 * TIMEOUT:  # one that goes on writes more often
+            unfinished.unlink()
     with whole(target) as out:
         meter = _stream(file, out, progress)
         if difference := meter.mismatch(file):

@@ -93,6 +93,8 @@ def run_variant(
                 client=client,
                 schemaclass=analysis.schemaclass,
                 chunksize=analysis.chunksize,
+                on_bad_file=analysis.on_bad_file,
+                memory=analysis.memory,
                 split=analysis.split and analysis.split.of(part),
             )
 
@@ -158,7 +160,7 @@ def result_folder(out: Path, variant: str, seed: int = 0) -> Path:
 
 def result_folders(out: Path, variant: str) -> list[Path]:
     """The folders of a variant's finished runs, by initialisation."""
-    seeds = sorted(int(path.name) for path in (out / "seeds").glob("*"))
+    seeds = sorted(int(path.name) for path in (out / "seeds").glob("*") if path.name.isdecimal())
     folders = [result_folder(out, variant, seed) for seed in (0, *seeds)]
     return [folder for folder in folders if (folder / "result.json").is_file()]
 
@@ -204,7 +206,7 @@ def _train(
         ):  # the main stage began where this one ended, however many steps are asked for now
             first_steps = steps_done(folder / "pretraining")
         first = optimise(
-            lambda params: stage.objective(train(params)),
+            Composite(train, stage.objective),
             start,
             optimizer=stage.optimizer,
             steps=first_steps,
@@ -238,7 +240,7 @@ class _Watch:
     """Tells of every step what its passes took, and adds up the time between them.
 
     Attributes:
-        driver: seconds of steps outside of passes over the data: statistics, optimizer, checkpoints.
+        driver: seconds of steps outside of passes over the data: statistics and optimizer.
     """
 
     def __init__(

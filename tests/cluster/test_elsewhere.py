@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 
 import dask
@@ -95,3 +96,16 @@ def test_an_adaptive_cluster_that_grows_and_shrinks_through_an_optimisation(file
     assert not seen[0] <= seen[8]  # some of the first workers, with their shards, went away
     for name in PARAMS:
         np.testing.assert_array_equal(got.params[name], expected.params[name])
+
+
+def test_a_cluster_without_workers_says_that_it_waits(fileset, caplog) -> None:
+    with (
+        LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        starting = threading.Timer(1.0, cluster.scale, [1])
+        starting.start()
+        with distribute(Search(), fileset, client=client) as templates:
+            assert sum(templates.events.values()) == 5100
+        starting.join()
+        assert f"waiting for workers: the dask scheduler at {client.scheduler.address}" in caplog.text

@@ -272,6 +272,48 @@ def test_unknown_templates_and_parameters_are_named(templates) -> None:
         templates({**PARAMS, "mt": np.inf})
 
 
+@pytest.mark.parametrize("batches", ["one", "several"])
+def test_plain_values_agree_within_a_dataset_however_large_it_is(fileset, monkeypatch, batches) -> None:
+    class Unlike(Search):
+        def columns(self, events):
+            return {**super().columns(events), "name": events.metadata["filename"]}
+
+    monkeypatch.setattr("diffea.events.batches.ROWS", {"one": 10_000, "several": 1}[batches])
+    with pytest.raises(
+        errors.ColumnError, match=r"background_0.root.* and .* from dataset 'background', file .*_1.root"
+    ):
+        distribute(Unlike(), fileset)
+
+
+@pytest.mark.parametrize(
+    ("option", "error", "text"),
+    [
+        ({"on_bad_file": "ignore"}, errors.OptionError, "on_bad_file is 'raise' or 'skip', got 'ignore'"),
+        ({"precision": "float16"}, errors.OptionError, "precision is 'float64' or 'float32', got 'float16'"),
+        ({"split": 0.5}, errors.SplitError, r"such as diffea.Split\(train=0.5\), got 0.5"),
+    ],
+)
+def test_an_option_that_is_none_is_named(fileset, option, error, text) -> None:
+    with pytest.raises(error, match=text):
+        distribute(Search(), fileset, **option)
+
+
+def test_a_plain_call_names_its_error(fileset) -> None:
+    with (
+        distribute(Singular(), fileset) as templates,
+        pytest.raises(errors.NotFiniteError, match="selected there; look at"),
+    ):
+        templates(PARAMS)
+
+
+def test_closed_templates_say_so(fileset) -> None:
+    with distribute(Search(), fileset) as templates:
+        pass
+    for use in (templates, templates.jacobian, templates.hard):
+        with pytest.raises(errors.ClosedError, match="within the `with` block"):
+            use(PARAMS)
+
+
 class Whole(DifferentiableProcessor):
     """Differences and upper cuts of unsigned integers."""
 

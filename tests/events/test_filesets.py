@@ -54,6 +54,9 @@ def test_a_data_group_spec_is_a_fileset(path) -> None:
         ([], "a fileset is a dict"),
         ({"d": {"files": {}}}, "name no files"),
         ({"d": {"files": {"a": 3}}}, "name of its tree"),
+        ({"d": ["a.root", "b.root", "a.root"]}, "a.root is listed 2 times"),
+        ({"d": ["data/*.root"]}, "is a pattern; list the files"),
+        ({"d": ["root://x//a.root:Events"]}, "write {'root://x//a.root': 'Events'}"),
     ],
 )
 def test_malformed_filesets_are_named(fileset, text) -> None:

@@ -35,6 +35,11 @@ def test_impossible_fractions_are_named(fractions) -> None:
         Split(**fractions)
 
 
+def test_a_negative_seed_is_named() -> None:
+    with pytest.raises(SplitError, match="whole number from 0"):
+        Split(seed=-1)
+
+
 def test_an_empty_part_is_named() -> None:
     with pytest.raises(SplitError, match="holds no events"):
         _ = Split().of("validation").scale

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from diffea import errors
-from diffea.optimise import anneal, optimise
+from diffea.optimise import Composite, anneal, optimise
 
 START = {"mt": 30.0, "iso": 0.1, "net": [np.array([1.0, -2.0]), 0.5]}
 BOUNDS = {"mt": (10.0, 80.0), "iso": (0.01, 0.3)}
@@ -125,6 +125,34 @@ def test_the_best_validated_point_is_kept_and_patience_ends_the_run() -> None:
     assert "5 validations" in result.message
 
 
+@pytest.mark.parametrize("optimizer", ["l-bfgs-b", "gauss-newton"])
+def test_other_optimizers_validate_as_seldom_and_wait_as_long(optimizer) -> None:
+    valley = Composite(
+        lambda p: jnp.stack([10.0 * (p["y"] - p["x"] ** 2), 1.0 - p["x"]]), lambda residuals: jnp.sum(residuals**2)
+    )
+    result = optimise(
+        valley,
+        {"x": -1.2, "y": 1.0},
+        optimizer=optimizer,
+        steps=60,
+        validate=lambda p: (p["x"] + 1.0) ** 2,
+        validate_every=3,
+        patience=2,
+    )
+    validated = {step.step: step.validation for step in result.history if step.validation is not None}
+    assert list(validated) == [1, *range(3, len(result.history) + 1, 3)]
+    lowest = min(validated, key=validated.get)
+    assert len([step for step in validated if step > lowest]) == 2
+    assert "2 validations" in result.message
+    assert float((result.params["x"] + 1.0) ** 2) == pytest.approx(validated[lowest])
+
+
+def test_none_is_no_bound() -> None:
+    result = optimise(loss, START, optimizer="l-bfgs-b", steps=50, bounds={"mt": (10.0, None), "iso": (None, 0.3)})
+    assert float(result.params["mt"]) == pytest.approx(55.0, abs=0.05)
+    assert float(result.params["iso"]) == 0.3
+
+
 def test_schedules_set_a_parameter_and_the_last_point_is_the_result() -> None:
     result = optimise(
         lambda p: p["width"] * (1 + (p["x"] - 2.0) ** 2),
@@ -148,15 +176,20 @@ def test_schedules_set_a_parameter_and_the_last_point_is_the_result() -> None:
         ({"params": {"mt": np.nan}}, errors.ParameterError, "must be finite"),
         ({"optimizer": "adam"}, errors.ParameterError, "optax transformation"),
         ({"schedules": {"w": anneal(1, 2)}}, errors.ParameterError, "no such parameters"),
+        ({"params": {"x": [1.0, 2.0]}, "bounds": {"x": [(0.0, 3.0)]}}, errors.ParameterError, r"for 'x.1' got \[\(0.0"),
+        ({"steps": -1}, errors.ParameterError, "steps is a number of steps, 0 or more, got -1"),
+        ({"validate_every": 0}, errors.ParameterError, "validate_every is a number of steps, 1 or more, got 0"),
+        ({"patience": 0}, errors.ParameterError, "patience is a number of validations, 1 or more, got 0"),
         ({"loss": lambda p: jnp.log(p["mt"] - 30.0)}, errors.NotFiniteError, "loss is -inf"),
         ({"loss": lambda p: jnp.sqrt(p["mt"] - 30.0)}, errors.NotFiniteError, "gradient by parameter 'mt'"),
         ({"loss": lambda p: p["mt"] * jnp.ones(3)}, errors.LossError, r"shape \(3,\)"),
     ],
 )
 def test_what_makes_no_sense_is_named(arguments, error, text) -> None:
-    given = {"loss": lambda p: p["mt"] ** 2, "params": {"mt": 30.0}, "optimizer": optax.sgd(0.1), **arguments}
+    default = {"loss": lambda p: p["mt"] ** 2, "params": {"mt": 30.0}, "optimizer": optax.sgd(0.1), "steps": 3}
+    given = {**default, **arguments}
     with pytest.raises(error, match=text):
-        optimise(given.pop("loss"), given.pop("params"), steps=3, **given)
+        optimise(given.pop("loss"), given.pop("params"), **given)
 
 
 def test_a_parameter_without_influence_is_reported() -> None:

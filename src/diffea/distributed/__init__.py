@@ -14,6 +14,7 @@ from diffea.distributed.ledger import Ledger
 from diffea.distributed.shards import Skipped, Source
 from diffea.distributed.storage import budget_of
 from diffea.distributed.strategy import Gradient, check
+from diffea.errors import OptionError, SplitError
 from diffea.events.batches import batches_of
 from diffea.events.blocks import block_rows
 from diffea.events.collections import is_collection, plan_collections
@@ -62,12 +63,13 @@ def distribute(
 
     Raises:
         BudgetError: if ``memory`` is no number of bytes.
-        StrategyError: if ``gradient`` is none of these.
+        StrategyError, OptionError, SplitError: if ``gradient``, ``precision``, ``on_bad_file`` or ``split`` is none of these.
         FilesetError: if the fileset is malformed or has no events.
         FileReadError, MissingBranchError, ColumnError, NotFiniteError: naming dataset, file and entries.
         WorkerMismatchError: if a worker's versions, or the text of the processor's module, differ from the driver's.
     """
     check(gradient)
+    _check_options(split, precision, on_bad_file)
     budget = budget_of(memory)
     lane: Lane = InProcess() if client is None else OnCluster(client, type(processor).__name__)
     skip = on_bad_file == "skip"
@@ -83,3 +85,14 @@ def distribute(
     source = Source(snapshot, schemaclass, split, np.dtype(precision), block, len(batches), skip, budget, versions())
     skipped = [Skipped(file.dataset, file.path, None, reason) for file, reason in left_out]
     return Templates(snapshot.value, lane, Ledger.of(chunks, lane.load(source, batches), skipped), gradient)
+
+
+def _check_options(split: Any, precision: str, on_bad_file: str) -> None:
+    if split is not None and not isinstance(split, Split):
+        msg = f"split is a diffea.Split, such as diffea.Split(train=0.5), got {split!r}"
+        raise SplitError(msg)
+    options = {"precision": (precision, ("float64", "float32")), "on_bad_file": (on_bad_file, ("raise", "skip"))}
+    for name, (given, known) in options.items():
+        if given not in known:
+            msg = f"{name} is {' or '.join(map(repr, known))}, got {given!r}"
+            raise OptionError(msg)

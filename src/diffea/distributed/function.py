@@ -15,11 +15,12 @@ from diffea.distributed.lanes import Lane
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.reduction import Partial
 from diffea.distributed.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest, exchange
+from diffea.errors import ClosedError
 from diffea.histograms.derivatives import TemplateJacobian
 from diffea.histograms.templates import Layout, TemplateSet
 from diffea.parameters import as_arrays
 from diffea.processor import DifferentiableProcessor, Kernels, axes_of
-from diffea.runtime import Portable, keep_error
+from diffea.runtime import Portable, keep_error, named_errors
 
 
 class Templates:
@@ -33,7 +34,7 @@ class Templates:
         passes: how often the data were passed over so far.
         seconds: where the time went: ``read``, ``compile``, ``compute`` and ``reduce`` summed over the workers, ``wall`` of all
             passes.
-        moved: bytes of parameters and sums that passes sent between processes so far.
+        moved: bytes of parameters and sums that passes sent between processes so far, parameters counted once a shard.
         memory: bytes resident in the worker that had most of it in the last pass.
     """
 
@@ -45,6 +46,7 @@ class Templates:
         self.moved = 0
         self.memory = 0
         self._lane = lane
+        self._closed = False
         self._gradient = gradient
         self._structures = sorted(ledger.structures, key=repr)
         self._kernels = Kernels(processor)
@@ -72,6 +74,8 @@ class Templates:
             ParameterError: if a parameter is not a finite number.
             FillError: if ``fill`` does not fit the channels.
             NotFiniteError: if a template or gradient is not finite, naming dataset, file and entries.
+            ClosedError: after the end of its ``with`` block.
+            Under ``jax.jit`` and ``jax.grad`` XLA gives these as the text of a JaxRuntimeError; ``diffea.optimise`` names them.
         """
         return self._templates(params, STRATEGIES)
 
@@ -101,6 +105,7 @@ class Templates:
 
     def close(self) -> None:
         """Let go of the columns on the workers."""
+        self._closed = True
         self._lane.close()
 
     def __enter__(self) -> Self:
@@ -112,7 +117,10 @@ class Templates:
     def _templates(self, params: Any, among: Sequence[Strategy]) -> TemplateSet:
         params = as_arrays(params)
         layout, function = self._function(params, self._strategy(params, among))
-        sums = function(params)
+        with named_errors():
+            sums = function(params)
+            if not isinstance(sums, jax.core.Tracer):
+                sums.block_until_ready()
         return TemplateSet(layout, sums[0], sums[1], dict(self.processor.edges(params)))
 
     def _strategy(self, params: Any, among: Sequence[Strategy]) -> Strategy:
@@ -177,6 +185,9 @@ class Templates:
         return jax.pure_callback(run, shape, *arguments, vmap_method="sequential")
 
     def _step(self, mode: str, layout: Portable, *arguments: Any) -> Any:
+        if self._closed:
+            msg = "these templates are closed: use them within the `with` block of `distribute`, or before `close()`"
+            raise ClosedError(msg)
         began = time.perf_counter()
         partial: Partial = self._lane.step(mode, layout, *arguments)
         self.passes += 1

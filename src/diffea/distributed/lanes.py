@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,9 @@ from diffea.errors import ClusterError
 from diffea.events.batches import Batch, shares
 from diffea.runtime import Portable, cores
 
-LARGE = 100_000
+log = logging.getLogger(__name__)
+
+LARGE = 100_000  # bytes of parameters above which they travel once a worker
 ATTEMPTS = 10
 PATIENCE = 0.001  # seconds for which a message to the scheduler waits for others: dask's 10 ms are much of a step
 FAN_IN = 32  # sums that one task adds up, so that no worker has to take in those of a large cluster
@@ -102,11 +105,12 @@ class OnCluster:
         return len(self._shards)
 
     def map(self, function: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
+        self._wait()
         key = f"{self._name}.plan"
         return self._persist(lambda: self._client.gather(self._client.map(function, items, key=key, pure=False)))
 
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
-        self._client.wait_for_workers(1)
+        self._wait()
         slots = [address for address, threads in sorted(self._client.nthreads().items()) for _ in range(threads)]
         runs = shares(batches, len(slots))
         self._reads = [(load, source, run) for run in runs]
@@ -156,6 +160,12 @@ class OnCluster:
         where = {"workers": list(places), "allow_other_workers": True} if places else {}
         return self._client.submit(function, *arguments, key=key, pure=False, **where)
 
+    def _wait(self) -> None:
+        """Wait for a worker, and say so, since it may be for ever."""
+        if not self._client.nthreads():
+            log.warning("waiting for workers: the dask scheduler at %s has none", self._client.scheduler.address)
+            self._client.wait_for_workers(1)
+
     def _persist(self, attempt: Callable[[], Any]) -> Any:
         lost: list[str] = []
         while len(lost) < ATTEMPTS:
@@ -168,7 +178,7 @@ class OnCluster:
                 if not isinstance(error, KilledWorker | CancelledError):
                     raise
                 lost.append(str(error))
-            self._client.wait_for_workers(1)
+            self._wait()
             self._shards = [
                 self._submit("read", *read) if shard.status in ("error", "cancelled", "lost") else shard
                 for read, shard in zip(self._reads, self._shards, strict=True)

@@ -14,6 +14,7 @@ from diffea.distributed.storage import Keeper, Place, Store
 from diffea.errors import FileReadError, LedgerError
 from diffea.events.batches import Batch
 from diffea.events.blocks import Blocks
+from diffea.events.collections import Static
 from diffea.events.columns import Columns, concatenate, read
 from diffea.events.filesets import Chunk
 from diffea.events.patience import patiently
@@ -124,6 +125,7 @@ class Content:
         skipped: what was left out.
         nbytes: of columns, by where they lie.
         seconds: that reading took.
+        static: plain Python values among the columns, of the first chunk of each batch.
     """
 
     structures: frozenset[tuple[str, Structure]]
@@ -131,6 +133,7 @@ class Content:
     skipped: tuple[Skipped, ...]
     nbytes: dict[Place, int]
     seconds: float
+    static: tuple[tuple[Chunk, dict[str, Static]], ...]
 
     @classmethod
     def of(cls, shard: Shard) -> Content:
@@ -141,6 +144,7 @@ class Content:
             shard.skipped,
             shard.nbytes,
             shard.seconds,
+            tuple((held.batch.chunks[0], dict(held.structure.static)) for held in shard.held),
         )
 
 

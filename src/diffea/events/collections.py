@@ -22,6 +22,9 @@ from diffea.events.filesets import Chunk, File
 from diffea.events.splits import Split
 from diffea.runtime import Portable
 
+Static = str | bool | int | float | None
+"""A plain Python value among the columns, on which ``fill`` may branch."""
+
 IDENTITY = ("run", "luminosityBlock", "event")
 
 
@@ -153,7 +156,7 @@ def _columns(events: Any, columns: Callable[[Any], Any], where: str) -> tuple[di
     if not isinstance(found, Mapping):
         msg = f"{where}: `columns` must return a dict of arrays, got {type(found).__name__}"
         raise ColumnError(msg)
-    static = {name: value for name, value in found.items() if isinstance(value, str | bool | int | float | None)}
+    static = {name: value for name, value in found.items() if isinstance(value, Static)}
     return {name: value for name, value in found.items() if name not in static}, static
 
 

@@ -13,13 +13,11 @@ import numpy as np
 from coffea.nanoevents import NanoEventsFactory
 
 from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranchError, NotFiniteError
-from diffea.events.collections import Partition
+from diffea.events.collections import Partition, Static
 from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk
 from diffea.events.ragged import Ragged, signed
 from diffea.events.splits import Split, identity
-
-Static = str | bool | int | float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +28,13 @@ class Columns:
         arrays: awkward or NumPy arrays of one entry an event.
         static: plain Python values.
         rows: number of events.
+        where: they come from.
     """
 
     arrays: Mapping[str, Any]
     static: Mapping[str, Static]
     rows: int
+    where: str = ""
 
 
 def read(chunk: Chunk, columns: Callable[[Any], Any], schemaclass: type, split: Split | None) -> Columns:
@@ -107,7 +107,7 @@ def check(columns: Any, events: int, where: str) -> Columns:
     if not isinstance(columns, Mapping):
         msg = f"{where}: `columns` must return a dict of arrays, got {type(columns).__name__}"
         raise ColumnError(msg)
-    static = {name: value for name, value in columns.items() if isinstance(value, str | bool | int | float | None)}
+    static = {name: value for name, value in columns.items() if isinstance(value, Static)}
     arrays = {name: value for name, value in columns.items() if name not in static}
     if not arrays:
         msg = f"{where}: `columns` returned no array, got {sorted(columns)}"
@@ -129,7 +129,7 @@ def check(columns: Any, events: int, where: str) -> Columns:
                 f"({flat[bad[0]]}); mask or replace them in `columns`"
             )
             raise NotFiniteError(msg)
-    return Columns(arrays, static, rows)
+    return Columns(arrays, static, rows, where)
 
 
 def concatenate(parts: Sequence[Columns]) -> Columns:
@@ -141,16 +141,21 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
     first = parts[0]
     for part in parts[1:]:
         if part.static != first.static:
-            msg = (
-                "plain Python values among the columns must be the same for all chunks of a dataset, "
-                f"got {dict(first.static)} and {dict(part.static)}"
-            )
-            raise ColumnError(msg)
+            raise unlike(first.where, dict(first.static), part.where, dict(part.static))
     arrays = {
         name: first.arrays[name] if len(parts) == 1 else ak.concatenate([part.arrays[name] for part in parts])
         for name in first.arrays
     }
-    return Columns(arrays, first.static, sum(part.rows for part in parts))
+    return Columns(arrays, first.static, sum(part.rows for part in parts), first.where)
+
+
+def unlike(where: str, static: Mapping[str, Static], other_place: str, other: Mapping[str, Static]) -> ColumnError:
+    """The error of chunks of a dataset that disagree on a static value."""
+    msg = (
+        "plain Python values among the columns must be the same for all chunks of a dataset, "
+        f"got {static} from {where} and {other} from {other_place}"
+    )
+    return ColumnError(msg)
 
 
 def pack(columns: Columns, dtype: np.dtype) -> dict[str, Any]:

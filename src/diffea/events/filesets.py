@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -163,7 +165,21 @@ def _files_of_dataset(name: str, dataset: Any) -> list[File]:
     else:
         msg = f"dataset {name!r}: 'files' is a dict {{path: tree}} or a list of paths, got {_short(files)}"
         raise FilesetError(msg)
+    for path, times in Counter(str(path) for path, _ in items).items():
+        _check_path(name, path)
+        if times > 1:
+            msg = f"dataset {name!r}: {path} is listed {times} times, which would count its events as often"
+            raise FilesetError(msg)
     return [_file(name, str(path), spec, metadata) for path, spec in items]
+
+
+def _check_path(dataset: str, path: str) -> None:
+    if "*" in path:
+        msg = f"dataset {dataset!r}: {path} is a pattern; list the files, such as by sorted(glob.glob(…))"
+        raise FilesetError(msg)
+    if found := re.fullmatch(r"(.+\.root):([^/:]+)", path):
+        msg = f"dataset {dataset!r}: {path} names file and tree in one; write {{{found[1]!r}: {found[2]!r}}}"
+        raise FilesetError(msg)
 
 
 def _file(dataset: str, path: str, spec: Any, metadata: Mapping[str, Any]) -> File:

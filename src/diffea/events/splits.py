@@ -26,7 +26,7 @@ class Split:
         part: always take this part; by default ``distribute`` takes train and ``evaluate`` test.
 
     Raises:
-        SplitError: if a fraction is not within 0 and 1, or nothing is left for the test.
+        SplitError: if a fraction is not within 0 and 1, or nothing is left for the test, or the seed is negative.
     """
 
     train: float = 0.5
@@ -40,6 +40,9 @@ class Split:
                 "a split needs 0 < train, 0 ≤ validation and train + validation < 1 (the rest is the test part), "
                 f"got train={self.train}, validation={self.validation}"
             )
+            raise SplitError(msg)
+        if not 0 <= self.seed < 2**64:
+            msg = f"the seed of a split is a whole number from 0 to 2⁶⁴ - 1, got {self.seed}"
             raise SplitError(msg)
 
     def of(self, part: Part) -> Split:

@@ -14,7 +14,7 @@ from diffea.errors import ParameterError
 from diffea.optimise.box import Box
 from diffea.optimise.checkpoints import fingerprint
 from diffea.optimise.composite import Composite
-from diffea.optimise.evaluation import Evaluation
+from diffea.optimise.evaluation import LossAndGradient
 from diffea.optimise.gauss_newton import gauss_newton
 from diffea.optimise.loops import Run, descend, quasi_newton
 from diffea.optimise.result import Result, Step
@@ -71,8 +71,17 @@ def optimise(
     if name not in ("", L_BFGS_B, GAUSS_NEWTON):
         msg = f"optimizer is an optax transformation, {L_BFGS_B!r} or {GAUSS_NEWTON!r}, got {optimizer!r}"
         raise ParameterError(msg)
+    counts = {
+        "steps": (steps, 0),
+        "validate_every": (validate_every, 1),
+        "patience": (1 if patience is None else patience, 1),
+    }
+    for what, (count, least) in counts.items():
+        if count < least:
+            msg = f"{what} is a number of {'validations' if what == 'patience' else 'steps'}, {least} or more, got {count}"
+            raise ParameterError(msg)
     run = Run(
-        evaluate=Evaluation(loss, box),
+        evaluate=LossAndGradient(loss, box),
         box=box,
         steps=steps,
         checkpoint=None if checkpoint is None else Path(checkpoint),

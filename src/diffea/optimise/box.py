@@ -31,7 +31,7 @@ class Box:
 
     @classmethod
     def of(cls, params: Any, bounds: Any) -> Box:
-        """Read ``bounds``: a pytree like the parameters with (low, high) as leaves; what it leaves out has none.
+        """Read ``bounds``: a pytree like the parameters with (low, high) as leaves, of which None is no bound; what it leaves out has none.
 
         Raises:
             ParameterError: if a bound names no parameter, is not a pair low < high, or a parameter lies outside.
@@ -98,7 +98,7 @@ def _pair(bounds: Any, path: Any) -> tuple[Any, Any]:
         if isinstance(bounds, Mapping):
             bounds = bounds.get(key)
         else:
-            bounds = getattr(bounds, str(key), None) if hasattr(part, "name") else bounds[key]
+            bounds = getattr(bounds, str(key), None) if hasattr(part, "name") else _item(bounds, key, path)
     if bounds is None:
         return -np.inf, np.inf
     try:
@@ -106,7 +106,15 @@ def _pair(bounds: Any, path: Any) -> tuple[Any, Any]:
     except (TypeError, ValueError) as error:
         msg = f"the bounds of parameter {name_of(path)!r} must be a pair (low, high), got {bounds!r}"
         raise ParameterError(msg) from error
-    return np.asarray(low, float), np.asarray(high, float)
+    return np.asarray(-np.inf if low is None else low, float), np.asarray(np.inf if high is None else high, float)
+
+
+def _item(bounds: Any, key: Any, path: Any) -> Any:
+    try:
+        return bounds[key]
+    except (IndexError, KeyError, TypeError) as error:
+        msg = f"the bounds must be a pytree like the parameters with (low, high) as leaves; for {name_of(path)!r} got {bounds!r}"
+        raise ParameterError(msg) from error
 
 
 def _check_names(bounds: Any, params: Any, where: str) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from diffea.errors import CheckpointError
-from diffea.files import UNFINISHED, whole
+from diffea.files import UNFINISHED, read_npz, whole
 
 FORMAT = "diffea-checkpoint-2"
 KEPT = 3
@@ -95,10 +94,8 @@ def newest(folder: Path, run: str) -> Checkpoint | None:
 
 def _load(path: Path, run: str) -> Checkpoint:
     try:
-        with np.load(path, allow_pickle=False) as content:
-            header = json.loads(str(content["header"]))
-            arrays = [content[name] for name in sorted(content.files) if name != "header"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        header, arrays = read_npz(path)
+    except ValueError as error:
         msg = f"checkpoint {path} is truncated or damaged ({error})"
         raise CheckpointError(msg) from error
     if header.get("format") != FORMAT:
@@ -107,4 +104,4 @@ def _load(path: Path, run: str) -> Checkpoint:
     if header.get("run") != run:
         msg = f"checkpoint {path} is of another run (other parameters, starting values, bounds or optimizer)"
         raise CheckpointError(msg)
-    return Checkpoint(header["step"], arrays, header["notes"])
+    return Checkpoint(header["step"], [arrays[name] for name in sorted(arrays)], header["notes"])

@@ -16,7 +16,7 @@ from diffea.parameters import brief, name_of
 from diffea.runtime import named_errors
 
 
-class Evaluation:
+class LossAndGradient:
     """Value and gradient of a loss, jitted once.
 
     Args:

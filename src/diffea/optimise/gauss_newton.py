@@ -23,7 +23,7 @@ from jax.flatten_util import ravel_pytree
 from diffea.errors import CheckpointError, FitError, YieldError
 from diffea.optimise.composite import Composite
 from diffea.optimise.evaluation import norm, scalar
-from diffea.optimise.loops import Run
+from diffea.optimise.loops import NO_LONGER_BETTER, Run
 from diffea.optimise.result import Result, Step
 from diffea.runtime import named_errors
 
@@ -111,7 +111,7 @@ def gauss_newton(run: Run, loss: Composite, start: Any) -> Result:
         history = [Step(**step) for step in checkpoint.notes]
         run.check_loss(state.at.loss, evaluate(state.at.x).loss)
     message = f"all {run.steps} evaluations made"
-    while len(history) < run.steps:
+    while len(history) < run.steps and not run.stale(history):
         began = time.perf_counter()
         step, predicted = (np.zeros_like(begin), 0.0) if state is None else _subproblem(state, low, high)
         if state is not None and (reason := _converged(state, predicted, low, high)):
@@ -125,13 +125,16 @@ def gauss_newton(run: Run, loss: Composite, start: Any) -> Result:
             state = dataclasses.replace(state, radius=0.25 * float(np.abs(step).max()))
             continue
         state = _first(trial) if state is None else _next(state, trial, predicted)
-        validation = run.validation(unravel(jnp.asarray(trial.x)))
-        if (criterion := trial.loss if validation is None else validation) < lowest:
+        validation = run.validation(unravel(jnp.asarray(trial.x)), len(history) + 1)
+        criterion = validation if run.validate else trial.loss
+        if criterion is not None and criterion < lowest:
             best, lowest = trial.x, criterion
         seconds = time.perf_counter() - began
         history.append(Step(len(history) + 1, run.steps, trial.loss, norm(trial.gradient), seconds, validation))
         run.progress(history[-1])
         run.keep(history, [*state.arrays(), best, np.asarray(lowest)])
+    if run.stale(history):
+        message = NO_LONGER_BETTER.format(run.patience)
     return Result(run.box.to_params(unravel(jnp.asarray(best))), tuple(history), message)
 
 

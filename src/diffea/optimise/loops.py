@@ -19,10 +19,11 @@ from jax.flatten_util import ravel_pytree
 from diffea.errors import CheckpointError
 from diffea.optimise.box import Box
 from diffea.optimise.checkpoints import Checkpoint, clear, newest, save
-from diffea.optimise.evaluation import Evaluation, norm
+from diffea.optimise.evaluation import LossAndGradient, norm
 from diffea.optimise.result import Result, Step
 from diffea.runtime import named_errors
 
+NO_LONGER_BETTER = "the validation loss has not improved in {} validations"
 SAME = 1e-6  # relative: what other machines and chunk sizes do to a loss is far less
 
 
@@ -43,7 +44,7 @@ class Run:
         patience: validations without improvement after which to stop.
     """
 
-    evaluate: Evaluation
+    evaluate: LossAndGradient
     box: Box
     steps: int
     checkpoint: Path | None
@@ -80,9 +81,18 @@ class Run:
             )
             raise CheckpointError(msg)
 
-    def validation(self, point: Any) -> float | None:
-        """The validation loss, where there is one."""
-        if self.validate is None:
+    def due(self, number: int) -> bool:
+        """Whether a step is one of those that are validated."""
+        return number % self.validate_every == 0 or number in (1, self.steps)
+
+    def stale(self, history: list[Step]) -> bool:
+        """Whether the validation loss has not improved for as long as patience lasts."""
+        known = [step.validation for step in history if step.validation is not None]
+        return bool(known) and len(known) - 1 - int(np.argmin(known)) >= self.patience
+
+    def validation(self, point: Any, number: int) -> float | None:
+        """The validation loss, where there is one and the step is due."""
+        if self.validate is None or not self.due(number):
             return None
         with named_errors():
             return float(self.validate(self.box.to_params(point)))
@@ -116,7 +126,7 @@ def descend(
             int(stale_array),
         )
         history = [Step(**step) for step in checkpoint.notes]
-        validation = run.validation(best)
+        validation = run.validation(best, 1)
         run.check_loss(lowest, run.evaluate(best)[0] if validation is None else validation)
 
     @jax.jit
@@ -130,8 +140,7 @@ def descend(
         if schedule:
             point = run.box.to_steps(schedule(run.box.to_params(point), number))
         value, gradient = run.evaluate(point)
-        due = number % run.validate_every == 0 or number in (1, run.steps)
-        validation = run.validation(point) if due else None
+        validation = run.validation(point, number)
         criterion = validation if run.validate else value
         if criterion is not None and (criterion < lowest or (schedule and not run.validate)):
             best, lowest, stale = point, criterion, 0
@@ -142,7 +151,7 @@ def descend(
         run.progress(history[-1])
         run.keep(history, [*jax.tree.leaves((point, state, best)), lowest, stale])
     if stale >= run.patience:
-        message = f"the validation loss has not improved in {stale} validations"
+        message = NO_LONGER_BETTER.format(stale)
     return Result(run.box.to_params(best), tuple(history), message)
 
 
@@ -168,12 +177,12 @@ def quasi_newton(run: Run, start: Any) -> Result:
                 msg = "the evaluations in the checkpoint are not those of this run: start anew in another folder"
                 raise CheckpointError(msg)
             return float(known[1]), known[2]
-        if len(history) >= run.steps:
+        if len(history) >= run.steps or run.stale(history):
             raise _EnoughError
         began = time.perf_counter()
         value, gradient = run.evaluate(unravel(jnp.asarray(point)))
         log.append((point.copy(), value, np.asarray(ravel_pytree(gradient)[0])))
-        validation = run.validation(unravel(jnp.asarray(point)))
+        validation = run.validation(unravel(jnp.asarray(point)), len(history) + 1)
         seconds = time.perf_counter() - began
         history.append(Step(len(history) + 1, run.steps, value, norm(gradient), seconds, validation))
         run.progress(history[-1])
@@ -188,11 +197,12 @@ def quasi_newton(run: Run, start: Any) -> Result:
         )
         message = f"L-BFGS-B: {found.message}"
     except _EnoughError:
-        message = f"all {run.steps} evaluations made"
+        message = NO_LONGER_BETTER.format(run.patience) if run.stale(history) else f"all {run.steps} evaluations made"
     if not log:
         return Result(start, (), message)
-    losses = [step.loss if step.validation is None else step.validation for step in history]
-    return Result(run.box.to_params(unravel(jnp.asarray(log[int(np.argmin(losses))][0]))), tuple(history), message)
+    losses = [step.validation if run.validate else step.loss for step in history]
+    best = int(np.argmin([np.inf if loss is None else loss for loss in losses]))
+    return Result(run.box.to_params(unravel(jnp.asarray(log[best][0]))), tuple(history), message)
 
 
 class _EnoughError(Exception):
