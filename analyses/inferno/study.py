@@ -1,6 +1,6 @@
 """Train for every benchmark from several first weights, and compare with the paper's table.
 
-    python analyses/inferno/study.py DATA OUT [--benchmarks 0 1 2 3 4] [--seeds 3]
+    python analyses/inferno/study.py DATA OUT [--benchmarks 0 1 2 3 4] [--seeds 5]
     python analyses/inferno/study.py DATA OUT --benchmarks shift-1 shift-2 shift-3 --seeds 1
 
 The summaries and objectives of analysis.py, trained as in the paper on mini-batches: templates are functions of the parameters, so a
@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--benchmarks", nargs="+", choices=list(inferno.BENCHMARKS), default=list("01234"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
     if not (arguments.data / "signal.root").is_file():
         inferno.make_data(arguments.data)
