@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import dask
 from dask.distributed import Client, LocalCluster
 from dask.distributed import performance_report as dask_report
 from dask.utils import format_bytes
@@ -42,6 +43,7 @@ STAGES = {
     "wall": "  passes from end to end",
     "driver": "  between passes: statistics, optimizer",
 }
+LOST = "1 day"  # by default dask gives up, 15 s later, a worker that happens to be down again just then
 ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 PORTAL = "https://opendata.cern.ch/record"
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -246,6 +248,7 @@ def cluster(workers: int | None, scheduler: str | None) -> Iterator[Client | Non
             yield client
     elif workers is not None:
         with (
+            dask.config.set({"distributed.deploy.lost-worker-timeout": LOST}),
             LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,

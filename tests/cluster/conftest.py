@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_nannies():
+    """A lost worker's name may come back at any time.
+
+    By default dask closes, 15 s after a worker was lost, whatever bears its name, if that happens to be down, or to start, just then.
+    """
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}):
+        yield
 
 
 @pytest.fixture(scope="session")
