@@ -88,6 +88,42 @@ def randomised(spec: dict[str, Any], seed: int) -> dict[str, Any]:
     return spec
 
 
+def structure(seed: int) -> dict[str, Any]:
+    """A specification of random structure: up to three channels of unlike binning, with modifiers and names drawn at random."""
+    random = np.random.default_rng(seed)
+    channels = [_channel(number, random) for number in range(random.integers(1, 4))]
+    if len(channels) > 1:
+        channels[-1]["samples"][0]["modifiers"].append(modifier("free", "normfactor"))
+    signal = _signal(random, len(channels[0]["samples"][0]["data"]))
+    channels[0]["samples"].insert(0, signal)
+    return {"channels": channels, "parameters": [LUMI]}
+
+
+def _channel(number: int, random: np.random.Generator) -> dict[str, Any]:
+    """Up to three backgrounds in up to five bins; names of nuisance parameters are shared over samples and channels."""
+    nbins, has_stat = random.integers(1, 6), random.random() < 0.6
+    samples = []
+    for sample in range(random.integers(1, 4)):
+        data = random.uniform(5.0, 60.0, nbins)
+        high, low, method, stat = ((data * random.uniform(*r, nbins)).tolist() for r in [(1.0, 1.2), (0.8, 1.0), (0.05, 0.3), (0.02, 0.15)])  # fmt: skip
+        factors = {"hi": random.uniform(1.02, 1.3), "lo": random.uniform(0.75, 0.98)}
+        candidates = [
+            (0.6, modifier(f"theta{random.integers(3)}", "histosys", {"hi_data": high, "lo_data": low})),
+            (0.6, modifier(f"theta{random.integers(5)}", "normsys", factors)),
+            (0.5, modifier("lumi", "lumi")),
+            (0.3, modifier(f"method_{number}_{sample}", "shapesys", method)),
+            (1.0 if has_stat else 0.0, modifier(f"stat_{number}", "staterror", stat)),
+        ]
+        modifiers = [candidate for probability, candidate in candidates if random.random() < probability]
+        samples.append({"name": f"background{sample}", "data": data.tolist(), "modifiers": modifiers})
+    return {"name": f"channel{number}", "samples": samples}
+
+
+def _signal(random: np.random.Generator, nbins: int) -> dict[str, Any]:
+    modifiers = [modifier("mu", "normfactor"), modifier("theta0", "normsys", {"hi": 1.1, "lo": 0.93})]
+    return {"name": "signal", "data": random.uniform(3.0, 20.0, nbins).tolist(), "modifiers": modifiers}
+
+
 def without_signal(config: Any) -> np.ndarray:
     """Initial parameters of a pyhf or diffea model, the parameter of interest at 0."""
     pars = np.array(config.suggested_init(), float)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import jax
@@ -24,8 +25,9 @@ from diffea.statistics import (
     likelihood_ratio,
     upper_limit,
 )
-from tests.statistics.models import FITTED, randomised, rebuilt, without_signal
+from tests.statistics.models import FITTED, randomised, rebuilt, structure, without_signal
 
+STRUCTURES = int(os.environ.get("DIFFEA_STRUCTURES", "4"))
 Models = tuple[HistFactory, BoundModel, pyhf.Model]
 
 
@@ -88,23 +90,22 @@ def test_discovery_is_pyhfs(fitted: Models, observed: np.ndarray) -> None:
     )
 
 
-@pytest.mark.usefixtures("precise_pyhf")
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_random_numbers_and_data(fitted: Models, seed: int) -> None:
-    """Fit, CLs, discovery and limits of random yields, on data drawn at μ = 0, 1, 2."""
-    spec = randomised(FITTED, seed)
-    bound, judge = fitted[0](HistFactory(spec).yields), pyhf.Model(spec)
+def assert_inference_is_pyhfs(bound: BoundModel, judge: pyhf.Model, poi: float) -> None:
+    """Fit, CLs and its band, discovery and limits, on data drawn at a value of the parameter of interest."""
     pars = without_signal(judge.config)
-    pars[judge.config.poi_index] = seed
-    data = np.random.default_rng(seed).poisson(judge.expected_actualdata(pars))
+    pars[judge.config.poi_index] = poi
+    data = np.random.default_rng(0).poisson(judge.expected_actualdata(pars))
     data = np.array([*data, *judge.config.auxdata], float)
 
     _, value = pyhf.infer.mle.fit(data, judge, return_fitted_val=True)
     np.testing.assert_allclose(-2 * bound.logpdf(fit(bound, data).pars, data), value, atol=1e-6)
 
+    wide = judge.config.suggested_bounds()
+    wide[judge.config.poi_index] = (0.0, 100.0)  # a limit may lie above the bounds, where pyhf asks for wider ones
+
     def pyhfs(poi: float) -> np.ndarray:
         """CLs observed and expected at -2 … 2 σ."""
-        cls, band = pyhf.infer.hypotest(poi, data, judge, return_expected_set=True)
+        cls, band = pyhf.infer.hypotest(poi, data, judge, par_bounds=wide, return_expected_set=True)
         return np.array([cls, *band])
 
     mine = hypotest(bound, 1.0, data)
@@ -116,6 +117,21 @@ def test_random_numbers_and_data(fitted: Models, seed: int) -> None:
     for i, limit in enumerate([float(limits.observed), *map(float, limits.band)]):
         below, above = (pyhfs(limit * factor)[i] for factor in (1 - 1e-4, 1 + 1e-4))
         assert below > 0.05 > above
+
+
+@pytest.mark.usefixtures("precise_pyhf")
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_random_numbers(fitted: Models, seed: int) -> None:
+    spec = randomised(FITTED, seed)
+    assert_inference_is_pyhfs(fitted[0](HistFactory(spec).yields), pyhf.Model(spec), poi=seed)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("precise_pyhf")
+@pytest.mark.parametrize("seed", range(STRUCTURES))
+def test_random_structures(seed: int) -> None:
+    spec = structure(seed)
+    assert_inference_is_pyhfs(HistFactory(spec)(), pyhf.Model(spec), poi=seed % 3)
 
 
 @pytest.mark.usefixtures("precise_pyhf")
