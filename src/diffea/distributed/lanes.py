@@ -6,9 +6,11 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 import jax
+from dask.base import annotate
 from distributed import CancelledError, KilledWorker
 
 from diffea.distributed.reduction import Partial, merge, reduce
@@ -94,7 +96,7 @@ class OnCluster:
         self._reads: list[tuple[Any, ...]] = []
         self._shards: list[Any] = []
         self._places: dict[Any, Any] = {}
-        self._last: list[Any] = []
+        self._last: Any = None
 
     @property
     def workers(self) -> int:
@@ -130,25 +132,39 @@ class OnCluster:
         return found
 
     def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
-        def once() -> Partial:
-            arguments: tuple[Any, ...] = (params, *more)
-            if sum(leaf.nbytes for leaf in jax.tree.leaves(arguments)) > LARGE:
-                arguments = tuple(self._submit("send", _same, argument) for argument in arguments)
-            partials = [  # a step goes to its shard, however large the parameters
-                self._submit(mode, step, shard, mode, layout, *arguments, places=self._places.get(shard.key))
-                for shard in self._shards
-            ]
-            while len(partials) > FAN_IN:
-                groups = [partials[start : start + FAN_IN] for start in range(0, len(partials), FAN_IN)]
-                partials = [self._submit("reduce", reduce, group) for group in groups]
-            whole = self._submit("reduce", reduce, partials)
-            self._last = [whole]  # let go of when the next step is on its way, which it would keep waiting
-            return whole.result()
+        return self._persist(lambda: self._graph(mode, layout, (params, *more)).result())
 
-        return self._persist(once)
+    def _graph(self, mode: Any, layout: Portable, arguments: tuple[Any, ...]) -> Any:
+        """The sum over all shards, as a future: a step is one graph, which costs the scheduler less than its tasks one by one.
+
+        A step goes to its shard, however large the parameters, and sums are added up where the first of them is.
+        """
+        graph: dict[Any, tuple[Any, ...]] = {}
+        places: dict[Any, Sequence[str]] = {}
+        number = uuid.uuid4().hex
+
+        def add(what: str, where: Sequence[str], function: Callable[..., Any], *inputs: Any) -> Any:
+            key = f"{self._name}.{what}-{number}{len(graph)}", 0
+            graph[key], places[key] = (function, *inputs), where
+            return key
+
+        sent = []
+        if sum(leaf.nbytes for leaf in jax.tree.leaves(arguments)) > LARGE:
+            sent = [add("send", (), partial(_same, argument)) for argument in arguments]
+            arguments = ()
+        at_shard = partial(_step, mode, layout, arguments)
+        sums = [add(mode, self._places.get(shard.key, ()), at_shard, shard, *sent) for shard in self._shards]
+        while len(sums) > FAN_IN:
+            groups = [sums[start : start + FAN_IN] for start in range(0, len(sums), FAN_IN)]
+            sums = [add("reduce", places[group[0]], reduce, group) for group in groups]
+        last = add("reduce", places[sums[0]], reduce, sums)
+        with annotate(workers=places.get, allow_other_workers=True):
+            whole = self._client.get(graph, last, sync=False)
+        self._last = whole  # let go of when the next step is on its way, which it would keep waiting
+        return whole
 
     def close(self) -> None:
-        self._shards, self._last = [], []
+        self._shards, self._last = [], None
 
     def _submit(self, what: str, function: Callable[..., Any], *arguments: Any, places: Any = None) -> Any:
         """Run a task at one of these places, or anywhere once none of them is left.
@@ -189,3 +205,8 @@ class OnCluster:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _step(mode: Any, layout: Portable, arguments: tuple[Any, ...], shard: Shard, *sent: Any) -> Partial:
+    """A step, with arguments that come with the task or were sent ahead of it."""
+    return step(shard, mode, layout, *(sent or arguments))
