@@ -20,6 +20,7 @@ from distributed import Client
 
 import diffea.cli
 from diffea.analysis import Analysis
+from diffea.cli.progress import progress
 from diffea.errors import FitError, ReportError
 from diffea.run import MeasuredStep, result_folders
 
@@ -259,13 +260,10 @@ def test_all_runs_every_initialisation_and_draws(
     assert "figure: out/figure.png" in result.output
 
 
-def test_a_log_that_is_no_terminal_has_lines_of_progress(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(diffea.cli, "log_console", diffea.cli.Console(stderr=True))
-    with diffea.cli._progress("[small]") as progress:
+def test_a_log_that_is_no_terminal_has_lines_of_progress(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(diffea.cli.Console(stderr=True), "[small]") as tell:
         for number in range(1, 5):
-            progress(MeasuredStep(number, 4, 0.5, 0.1, 1.0, passes=number))
+            tell(MeasuredStep(number, 4, 0.5, 0.1, 1.0, passes=number))
     lines = capsys.readouterr().err.splitlines()
     assert [" ".join(line.split()[:3]) for line in lines] == [
         "[small]: reading events", "[small]: step 1/4", "[small]: step 4/4",

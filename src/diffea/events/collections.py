@@ -51,9 +51,9 @@ class Partition(Chunk):
         try:
             keys = list(self.keys.values())
             arrays = get_sync(self.graph.value.cull(set(keys)), keys)
-        except ModuleNotFoundError as error:
-            raise _missing_extra() from error
         except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("dask_awkward"):
+                raise _missing_extra() from error
             if while_reading(error):
                 msg = f"{self}: reading a branch failed: {type(error).__name__}: {error}"
                 raise FileReadError(msg) from error

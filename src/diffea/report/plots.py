@@ -71,23 +71,19 @@ def stacks(run: Run, channel: str, colours: dict[str, str]) -> str:
     filled = [w for w in WHEN if any(key.startswith(f"{channel}/") for key in run.templates[w]["hard_test"])]
     with _style():
         figure = Figure(figsize=(7.6, 3.5))
-        panels = figure.subplots(1, 2, sharey=True)
-        lowest, highest = [], []
-        for axes, when in zip(panels, WHEN, strict=True):
-            if when not in filled:
-                axes.set_axis_off()
-                continue
+        panels, lowest, highest = figure.subplots(1, 2, sharey=True), [], []
+        for axes in panels[len(filled) :]:
+            axes.set_axis_off()
+        for axes, when in zip(panels, filled, strict=False):
             low, high = _stack(axes, run, when, channel, colours)
             lowest.append(low)
             highest.append(high)
             axes.set_title(when, loc="left", fontweight="bold")
         bottom = max(min(lowest) / 3, max(highest) * 1e-5)
-        shown = [axes for axes, when in zip(panels, WHEN, strict=True) if when in filled]
-        shown[0].set_yscale("log")
-        shown[0].set_ylim(bottom, max(highest) * (max(highest) / bottom) ** 0.45)
-        shown[0].set_ylabel("expected events per bin")
-        shown[0].tick_params(labelleft=True)
-        shown[-1].legend(loc="upper right", ncols=2)
+        panels[0].set_yscale("log")
+        panels[0].set_ylim(bottom, max(highest) * (max(highest) / bottom) ** 0.45)
+        panels[0].set_ylabel("expected events per bin")
+        panels[len(filled) - 1].legend(loc="upper right", ncols=2)
         return _svg(figure)
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import math
 import shutil
-import statistics
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,6 @@ import click
 import dask
 from dask.distributed import Client, LocalCluster
 from dask.distributed import performance_report as dask_report
-from dask.utils import format_bytes
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -26,23 +22,15 @@ from rich.table import Table
 
 from diffea import report
 from diffea.analysis import Analysis, load_analysis
+from diffea.cli.progress import progress
+from diffea.cli.tables import spread, summary
 from diffea.demo import analysis as demo_analysis
 from diffea.errors import AnalysisError, ClusterError, DiffeaError
 from diffea.fetch import RemoteFile, fetch
-from diffea.run import MeasuredStep, result_folder, run_variant
+from diffea.run import result_folder, run_variant
 
 ANALYSES = Path("analyses")
 CONNECT = "10s"
-EVERY = 30.0  # seconds between lines of progress
-WIDE = 140  # columns of a terminal that has room for all of them
-STAGES = {
-    "read": "  reading columns, all workers",
-    "compile": "  compiling, all workers",
-    "compute": "  computing, all workers",
-    "reduce": "  adding up, all workers",
-    "wall": "  passes from end to end",
-    "driver": "  between passes: statistics, optimizer",
-}
 LOST = "1 day"  # by default dask gives up, 15 s later, a worker that happens to be down again just then
 ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 PORTAL = "https://opendata.cern.ch/record"
@@ -164,10 +152,10 @@ def fetch_command(analysis: str, data: Path | None) -> None:
     with Progress(*columns, console=log_console) as bars:
         tasks = {file: bars.add_task(escape(file.name), total=file.size) for file in loaded.fetch}
 
-        def progress(file: RemoteFile, received: int, total: int | None) -> None:
+        def tell(file: RemoteFile, received: int, total: int | None) -> None:
             bars.update(tasks[file], completed=received, total=total)
 
-        paths = fetch(loaded.fetch, folder, progress=progress)
+        paths = fetch(loaded.fetch, folder, progress=tell)
         for file, path in zip(loaded.fetch, paths, strict=True):
             size = path.stat().st_size
             bars.update(tasks[file], completed=size, total=size)
@@ -201,7 +189,7 @@ def run_analysis(
             folder = result_folder(out, name, seed)
             if not resume:  # a later --resume must not find the checkpoints of an older run
                 shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-            with _progress((name or analysis.name) + (f", seed {seed}" if seed else "")) as progress:
+            with progress(log_console, (name or analysis.name) + (f", seed {seed}" if seed else "")) as tell:
                 results[name].append(
                     run_variant(
                         analysis.reseeded(seed) if analysis.reseeded and seed else analysis,
@@ -211,13 +199,13 @@ def run_analysis(
                         client=client,
                         steps=steps,
                         resume=resume,
-                        progress=progress,
+                        progress=tell,
                     )
                 )
     for name, found in results.items():
-        out_console.print(_summary(name or analysis.name, found[0]))
+        out_console.print(summary(name or analysis.name, found[0]))
     if seeds > 1:
-        out_console.print(_spread(results))
+        out_console.print(spread(results))
     page = report.write(out)
     if variant is None and analysis.figures:
         for figure in analysis.figures(out):
@@ -278,69 +266,16 @@ def _performance_report(path: Path) -> Iterator[None]:
             log_console.print(f"no performance report: dask could not write it ({reason})", soft_wrap=True)
 
 
-@contextlib.contextmanager
-def _progress(name: str) -> Iterator[Callable[[MeasuredStep], None]]:
-    """Loss, gradient norm, passes over the data, their speed, bytes moved, and memory.
-
-    On a terminal they stand beside a bar and the time left, as far as there is room; elsewhere, such as in a batch system's log, in a
-    line every ``EVERY`` seconds.
-    """
-    if not log_console.is_terminal:
-        yield _lines(name)
-        return
-    wide = log_console.width >= WIDE
-    columns = (
-        TextColumn("{task.description}"),
-        *([BarColumn(bar_width=24)] if wide else []),
-        TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=log_console) as bar:
-        task = bar.add_task(escape(name), total=None, state="reading events")
-
-        def progress(step: MeasuredStep) -> None:
-            bar.update(task, completed=step.step, total=step.steps, state=_state(step, wide=wide))
-
-        yield progress
-        bar.update(task, completed=1, total=1)
-
-
-def _lines(name: str) -> Callable[[MeasuredStep], None]:
-    log_console.print(escape(f"{name}: reading events"), soft_wrap=True)
-    last = -math.inf
-
-    def progress(step: MeasuredStep) -> None:
-        nonlocal last
-        if (now := time.monotonic()) - last >= EVERY or step.step == step.steps:
-            last = now
-            log_console.print(escape(f"{name}: {_state(step, wide=True)}"), soft_wrap=True)
-
-    return progress
-
-
-def _state(step: MeasuredStep, *, wide: bool) -> str:
-    state = (
-        f"step {step.step}/{step.steps}  loss {step.loss:.4g}  gradient {step.gradient_norm:.2g}  passes {step.passes}"
-    )
-    if not wide:
-        return state
-    return (
-        f"{state}  {step.events_per_second / 1e6:.2g} M events/s  {format_bytes(step.moved)} a step  "
-        f"{format_bytes(step.memory)} a worker"
-    )
-
-
 def _made_data(analysis: Analysis, out: Path) -> Path:
     """The data that the analysis makes itself, in OUT/data: all of them or none."""
     folder = out / "data"
     if folder.is_dir() or analysis.default_data is None:
         return folder
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-data-"))
+    temporary = out.parent / f".{out.name}-data-{uuid.uuid4().hex}"
+    temporary.mkdir(parents=True)
     try:
         with log_console.status("making the data"):
             analysis.default_data(temporary)
-        temporary.chmod(0o755)
         out.mkdir(exist_ok=True)
         temporary.replace(folder)
     except BaseException:
@@ -363,58 +298,3 @@ def _where_from(analysis: Analysis, place: str) -> str:
         lines += [f"  CERN Open Data portal, record {record}: {PORTAL}/{record}" for record in records]
         lines.append(f"Download and check all of it with: diffea fetch {place} --data DIR")
     return "\n".join(lines)
-
-
-def _summary(name: str, result: Mapping[str, Any]) -> Table:
-    """Before and after, soft and hard, train and test."""
-    table = Table(
-        "", "before", "after", "change", title=f"\n{escape(name)}", title_justify="left", title_style="bold", box=None
-    )
-    for column in table.columns[1:]:
-        column.justify = "right"
-    objective, before, after = escape(result["objective"]), result["before"], result["after"]
-    test = "test" if result["split"] else "the events trained on"
-    rows = [
-        (f"{objective}, soft cuts, train", before["soft"], after["soft"]),
-        (f"{objective}, hard cuts, train", before["hard_train"], after["hard_train"]),
-        (f"{objective}, hard cuts, {test}", before["hard_test"], after["hard_test"]),
-    ]
-    if "limit_after" in result:
-        rows.append((f"expected 95 % CL limit, hard cuts, {test}", result["limit_before"], result["limit_after"]))
-    for what, first, last in rows:
-        change = f"{100 * (last - first) / abs(first):+.0f} %" if first and last is not None else "–"
-        table.add_row(what, *("–" if value is None else f"{value:.4g}" for value in (first, last)), change)
-    for dataset, share in result["skipped_share"].items():
-        table.add_row(escape(f"left out of {dataset}, in files that stayed bad: {100 * share:.2g} % of the entries"))
-    for when, failures in result["not_judged"].items():
-        for what, reason in failures.items():
-            table.add_row(escape(f"not judged: {what} {when}: {reason}"))
-    table.add_row("", "", "", "")
-    table.add_row("passes over the data", "", str(result["passes_over_data"]), f"{result['seconds']:.0f} s")
-    for stage, seconds in result["seconds_by_stage"].items():
-        table.add_row(STAGES[stage], "", "", f"{seconds:.1f} s")
-    return table
-
-
-def _spread(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
-    """Every variant's objective and limit after training, over the initialisations."""
-    count = len(next(iter(results.values())))
-    table = Table(
-        "median (lowest to highest)",
-        "objective, hard cuts, test",
-        "expected 95 % CL limit",
-        title=f"\n{count} initialisations",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-    )
-    for name, found in results.items():
-        values = [result["after"]["hard_test"] for result in found]
-        limits = [result.get("limit_after") for result in found]
-        table.add_row(escape(name), _range(values), _range(limits))
-    return table
-
-
-def _range(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{statistics.median(known):.4g} ({min(known):.4g} to {max(known):.4g})" if known else "–"

@@ -1,0 +1,70 @@
+"""How far a run is: a bar on a terminal, lines in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+
+from dask.utils import format_bytes
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from diffea.run import MeasuredStep
+
+EVERY = 30.0  # seconds between lines
+WIDE = 140  # columns of a terminal that has room for all there is to tell
+
+
+@contextlib.contextmanager
+def progress(console: Console, name: str) -> Iterator[Callable[[MeasuredStep], None]]:
+    """Loss, gradient norm, passes over the data, their speed, bytes moved, and memory.
+
+    On a terminal they stand beside a bar and the time left, as far as there is room; elsewhere, such as in a batch system's log, in a
+    line every ``EVERY`` seconds.
+    """
+    if not console.is_terminal:
+        yield _lines(console, name)
+        return
+    wide = console.width >= WIDE
+    columns = (
+        TextColumn("{task.description}"),
+        *([BarColumn(bar_width=24)] if wide else []),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(escape(name), total=None, state="reading events")
+
+        def tell(step: MeasuredStep) -> None:
+            bar.update(task, completed=step.step, total=step.steps, state=_state(step, wide=wide))
+
+        yield tell
+        bar.update(task, completed=1, total=1)
+
+
+def _lines(console: Console, name: str) -> Callable[[MeasuredStep], None]:
+    console.print(escape(f"{name}: reading events"), soft_wrap=True)
+    last = -math.inf
+
+    def tell(step: MeasuredStep) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= EVERY or step.step == step.steps:
+            last = now
+            console.print(escape(f"{name}: {_state(step, wide=True)}"), soft_wrap=True)
+
+    return tell
+
+
+def _state(step: MeasuredStep, *, wide: bool) -> str:
+    state = (
+        f"step {step.step}/{step.steps}  loss {step.loss:.4g}  gradient {step.gradient_norm:.2g}  passes {step.passes}"
+    )
+    if not wide:
+        return state
+    return (
+        f"{state}  {step.events_per_second / 1e6:.2g} M events/s  {format_bytes(step.moved)} a step  "
+        f"{format_bytes(step.memory)} a worker"
+    )

@@ -1,0 +1,74 @@
+"""What a run found, as tables for the terminal."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+STAGES = {
+    "read": "  reading columns, all workers",
+    "compile": "  compiling, all workers",
+    "compute": "  computing, all workers",
+    "reduce": "  adding up, all workers",
+    "wall": "  passes from end to end",
+    "driver": "  between passes: statistics, optimizer",
+}
+
+
+def summary(name: str, result: Mapping[str, Any]) -> Table:
+    """Before and after, soft and hard, train and test."""
+    table = Table(
+        "", "before", "after", "change", title=f"\n{escape(name)}", title_justify="left", title_style="bold", box=None
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    objective, before, after = escape(result["objective"]), result["before"], result["after"]
+    test = "test" if result["split"] else "the events trained on"
+    rows = [
+        (f"{objective}, soft cuts, train", before["soft"], after["soft"]),
+        (f"{objective}, hard cuts, train", before["hard_train"], after["hard_train"]),
+        (f"{objective}, hard cuts, {test}", before["hard_test"], after["hard_test"]),
+    ]
+    if "limit_after" in result:
+        rows.append((f"expected 95 % CL limit, hard cuts, {test}", result["limit_before"], result["limit_after"]))
+    for what, first, last in rows:
+        change = f"{100 * (last - first) / abs(first):+.0f} %" if first and last is not None else "–"
+        table.add_row(what, *("–" if value is None else f"{value:.4g}" for value in (first, last)), change)
+    for dataset, share in result["skipped_share"].items():
+        table.add_row(escape(f"left out of {dataset}, in files that stayed bad: {100 * share:.2g} % of the entries"))
+    for when, failures in result["not_judged"].items():
+        for what, reason in failures.items():
+            table.add_row(escape(f"not judged: {what} {when}: {reason}"))
+    table.add_row("", "", "", "")
+    table.add_row("passes over the data", "", str(result["passes_over_data"]), f"{result['seconds']:.0f} s")
+    for stage, seconds in result["seconds_by_stage"].items():
+        table.add_row(STAGES[stage], "", "", f"{seconds:.1f} s")
+    return table
+
+
+def spread(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+    """Every variant's objective and limit after training, over the initialisations."""
+    count = len(next(iter(results.values())))
+    table = Table(
+        "median (lowest to highest)",
+        "objective, hard cuts, test",
+        "expected 95 % CL limit",
+        title=f"\n{count} initialisations",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+    )
+    for name, found in results.items():
+        values = [result["after"]["hard_test"] for result in found]
+        limits = [result.get("limit_after") for result in found]
+        table.add_row(escape(name), _range(values), _range(limits))
+    return table
+
+
+def _range(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.median(known):.4g} ({min(known):.4g} to {max(known):.4g})" if known else "–"

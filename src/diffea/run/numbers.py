@@ -1,0 +1,24 @@
+"""Numbers as JSON has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def numbers(tree: Any) -> Any:
+    """A pytree as JSON values; None for what is infinite, such as a bound that is none."""
+    if isinstance(tree, Mapping):
+        return {str(key): numbers(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [numbers(value) for value in tree]
+    if tree is None:
+        return None
+    array = np.asarray(tree)
+    if np.isfinite(array).all():
+        return array.tolist()
+    known = array.astype(object)
+    known[~np.isfinite(array)] = None
+    return known.tolist()

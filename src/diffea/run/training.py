@@ -1,0 +1,113 @@
+"""The stages of a training, and what their steps took."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from diffea.analysis import Variant
+from diffea.distributed import Templates
+from diffea.optimise import Composite, Result, Step, optimise
+from diffea.optimise.checkpoints import steps_done
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredStep(Step):
+    """A step of a run, with what its passes over the training events took.
+
+    Attributes:
+        passes: over the training events so far, those before a resumption not counted.
+        events_per_second: counted in all passes of the step.
+        moved: bytes of parameters and sums that the step sent between processes.
+        memory: bytes resident in the worker that has most of it.
+    """
+
+    passes: int = 0
+    events_per_second: float = 0.0
+    moved: int = 0
+    memory: int = 0
+
+
+def train_variant(
+    variant: Variant,
+    train: Templates,
+    validation: Templates | None,
+    out: Path,
+    steps: int | None,
+    resume: bool,
+    tell: Callable[[Step], None],
+) -> tuple[Result, Result | None]:
+    """The results of the main stage, and of the pretraining, if there is one."""
+    model, folder = variant.model, out / "checkpoint"
+
+    def descend(objective: Callable[[Any], Any], start: Any, **options: Any) -> Result:
+        return optimise(
+            Composite(train, objective),
+            start,
+            bounds=variant.bounds,
+            resume=resume,
+            progress=tell,
+            validate=(lambda params: objective(validation(params))) if validation else None,
+            validate_every=variant.validate_every,
+            patience=variant.patience,
+            **options,
+        )
+
+    first, start = None, variant.params
+    if stage := variant.pretraining:
+        count = stage.steps if steps is None else min(stage.steps, steps)
+        if resume and steps_done(folder):  # the main stage began where this one ended, whatever is asked for now
+            count = steps_done(folder / "pretraining")
+        first = descend(
+            stage.objective, start, optimizer=stage.optimizer, steps=count, checkpoint=folder / "pretraining"
+        )
+        start = first.params
+    main = descend(
+        lambda templates: variant.objective(model(templates)),
+        start,
+        optimizer=variant.optimizer,
+        steps=variant.steps if steps is None or variant.steps == 0 else steps,
+        schedules=variant.schedules,
+        checkpoint=folder,
+    )
+    return main, first
+
+
+class Watch:
+    """Tells of every step what its passes took, and adds up the time between them.
+
+    Attributes:
+        driver: seconds of steps outside of passes over the data: statistics and optimizer.
+    """
+
+    def __init__(
+        self, train: Templates, validation: Templates | None, progress: Callable[[MeasuredStep], None] | None
+    ) -> None:
+        self.driver = 0.0
+        self._all = [train, *([validation] if validation else [])]
+        self._progress = progress
+        self._before = self._now()
+
+    def __call__(self, step: Step) -> None:
+        train, now = self._all[0], self._now()
+        passes, moved, wall = (new - old for new, old in zip(now, self._before, strict=True))
+        self._before = now
+        # a resumed run checks its loss before the first step
+        self.driver += max(step.seconds - wall, 0.0)
+        if self._progress:
+            speed = passes * sum(train.events.values()) / step.seconds
+            self._progress(
+                MeasuredStep(
+                    **dataclasses.asdict(step),
+                    passes=train.passes,
+                    events_per_second=speed,
+                    moved=int(moved),
+                    memory=train.memory,
+                )
+            )
+
+    def _now(self) -> tuple[float, float, float]:
+        train = self._all[0]
+        return train.passes, train.moved, sum(templates.seconds["wall"] for templates in self._all)
