@@ -137,13 +137,15 @@ def signal_region() -> tuple[HistFactory, np.ndarray]:
 
 @pytest.mark.slow
 def test_objectives_on_data(signal_region: tuple[HistFactory, np.ndarray]) -> None:
-    """What depends on best-fit values: implicit differentiation. The others on data are made of the same fits."""
+    """What depends on best-fit values: implicit differentiation."""
     model, observed = signal_region
 
     def numbers(y: Yields) -> dict[str, Array]:
         bound = model(y)
         return {
             "cls": objectives.cls(bound, 1.0, observed),
+            "limit": objectives.upper_limit(bound, data=observed),
+            "discovery": objectives.discovery(bound, observed),
             "uncertainty": objectives.poi_uncertainty(bound, observed),
         }
 
