@@ -66,7 +66,7 @@ def binning(axis: Any) -> np.ndarray | Categories:
 
 
 def _categories(axis: Any) -> Categories:
-    values = [axis.value(place) for place in range(len(axis))]
+    values = list(axis)
     if any(isinstance(value, str) for value in values):
         return Categories(tuple(range(len(values))))
     return Categories(tuple(int(value) for value in values), flow=bool(axis.traits.ordered))
