@@ -27,7 +27,7 @@ from diffea.statistics import (
 )
 from tests.statistics.models import FITTED, randomised, rebuilt, structure, without_signal
 
-STRUCTURES = int(os.environ.get("DIFFEA_STRUCTURES", "4"))
+STRUCTURES = int(os.environ.get("DIFFEA_STRUCTURES", "2"))
 Models = tuple[HistFactory, BoundModel, pyhf.Model]
 
 
