@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
 import threading
 import time
 
@@ -96,6 +98,22 @@ def test_an_adaptive_cluster_that_grows_and_shrinks_through_an_optimisation(file
     assert not seen[0] <= seen[8]  # some of the first workers, with their shards, went away
     for name in PARAMS:
         np.testing.assert_array_equal(got.params[name], expected.params[name])
+
+
+def test_a_local_cluster_of_the_command_line_never_gives_a_lost_worker_up() -> None:
+    def process(client):
+        try:
+            return set(client.run(os.getpid).values())
+        except OSError:  # it is being lost
+            return set()
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}), cli.cluster(1, None) as client:
+        first = process(client)
+        os.kill(*first, signal.SIGKILL)
+        end = time.monotonic() + 60
+        while process(client) in (first, set()):
+            assert time.monotonic() < end
+            time.sleep(0.1)
 
 
 def test_a_cluster_without_workers_says_that_it_waits(fileset, caplog) -> None:

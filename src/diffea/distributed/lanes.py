@@ -137,7 +137,9 @@ class OnCluster:
     def _graph(self, mode: Any, layout: Portable, arguments: tuple[Any, ...]) -> Any:
         """The sum over all shards, as a future: a step is one graph, which costs the scheduler less than its tasks one by one.
 
-        A step goes to its shard, however large the parameters, and sums are added up where the first of them is.
+        A step goes to its shard, however large the parameters, and sums are added up where the first of them is. A key of two
+        parts makes each task a group of its own: dask would spread those of a group that grows with every step, as it does those that
+        only read, without regard to where their shards are.
         """
         graph: dict[Any, tuple[Any, ...]] = {}
         places: dict[Any, Sequence[str]] = {}
@@ -167,11 +169,7 @@ class OnCluster:
         self._shards, self._last = [], None
 
     def _submit(self, what: str, function: Callable[..., Any], *arguments: Any, places: Any = None) -> Any:
-        """Run a task at one of these places, or anywhere once none of them is left.
-
-        A key of two parts makes it a group of its own: dask spreads the tasks of a group that grows with every step, as it would
-        those that only read, without regard to where their shards are.
-        """
+        """Run a task at one of these places, or anywhere once none of them is left."""
         key = f"{self._name}.{what}-{uuid.uuid4().hex}", 0
         where = {"workers": list(places), "allow_other_workers": True} if places else {}
         return self._client.submit(function, *arguments, key=key, pure=False, **where)
