@@ -25,7 +25,8 @@ from timing import best
 from diffea import histograms, soft
 from diffea.events.columns import check
 from diffea.events.ragged import Ragged
-from diffea.processor import DifferentiableProcessor, Fill, Kernels, structured
+from diffea.processor import DifferentiableProcessor, Fill
+from diffea.program import Kernels, structured
 
 BLOCK = 4096
 EDGES = np.linspace(20.0, 200.0, 21)

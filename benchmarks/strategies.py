@@ -3,7 +3,7 @@
     python benchmarks/strategies.py [--events 196608] [--repeat 5]
 
 One thread, columns in memory. ``per parameter``, ``per bin`` and ``second pass`` are what the constants of
-``diffea.distributed.strategy`` stand for. Residuals are what reverse mode saves in the pass that fills the templates: kept for a
+``diffea.program.strategy`` stand for. Residuals are what reverse mode saves in the pass that fills the templates: kept for a
 second pass that then needs not fill them again, they cost ``residuals over columns`` times the memory of the columns.
 """
 
@@ -26,7 +26,7 @@ import diffea
 from diffea import soft
 from diffea.events.blocks import LARGEST, Blocks
 from diffea.events.columns import Columns
-from diffea.processor import Kernels, Structure, structured
+from diffea.program import Kernels, Structure, structured
 
 COLUMNS = 8
 

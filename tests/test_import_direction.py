@@ -12,11 +12,11 @@ import diffea
 
 SOURCE = Path(diffea.__file__).parent
 ROOMS = (
-    "errors", "files", "sources", "runtime", "parameters", "events", "soft", "histograms", "processor", "distributed", "exchange",
+    "errors", "files", "sources", "runtime", "parameters", "events", "soft", "histograms", "templates", "processor", "program", "distributed", "exchange",
     "statistics", "objectives", "optimise", "judge", "evaluate", "fetch", "analysis", "run", "report", "demo", "cli",
 )  # fmt: skip
 FOREIGN = dict.fromkeys(
-    ("soft", "histograms", "statistics"), ("dask", "distributed", "dask_awkward", "coffea", "uproot")
+    ("soft", "histograms", "templates", "statistics"), ("dask", "distributed", "dask_awkward", "coffea", "uproot")
 )
 
 

@@ -22,9 +22,9 @@ import numpy as np
 
 from diffea.errors import ExchangeError
 from diffea.files import read_npz, whole
-from diffea.histograms.templates import Key, Layout, TemplateSet
 from diffea.parameters import as_arrays, names
 from diffea.runtime import named_errors
+from diffea.templates import Key, Layout, TemplateSet
 
 __all__ = ["Exchanged", "backward", "forward", "read", "respond"]
 

@@ -91,7 +91,7 @@ def test_a_processor_by_value_compiles_each_shape_once_a_worker(tmp_path, client
             yield Fill("few", columns["met"] + params["shift"] + int(columns["kind"]), columns["weight"])
 
     def compilations():
-        from diffea.processor.kernels import _kernels
+        from diffea.program.kernels import _kernels
 
         return sum(kernels.compilations for kernels in _kernels.values())
 

@@ -21,7 +21,7 @@ from diffea.events.batches import Batch
 from diffea.events.blocks import Blocks
 from diffea.events.filesets import plan
 from diffea.parameters import as_arrays
-from diffea.processor import kernels_of
+from diffea.program import kernels_of
 from diffea.runtime import Portable, versions
 
 distribute = functools.partial(distribute_nano, schemaclass=QuietSchema)

@@ -17,9 +17,10 @@ from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
 
 from diffea import errors, soft
 from diffea.distributed import distribute as distribute_nano
-from diffea.distributed.strategy import ONE_PASS, cheapest, exchange
 from diffea.events.splits import Split
-from diffea.processor import DifferentiableProcessor, Fill, Kernels
+from diffea.processor import DifferentiableProcessor, Fill
+from diffea.program import Kernels
+from diffea.program.strategy import ONE_PASS, cheapest, exchange
 
 distribute = functools.partial(distribute_nano, schemaclass=QuietSchema)
 

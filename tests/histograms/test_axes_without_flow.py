@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from diffea.events.columns import check
-from diffea.processor import DifferentiableProcessor, Fill, Kernels, structured
+from diffea.processor import DifferentiableProcessor, Fill
+from diffea.program import Kernels, structured
 
 SCORES = np.random.default_rng(0).beta(0.5, 0.8, 2000)
 WEIGHTS = np.random.default_rng(1).normal(1.0, 0.3, 2000)

@@ -13,7 +13,6 @@ from diffea.distributed.lanes import InProcess, Lane, OnCluster
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.shards import Skipped, Source
 from diffea.distributed.storage import budget_of
-from diffea.distributed.strategy import Gradient, check
 from diffea.errors import OptionError, SplitError
 from diffea.events.batches import batches_of
 from diffea.events.blocks import block_rows
@@ -21,6 +20,7 @@ from diffea.events.collections import is_collection, plan_collections
 from diffea.events.filesets import plan
 from diffea.events.splits import Split
 from diffea.processor import DifferentiableProcessor
+from diffea.program.strategy import Gradient, check
 from diffea.runtime import Portable, versions
 
 __all__ = ["Templates", "distribute"]
@@ -56,7 +56,7 @@ def distribute(
         memory: bytes of columns that a worker may hold (or ``"4 GB"``); by default half of its memory limit. Beyond that, they
             are kept on its local disk, and if that is full, read from the files again at every step.
         gradient: ``"jacobian"`` (one pass, few parameters), ``"vjp"`` (two passes, any number), ``"by-bin"`` (one pass, few
-            bins), or what ``diffea.distributed.strategy`` takes for the fastest.
+            bins), or what ``diffea.program.strategy`` takes for the fastest.
 
     Returns:
         the function, also a context manager that frees the workers' memory at its end.

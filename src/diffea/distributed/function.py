@@ -14,13 +14,14 @@ from jax.flatten_util import ravel_pytree
 from diffea.distributed.lanes import Lane
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.reduction import Partial
-from diffea.distributed.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest, exchange
 from diffea.errors import ClosedError
-from diffea.histograms.derivatives import TemplateJacobian
-from diffea.histograms.templates import Layout, TemplateSet
 from diffea.parameters import as_arrays
-from diffea.processor import DifferentiableProcessor, Kernels, axes_of
+from diffea.processor import DifferentiableProcessor, axes_of
+from diffea.program import Kernels
+from diffea.program.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest, exchange
 from diffea.runtime import Portable, keep_error, named_errors
+from diffea.templates import Layout, TemplateSet
+from diffea.templates.derivatives import TemplateJacobian
 
 
 class Templates:

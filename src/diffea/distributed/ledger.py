@@ -13,7 +13,7 @@ from diffea.errors import FilesetError, LedgerError
 from diffea.events.collections import Static
 from diffea.events.columns import unlike
 from diffea.events.filesets import Chunk
-from diffea.processor import Structure
+from diffea.program import Structure
 
 
 @dataclasses.dataclass(frozen=True)

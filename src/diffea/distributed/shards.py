@@ -19,7 +19,7 @@ from diffea.events.columns import Columns, concatenate, read
 from diffea.events.filesets import Chunk
 from diffea.events.patience import patiently
 from diffea.events.splits import Split
-from diffea.processor import Structure, structured
+from diffea.program import Structure, structured
 from diffea.runtime import Portable, check_worker
 
 

@@ -13,12 +13,12 @@ from diffea.distributed.reduction import Partial, merge
 from diffea.distributed.shards import Held, Shard
 from diffea.errors import NotFiniteError
 from diffea.events.blocks import Blocks
-from diffea.histograms.templates import Layout
 from diffea.parameters import brief, finite
-from diffea.processor import Kernels, kernels_of
-from diffea.processor.hard import hard_templates
-from diffea.processor.kernels import Mode
+from diffea.program import Kernels, kernels_of
+from diffea.program.hard import hard_templates
+from diffea.program.kernels import Mode
 from diffea.runtime import Portable, check_worker
+from diffea.templates.layout import Layout
 
 
 def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: Any, *more: Any) -> Partial:

@@ -6,7 +6,6 @@ from diffea.histograms.bandwidth import default_bandwidth, scott, silverman
 from diffea.histograms.categories import Categories, binning, category_values
 from diffea.histograms.edges import edge_logits, ordered_edges
 from diffea.histograms.fill import covariance, fill, histogram
-from diffea.histograms.gap import soft_hard_gap
 from diffea.histograms.kernels import KERNELS, Kernel
 
 __all__ = [
@@ -23,5 +22,4 @@ __all__ = [
     "ordered_edges",
     "scott",
     "silverman",
-    "soft_hard_gap",
 ]

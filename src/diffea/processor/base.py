@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 from coffea.processor import ProcessorABC
 
 from diffea.errors import FillError
 from diffea.processor.fill import Fill
 from diffea.processor.variations import Shift
-
-if TYPE_CHECKING:
-    from diffea.processor.at import ProcessorAt
 
 
 class DifferentiableProcessor(ProcessorABC):
@@ -27,6 +24,9 @@ class DifferentiableProcessor(ProcessorABC):
 
     channels: ClassVar[Mapping[str, Any]] = {}
     variations: ClassVar[Mapping[str, Shift]] = {}
+    _runner: ClassVar[
+        Callable[..., ProcessorABC]
+    ]  # given by diffea.program.runner, which compiles what is written here
 
     def columns(self, events: Any) -> Mapping[str, Any]:
         """Read from NanoEvents what ``fill`` needs; hard object selection lives here.
@@ -45,7 +45,7 @@ class DifferentiableProcessor(ProcessorABC):
         """Bin edges that are parameters, by channel, shape ``(bins + 1,)`` with the axis's number of bins."""
         return {}
 
-    def at(self, params: Any, *, jacobian: bool = False, hard: bool = False) -> ProcessorAt:
+    def at(self, params: Any, *, jacobian: bool = False, hard: bool = False) -> ProcessorABC:
         """The plain coffea processor at fixed parameters, for ``coffea.processor.Runner`` with any executor.
 
         Args:
@@ -53,9 +53,7 @@ class DifferentiableProcessor(ProcessorABC):
             jacobian: accumulate the templates' derivative by the parameters as well.
             hard: exact cuts and plain histograms instead of soft cuts and kernels.
         """
-        from diffea.processor.at import ProcessorAt
-
-        return ProcessorAt(self, params, jacobian=jacobian, hard=hard)
+        return self._runner(self, params, jacobian=jacobian, hard=hard)
 
     def process(self, events: Any) -> Any:  # noqa: ARG002
         """Not defined without parameters.

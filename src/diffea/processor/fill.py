@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from diffea.errors import FillError
-from diffea.histograms.templates import NOMINAL, Key
+from diffea.templates.layout import NOMINAL, Key
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from diffea.errors import VariationError
-from diffea.histograms.templates import NOMINAL
 from diffea.processor.fill import Fill
+from diffea.templates.layout import NOMINAL
 
 if TYPE_CHECKING:
     from diffea.processor.base import DifferentiableProcessor

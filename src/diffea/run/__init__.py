@@ -16,11 +16,11 @@ from diffea.distributed import Templates, distribute
 from diffea.errors import AnalysisError
 from diffea.events.splits import Part
 from diffea.files import whole
-from diffea.histograms.gap import soft_hard_gap
 from diffea.run.numbers import numbers
 from diffea.run.states import State, describe
 from diffea.run.training import MeasuredStep, Watch, train_variant
 from diffea.runtime import versions
+from diffea.templates.gap import soft_hard_gap
 
 __all__ = ["MeasuredStep", "describe", "result_folder", "result_folders", "run_variant"]
 

@@ -13,10 +13,11 @@ from diffea.errors import NotFiniteError
 from diffea.events.blocks import Blocks
 from diffea.events.ragged import Ragged
 from diffea.histograms import category_values
-from diffea.histograms.templates import Layout, TemplateSet, with_edges
 from diffea.parameters import brief
-from diffea.processor.kernels import Kernels, bin_edges
-from diffea.processor.structure import Structure
+from diffea.program.kernels import Kernels, bin_edges
+from diffea.program.structure import Structure
+from diffea.templates import Layout, TemplateSet
+from diffea.templates.layout import with_edges
 
 
 def hard_templates(

@@ -17,12 +17,12 @@ from jax.flatten_util import ravel_pytree
 
 from diffea import histograms
 from diffea.events.blocks import Blocks
-from diffea.histograms.templates import Key, Layout
 from diffea.processor.base import DifferentiableProcessor, axes_of
 from diffea.processor.fill import Fill, named
-from diffea.processor.structure import Structure
 from diffea.processor.variations import with_variations
+from diffea.program.structure import Structure
 from diffea.runtime import Portable
+from diffea.templates.layout import Key, Layout
 
 Mode = Literal["values", "vjp", "jacobian", "by-bin"]
 MOST_UNROLLED = 16  # fills into one channel: more than these would compile for longer than a loop over them costs

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from diffea.errors import DiffeaError
-from diffea.histograms.templates import Key, Layout, as_key
+from diffea.templates.layout import Key, Layout, as_key
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,14 +11,14 @@ from coffea.processor import ProcessorABC
 
 from diffea.errors import NotFiniteError
 from diffea.events.columns import check
-from diffea.histograms.derivatives import TemplateJacobian
-from diffea.histograms.templates import TemplateSet
 from diffea.parameters import as_arrays, brief, finite
 from diffea.processor.base import DifferentiableProcessor
-from diffea.processor.hard import hard_templates
-from diffea.processor.kernels import kernels_of
-from diffea.processor.structure import structured
+from diffea.program.hard import hard_templates
+from diffea.program.kernels import kernels_of
+from diffea.program.structure import structured
 from diffea.runtime import Portable
+from diffea.templates import TemplateSet
+from diffea.templates.derivatives import TemplateJacobian
 
 
 class ProcessorAt(ProcessorABC):
@@ -80,3 +80,6 @@ class ProcessorAt(ProcessorABC):
     def postprocess(self, accumulator: Any) -> Any:
         """Nothing: what the chunks add up to is the result."""
         return accumulator
+
+
+DifferentiableProcessor._runner = ProcessorAt
