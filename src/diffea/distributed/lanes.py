@@ -18,7 +18,9 @@ from diffea.distributed.shards import Content, Shard, Source, load
 from diffea.distributed.steps import step
 from diffea.errors import ClusterError
 from diffea.events.batches import Batch, shares
-from diffea.runtime import Portable, cores
+from diffea.portable import Portable
+from diffea.runtime import cores
+from diffea.templates import Layout
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ class Lane(Protocol):
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
         """Read all batches, and keep them."""
 
-    def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
+    def step(self, mode: Any, layout: Portable[Layout], params: Any, *more: Any) -> Partial:
         """Sum over all batches; arguments as for ``shards.step``."""
 
     def close(self) -> None:
@@ -70,7 +72,7 @@ class InProcess:
         self._shards = list(self._pool.map(lambda run: load(source, run), runs))
         return [Content.of(shard) for shard in self._shards]
 
-    def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
+    def step(self, mode: Any, layout: Portable[Layout], params: Any, *more: Any) -> Partial:
         return merge(self._pool.map(lambda shard: step(shard, mode, layout, params, *more), self._shards))
 
     def close(self) -> None:
@@ -131,10 +133,10 @@ class OnCluster:
         self._places = self._client.who_has(self._shards)
         return found
 
-    def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
+    def step(self, mode: Any, layout: Portable[Layout], params: Any, *more: Any) -> Partial:
         return self._persist(lambda: self._graph(mode, layout, (params, *more)).result())
 
-    def _graph(self, mode: Any, layout: Portable, arguments: tuple[Any, ...]) -> Any:
+    def _graph(self, mode: Any, layout: Portable[Layout], arguments: tuple[Any, ...]) -> Any:
         """The sum over all shards, as a future: a step is one graph, which costs the scheduler less than its tasks one by one.
 
         A step goes to its shard, however large the parameters, and sums are added up where the first of them is. A key of two
@@ -205,6 +207,6 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _step(mode: Any, layout: Portable, arguments: tuple[Any, ...], shard: Shard, *sent: Any) -> Partial:
+def _step(mode: Any, layout: Portable[Layout], arguments: tuple[Any, ...], shard: Shard, *sent: Any) -> Partial:
     """A step, with arguments that come with the task or were sent ahead of it."""
     return step(shard, mode, layout, *(sent or arguments))

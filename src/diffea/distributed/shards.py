@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import get_args
 
-import numpy as np
-
 from diffea.distributed.storage import Keeper, Place, Store
 from diffea.errors import FileReadError, LedgerError
 from diffea.events.batches import Batch
@@ -19,8 +17,9 @@ from diffea.events.columns import Columns, concatenate, read
 from diffea.events.filesets import Chunk
 from diffea.events.patience import patiently
 from diffea.events.splits import Split
-from diffea.program import Structure, structured
-from diffea.runtime import Portable, check_worker
+from diffea.portable import Portable
+from diffea.program import Program, Structure, structured
+from diffea.runtime import check_worker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +27,9 @@ class Source:
     """How to read: what is the same for all shards.
 
     Attributes:
-        processor: pickled once.
+        program: of the processor.
         schemaclass: of NanoEvents.
         split: which events to keep, if not all.
-        dtype: of floating-point columns.
         block: rows of a block.
         batches: their number in the whole data set.
         skip: whether to leave out chunks whose file stays bad.
@@ -39,10 +37,9 @@ class Source:
         versions: of the driver's packages.
     """
 
-    processor: Portable
-    schemaclass: type
+    program: Program
+    schemaclass: Portable[type]
     split: Split | None
-    dtype: np.dtype
     block: int
     batches: int
     skip: bool
@@ -158,14 +155,14 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
     """
     began = time.perf_counter()
     check_worker(source.versions)
-    processor = source.processor.value
+    processor = source.program.processor
     held, empty, skipped = [], [], []
     keeper = Keeper(source.memory)
     for batch in batches:
         parts = []
         for chunk in batch.chunks:
             try:
-                columns = patiently(partial(read, chunk, processor.columns, source.schemaclass, source.split))
+                columns = patiently(partial(read, chunk, processor.columns, source.schemaclass.value, source.split))
             except FileReadError as error:
                 if not source.skip:
                     raise
@@ -180,7 +177,7 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
 
 
 def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]], keeper: Keeper) -> Held:
-    structure, blocks = structured(concatenate([columns for _, columns in parts]), source.dtype, source.block)
+    structure, blocks = structured(concatenate([columns for _, columns in parts]), source.program.dtype, source.block)
     batch = Batch(index, tuple(chunk for chunk, _ in parts))
     kept = tuple(columns.rows for _, columns in parts)
     return Held(batch, structure, keeper.keep(blocks, partial(_again, source, batch, kept)), kept)
@@ -188,11 +185,12 @@ def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]], keeper
 
 def _again(source: Source, batch: Batch, kept: tuple[int, ...]) -> Blocks:
     """Read a batch that neither memory nor disk had room for."""
-    processor = source.processor.value
+    processor = source.program.processor
     parts = [
-        patiently(partial(read, chunk, processor.columns, source.schemaclass, source.split)) for chunk in batch.chunks
+        patiently(partial(read, chunk, processor.columns, source.schemaclass.value, source.split))
+        for chunk in batch.chunks
     ]
     if (found := tuple(part.rows for part in parts)) != kept:
         msg = f"{batch.chunks[0]} and what follows had {kept} selected events at the start and {found} now: a file changed"
         raise LedgerError(msg)
-    return structured(concatenate(parts), source.dtype, source.block)[1]
+    return structured(concatenate(parts), source.program.dtype, source.block)[1]

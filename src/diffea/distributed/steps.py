@@ -11,17 +11,17 @@ import numpy as np
 
 from diffea.distributed.reduction import Partial, merge
 from diffea.distributed.shards import Held, Shard
-from diffea.errors import NotFiniteError
+from diffea.errors import DiffeaError, NotFiniteError
 from diffea.events.blocks import Blocks
 from diffea.parameters import brief, finite
-from diffea.program import Kernels, kernels_of
-from diffea.program.hard import hard_templates
-from diffea.program.kernels import Mode
-from diffea.runtime import Portable, check_worker
-from diffea.templates.layout import Layout
+from diffea.portable import Portable
+from diffea.program import Mode, Program, hard_sums
+from diffea.program.explain import explain
+from diffea.runtime import check_worker
+from diffea.templates import Layout
 
 
-def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: Any, *more: Any) -> Partial:
+def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable[Layout], params: Any, *more: Any) -> Partial:
     """Sums over a shard.
 
     Args:
@@ -36,42 +36,38 @@ def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: A
         NotFiniteError: if a sum or gradient is NaN or infinite, naming dataset, file and event.
     """
     began = time.perf_counter()
-    check_worker(shard.source.versions)
-    kernels = kernels_of(shard.source.processor, shard.source.dtype)
-    compiled = kernels.compile_seconds
-    scale = 1.0 if shard.source.split is None else shard.source.split.scale
-    batches = shard.source.batches
-    empty = Partial(batches, {(0, index): (0, None) for index in shard.empty})
+    source = shard.source
+    check_worker(source.versions)
+    program, whole = source.program, source.program.keep(layout)
+    compiled = program.compile_seconds
+    scale = 1.0 if source.split is None else source.split.scale
+    empty = Partial(source.batches, {(0, index): (0, None) for index in shard.empty})
     sums = (
-        Partial(
-            batches,
-            {(0, held.batch.index): (sum(held.kept), _sum(kernels, held, scale, mode, layout.value, params, *more))},
-        )
+        Partial(source.batches, {(0, held.batch.index): _sum(program, held, scale, mode, whole, params, *more)})
         for held in shard.held
     )
     partial = merge(itertools.chain([empty], sums))
-    compiling = kernels.compile_seconds - compiled
+    compiling = program.compile_seconds - compiled
     return partial.spent(compute=time.perf_counter() - began - compiling, compile=compiling)
 
 
-def _sum(kernels: Kernels, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any) -> Any:
+def _sum(
+    program: Program, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any
+) -> tuple[int, Any]:
     sample, blocks = held.batch.file.sample, held.blocks
     if mode == "hard":
         chunks = held.batch.chunks
         where = f"{chunks[0]}" if len(chunks) == 1 else f"{chunks[0]}, to {chunks[-1]}"
-        templates = hard_templates(kernels, held.structure, sample, params, blocks, scale, where)
-        spread = np.zeros((2, whole.size))
-        spread[:, templates.layout.within(whole)] = templates.values_flat, templates.variances_flat
-        return spread
-    summed = kernels.run(mode, held.structure, sample, whole, params, blocks, scale, *more)
+        return hard_sums(program, held.structure, sample, whole, params, blocks, scale, where)
+    count, summed = program.run(mode, held.structure, sample, whole, params, blocks, scale, *more)
     if not finite(summed):
-        raise _not_finite(kernels, held, blocks, scale, mode, whole, params, *more)
-    return summed
+        raise _not_finite(program, held, blocks, scale, mode, whole, params, *more)
+    return count, summed
 
 
 def _not_finite(
-    kernels: Kernels, held: Held, blocks: Blocks, scale: float, mode: Mode, whole: Layout, params: Any, *more: Any
-) -> NotFiniteError:
+    program: Program, held: Held, blocks: Blocks, scale: float, mode: Mode, whole: Layout, params: Any, *more: Any
+) -> DiffeaError:
     """Find the first event whose contribution is not finite: by blocks, then by halves."""
     size = jax.tree.leaves(blocks.arrays)[0].shape[1]
 
@@ -79,7 +75,7 @@ def _not_finite(
         take = np.minimum(np.arange(start, start + size), stop - 1)
         rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[take][None], blocks.arrays)
         part = Blocks(rows, np.asarray(stop - start))
-        return not finite(kernels.run(mode, held.structure, held.batch.file.sample, whole, params, part, scale, *more))
+        return not finite(program.run(mode, held.structure, held.batch.file.sample, whole, params, part, scale, *more))
 
     total = sum(held.kept)
     start = next((row for row in range(0, total, size) if bad(row, min(row + size, total))), 0)
@@ -89,9 +85,9 @@ def _not_finite(
         start, stop = (start, middle) if bad(start, middle) else (middle, stop)
     before = np.cumsum([0, *held.kept])
     number = int(np.searchsorted(before, start, side="right")) - 1
+    where = f"{held.batch.chunks[number]}, event {start - before[number]} of the {held.kept[number]} selected there"
+    event = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[np.full(size, start)], blocks.arrays)
     what = "a template" if mode == "values" else "a template or its gradient"
-    msg = (
-        f"{what} is NaN or infinite from {held.batch.chunks[number]}, event {start - before[number]} of the "
-        f"{held.kept[number]} selected there; look at `{type(kernels.processor).__name__}.fill` at the parameters {brief(params)}"
-    )
-    return NotFiniteError(msg)
+    cause = explain(program, held.structure, params, event)
+    msg = f"{what} is NaN or infinite from {where}; look at `{program.name}.fill` at the parameters {brief(params)}"
+    return type(cause)(f"{cause} (from {where}, at the parameters {brief(params)})") if cause else NotFiniteError(msg)

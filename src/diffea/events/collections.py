@@ -20,7 +20,7 @@ from diffea.errors import ColumnError, FileReadError, FilesetError, MissingBranc
 from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk, File
 from diffea.events.splits import Split
-from diffea.runtime import Portable
+from diffea.portable import Portable
 
 Static = str | bool | int | float | None
 """A plain Python value among the columns, on which ``fill`` may branch."""
