@@ -190,7 +190,7 @@ class Templates:
         return sums
 
     def _callback(self, mode: str, layout: Portable[Layout], shape: Any) -> Callable[..., Any]:
-        """A step as a function of JAX arrays; JAX keeps it for good, so that it keeps neither these templates nor what they hold."""
+        """A step as a function of JAX arrays, of which a compiled function holds neither these templates nor their columns."""
         owner = weakref.ref(self)
 
         @keep_error
@@ -199,7 +199,12 @@ class Templates:
                 raise _closed()
             return templates._step(mode, layout, *jax.tree.map(np.asarray, arguments))
 
-        return lambda *arguments: jax.pure_callback(run, shape, *arguments, vmap_method="sequential")
+        def call(*arguments: Any) -> Any:
+            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+                return jax.pure_callback(run, shape, *arguments, vmap_method="sequential")
+            return jax.tree.map(jnp.asarray, run(*arguments))
+
+        return call
 
     def _step(self, mode: str, layout: Portable[Layout], *arguments: Any) -> Any:
         if self._closed:
