@@ -19,7 +19,7 @@ from diffea.distributed.shards import Source, load
 from diffea.distributed.steps import step
 from diffea.events.batches import Batch
 from diffea.events.blocks import Blocks
-from diffea.events.filesets import plan
+from diffea.events.plan import plan
 from diffea.parameters import as_arrays
 from diffea.program import kernels_of
 from diffea.runtime import Portable, versions

@@ -16,6 +16,7 @@ from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranch
 from diffea.events.collections import Partition, Static
 from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk
+from diffea.events.plan import open_file
 from diffea.events.ragged import Ragged, signed
 from diffea.events.splits import Split, identity
 
@@ -68,8 +69,10 @@ def open_events(chunk: Chunk, schemaclass: type) -> Any:
     """NanoEvents of a chunk, with the metadata that coffea's Runner gives.
 
     Raises:
+        FilesetError: if the file has other entries, or another UUID, than planned.
         FileReadError: if the file cannot be read.
     """
+    root = open_file(chunk.file)
     metadata = {
         **chunk.file.metadata,
         "filename": chunk.file.path,
@@ -80,7 +83,8 @@ def open_events(chunk: Chunk, schemaclass: type) -> Any:
     }
     try:
         return NanoEventsFactory.from_root(
-            {chunk.file.path: chunk.file.tree},
+            root,
+            treepath=chunk.file.tree,
             entry_start=chunk.start,
             entry_stop=chunk.stop,
             schemaclass=schemaclass,
