@@ -10,9 +10,8 @@ from typing import get_args
 from diffea.distributed.shards import Content, Skipped
 from diffea.distributed.storage import Place
 from diffea.errors import FilesetError, LedgerError
-from diffea.events.collections import Static
-from diffea.events.columns import unlike
 from diffea.events.filesets import Chunk
+from diffea.events.kinds import Signature, agree
 from diffea.program import Structure
 
 
@@ -41,7 +40,7 @@ class Ledger:
         Raises:
             LedgerError: if a range of entries is neither held nor skipped, or held twice.
             FilesetError: if nothing could be read.
-            ColumnError: if chunks of a dataset disagree on a plain Python value among the columns.
+            ColumnError: if chunks of a dataset disagree on the columns' names, kinds, or a plain Python value.
         """
         held = [pair for content in contents for pair in content.chunks]
         lost = tuple(skipped) + tuple(entry for content in contents for entry in content.skipped)
@@ -55,7 +54,7 @@ class Ledger:
         if not held:
             msg = f"no file of the fileset could be read; the first reason: {lost[0].reason}"
             raise FilesetError(msg)
-        _check_static(pair for content in contents for pair in content.static)
+        _check_alike(pair for content in contents for pair in content.signatures)
         structures = frozenset().union(*(content.structures for content in contents))
         nbytes = {place: sum(content.nbytes[place] for content in contents) for place in get_args(Place)}
         return cls(tuple(held), lost, structures, nbytes, sum(content.seconds for content in contents))
@@ -106,10 +105,10 @@ class Ledger:
             raise LedgerError(msg)
 
 
-def _check_static(found: Iterable[tuple[Chunk, dict[str, Static]]]) -> None:
+def _check_alike(found: Iterable[tuple[Chunk, Signature]]) -> None:
     """See that batches of a dataset agree as its chunks within a batch do, so that no error depends on the amount of data."""
-    first: dict[str, tuple[Chunk, dict[str, Static]]] = {}
-    for chunk, static in found:
-        other, known = first.setdefault(chunk.file.dataset, (chunk, static))
-        if static != known:
-            raise unlike(str(other), known, str(chunk), static)
+    datasets: dict[str, list[tuple[str, Signature]]] = {}
+    for chunk, signature in found:
+        datasets.setdefault(chunk.file.dataset, []).append((str(chunk), signature))
+    for signatures in datasets.values():
+        agree(signatures)

@@ -14,9 +14,9 @@ from diffea.distributed.storage import Keeper, Place, Store
 from diffea.errors import FileReadError, LedgerError
 from diffea.events.batches import Batch
 from diffea.events.blocks import Blocks
-from diffea.events.collections import Static
 from diffea.events.columns import Columns, concatenate, read
 from diffea.events.filesets import Chunk
+from diffea.events.kinds import Signature
 from diffea.events.patience import patiently
 from diffea.events.splits import Split
 from diffea.program import Structure, structured
@@ -58,17 +58,25 @@ class Held:
         batch: of the chunks that could be read.
         store: where its columns lie.
         kept: number of selected events of each chunk.
+        signature: of the columns.
     """
 
     batch: Batch
     structure: Structure
     store: Store
     kept: tuple[int, ...]
+    signature: Signature
 
     @property
     def blocks(self) -> Blocks:
         """The columns, read or mapped anew if they are not in memory."""
         return self.store.blocks
+
+    @property
+    def first(self) -> Chunk:
+        """The first chunk with selected events, if any has."""
+        pairs = zip(self.batch.chunks, self.kept, strict=True)
+        return next((chunk for chunk, kept in pairs if kept), self.batch.chunks[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +133,7 @@ class Content:
         skipped: what was left out.
         nbytes: of columns, by where they lie.
         seconds: that reading took.
-        static: plain Python values among the columns, of the first chunk of each batch.
+        signatures: of each batch's columns, with its first chunk that has events.
     """
 
     structures: frozenset[tuple[str, Structure]]
@@ -133,7 +141,7 @@ class Content:
     skipped: tuple[Skipped, ...]
     nbytes: dict[Place, int]
     seconds: float
-    static: tuple[tuple[Chunk, dict[str, Static]], ...]
+    signatures: tuple[tuple[Chunk, Signature], ...]
 
     @classmethod
     def of(cls, shard: Shard) -> Content:
@@ -144,7 +152,7 @@ class Content:
             shard.skipped,
             shard.nbytes,
             shard.seconds,
-            tuple((held.batch.chunks[0], dict(held.structure.static)) for held in shard.held),
+            tuple((held.first, held.signature) for held in shard.held),
         )
 
 
@@ -180,10 +188,11 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
 
 
 def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]], keeper: Keeper) -> Held:
-    structure, blocks = structured(concatenate([columns for _, columns in parts]), source.dtype, source.block)
+    columns = concatenate([columns for _, columns in parts])
+    structure, blocks = structured(columns, source.dtype, source.block)
     batch = Batch(index, tuple(chunk for chunk, _ in parts))
     kept = tuple(columns.rows for _, columns in parts)
-    return Held(batch, structure, keeper.keep(blocks, partial(_again, source, batch, kept)), kept)
+    return Held(batch, structure, keeper.keep(blocks, partial(_again, source, batch, kept)), kept, columns.signature)
 
 
 def _again(source: Source, batch: Batch, kept: tuple[int, ...]) -> Blocks:
