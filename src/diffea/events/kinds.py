@@ -36,7 +36,9 @@ class Kind:
             return f"the plain value {self.value}"
         if self.shape is None:
             return "an array without events"
-        entry = {(): "a number", (OBJECTS,): "a list"}.get(self.shape, f"an array of shape {self.shape}")
+        entry = (
+            "a list" if self.shape == (OBJECTS,) else f"an array of shape {self.shape}" if self.shape else "a number"
+        )
         return f"{entry} of type {self.type} for each event"
 
     def meets(self, other: Kind) -> Kind | None:
