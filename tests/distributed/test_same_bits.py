@@ -76,7 +76,8 @@ def test_what_pads_the_last_block_changes_no_bit(shards, whole, seed) -> None:
     """Rows beyond the events weigh nothing, whatever they hold."""
     rng = np.random.default_rng(seed)
     held = shards[0].held[0]
-    rows = int(held.blocks.rows)
+    (structure,), (events,) = held.structures, held.blocks
+    rows = int(events.rows)
 
     def other_padding(leaf):
         flat = np.asarray(leaf).reshape(-1, *leaf.shape[2:]).copy()
@@ -85,10 +86,10 @@ def test_what_pads_the_last_block_changes_no_bit(shards, whole, seed) -> None:
         return jnp.asarray(flat.reshape(leaf.shape))
 
     kernels = kernels_of(shards[0].source.processor)
-    padded = Blocks(jax.tree.map(other_padding, held.blocks.arrays), held.blocks.rows)
+    padded = Blocks(jax.tree.map(other_padding, events.arrays), events.rows)
     found, expected = (
-        kernels.run("jacobian", held.structure, "signal", whole[0].value, as_arrays(PARAMS), blocks, 1.0)
-        for blocks in (padded, held.blocks)
+        kernels.run("jacobian", structure, "signal", whole[0].value, as_arrays(PARAMS), blocks, 1.0)
+        for blocks in (padded, events)
     )
     assert same_bits(found, expected)
 

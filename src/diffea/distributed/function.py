@@ -49,7 +49,7 @@ class Templates:
         self._lane = lane
         self._closed = False
         self._gradient = gradient
-        self._structures = sorted(ledger.structures, key=repr)
+        self._structures = sorted(ledger.structures, key=lambda found: (-ledger.structures[found], repr(found)))
         self._kernels = Kernels(processor)
         self._functions: dict[Any, tuple[Layout, Callable[..., Any]]] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 from diffea.distributed.shards import Content, Skipped
@@ -22,14 +22,14 @@ class Ledger:
     Attributes:
         chunks: file and entry range of all that is held, each with its number of selected events.
         skipped: what was left out because it stayed bad.
-        structures: those that occur, each with its sample.
+        structures: those that occur, each with its sample, and how many events each has.
         nbytes: of columns held, by where they lie: ``memory``, ``disk``, or ``files`` (read again at every step).
         read_seconds: spent on reading, summed over the workers.
     """
 
     chunks: tuple[tuple[Chunk, int], ...]
     skipped: tuple[Skipped, ...]
-    structures: frozenset[tuple[str, Structure]]
+    structures: Mapping[tuple[str, Structure], int]
     nbytes: dict[Place, int]
     read_seconds: float
 
@@ -55,7 +55,9 @@ class Ledger:
             msg = f"no file of the fileset could be read; the first reason: {lost[0].reason}"
             raise FilesetError(msg)
         _check_alike(pair for content in contents for pair in content.signatures)
-        structures = frozenset().union(*(content.structures for content in contents))
+        structures: Counter[tuple[str, Structure]] = Counter()
+        for content in contents:
+            structures.update(content.structures)
         nbytes = {place: sum(content.nbytes[place] for content in contents) for place in get_args(Place)}
         return cls(tuple(held), lost, structures, nbytes, sum(content.seconds for content in contents))
 

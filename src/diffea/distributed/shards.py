@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import get_args
 
@@ -19,7 +20,7 @@ from diffea.events.filesets import Chunk
 from diffea.events.kinds import Signature
 from diffea.events.patience import patiently
 from diffea.events.splits import Split
-from diffea.program import Structure, structured
+from diffea.program import Structure, pieces
 from diffea.runtime import Portable, check_worker
 
 
@@ -56,21 +57,35 @@ class Held:
 
     Attributes:
         batch: of the chunks that could be read.
+        structures: of each size class.
         store: where its columns lie.
         kept: number of selected events of each chunk.
         signature: of the columns.
+        classes: the size class of each event; None if there is one.
     """
 
     batch: Batch
-    structure: Structure
+    structures: tuple[Structure, ...]
     store: Store
     kept: tuple[int, ...]
     signature: Signature
+    classes: np.ndarray | None
 
     @property
-    def blocks(self) -> Blocks:
-        """The columns, read or mapped anew if they are not in memory."""
+    def blocks(self) -> tuple[Blocks, ...]:
+        """The columns of each size class, read or mapped anew if they are not in memory."""
         return self.store.blocks
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Number of events of each size class."""
+        return self.rows_before(sum(self.kept))
+
+    def rows_before(self, event: int) -> tuple[int, ...]:
+        """How many events of each size class come before one of the batch."""
+        if self.classes is None:
+            return (event,)
+        return tuple(map(int, np.bincount(self.classes[:event], minlength=len(self.structures))))
 
     @property
     def first(self) -> Chunk:
@@ -128,7 +143,7 @@ class Content:
     """What the driver knows of a shard.
 
     Attributes:
-        structures: those that occur, each with its sample.
+        structures: those that occur, each with its sample, and how many events each has.
         chunks: what was read, each with its number of selected events.
         skipped: what was left out.
         nbytes: of columns, by where they lie.
@@ -136,7 +151,7 @@ class Content:
         signatures: of each batch's columns, with its first chunk that has events.
     """
 
-    structures: frozenset[tuple[str, Structure]]
+    structures: Mapping[tuple[str, Structure], int]
     chunks: tuple[tuple[Chunk, int], ...]
     skipped: tuple[Skipped, ...]
     nbytes: dict[Place, int]
@@ -146,8 +161,12 @@ class Content:
     @classmethod
     def of(cls, shard: Shard) -> Content:
         """Tell the driver what a shard holds."""
+        structures: Counter[tuple[str, Structure]] = Counter()
+        for held in shard.held:
+            for structure, rows in zip(held.structures, held.rows, strict=True):
+                structures[held.batch.file.sample, structure] += rows
         return cls(
-            frozenset((held.batch.file.sample, held.structure) for held in shard.held),
+            structures,
             tuple(pair for held in shard.held for pair in zip(held.batch.chunks, held.kept, strict=True)),
             shard.skipped,
             shard.nbytes,
@@ -189,13 +208,14 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
 
 def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]], keeper: Keeper) -> Held:
     columns = concatenate([columns for _, columns in parts])
-    structure, blocks = structured(columns, source.dtype, source.block)
+    structures, blocks, classes = pieces(columns, source.dtype, source.block)
     batch = Batch(index, tuple(chunk for chunk, _ in parts))
     kept = tuple(columns.rows for _, columns in parts)
-    return Held(batch, structure, keeper.keep(blocks, partial(_again, source, batch, kept)), kept, columns.signature)
+    store = keeper.keep(blocks, partial(_again, source, batch, kept))
+    return Held(batch, structures, store, kept, columns.signature, classes)
 
 
-def _again(source: Source, batch: Batch, kept: tuple[int, ...]) -> Blocks:
+def _again(source: Source, batch: Batch, kept: tuple[int, ...]) -> tuple[Blocks, ...]:
     """Read a batch that neither memory nor disk had room for."""
     processor = source.processor.value
     parts = [
@@ -204,4 +224,4 @@ def _again(source: Source, batch: Batch, kept: tuple[int, ...]) -> Blocks:
     if (found := tuple(part.rows for part in parts)) != kept:
         msg = f"{batch.chunks[0]} and what follows had {kept} selected events at the start and {found} now: a file changed"
         raise LedgerError(msg)
-    return structured(concatenate(parts), source.dtype, source.block)[1]
+    return pieces(concatenate(parts), source.dtype, source.block)[1]

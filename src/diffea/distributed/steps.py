@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -14,7 +16,7 @@ from diffea.distributed.shards import Held, Shard
 from diffea.errors import NotFiniteError
 from diffea.events.blocks import Blocks
 from diffea.parameters import brief, finite
-from diffea.program import Kernels, kernels_of
+from diffea.program import Kernels, Structure, kernels_of
 from diffea.program.hard import hard_templates
 from diffea.program.kernels import Mode
 from diffea.runtime import Portable, check_worker
@@ -55,32 +57,55 @@ def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: A
 
 
 def _sum(kernels: Kernels, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any) -> Any:
-    sample, blocks = held.batch.file.sample, held.blocks
-    if mode == "hard":
-        chunks = held.batch.chunks
-        where = f"{chunks[0]}" if len(chunks) == 1 else f"{chunks[0]}, to {chunks[-1]}"
-        templates = hard_templates(kernels, held.structure, sample, params, blocks, scale, where)
-        spread = np.zeros((2, whole.size))
-        spread[:, templates.layout.within(whole)] = templates.values_flat, templates.variances_flat
-        return spread
-    summed = kernels.run(mode, held.structure, sample, whole, params, blocks, scale, *more)
-    if not finite(summed):
+    """Over the size classes of a batch, one after the other."""
+    blocks = held.blocks
+    pieces = zip(held.structures, blocks, strict=True)
+    summed = functools.reduce(
+        functools.partial(jax.tree.map, np.add),
+        (_of_class(kernels, held, *piece, scale, mode, whole, params, *more) for piece in pieces),
+    )
+    if mode != "hard" and not finite(summed):
         raise _not_finite(kernels, held, blocks, scale, mode, whole, params, *more)
     return summed
 
 
+def _of_class(
+    kernels: Kernels,
+    held: Held,
+    structure: Structure,
+    blocks: Blocks,
+    scale: float,
+    mode: Any,
+    whole: Layout,
+    params: Any,
+    *more: Any,
+) -> Any:
+    sample = held.batch.file.sample
+    if mode != "hard":
+        return kernels.run(mode, structure, sample, whole, params, blocks, scale, *more)
+    chunks = held.batch.chunks
+    where = f"{chunks[0]}" if len(chunks) == 1 else f"{chunks[0]}, to {chunks[-1]}"
+    templates = hard_templates(kernels, structure, sample, params, blocks, scale, where)
+    spread = np.zeros((2, whole.size))
+    spread[:, templates.layout.within(whole)] = templates.values_flat, templates.variances_flat
+    return spread
+
+
 def _not_finite(
-    kernels: Kernels, held: Held, blocks: Blocks, scale: float, mode: Mode, whole: Layout, params: Any, *more: Any
+    kernels: Kernels, held: Held, blocks: Sequence[Blocks], scale: float, mode: Mode, *arguments: Any
 ) -> NotFiniteError:
     """Find the first event whose contribution is not finite: by blocks, then by halves."""
-    size = jax.tree.leaves(blocks.arrays)[0].shape[1]
+    size = max(piece.size for piece in blocks)
 
     def bad(start: int, stop: int) -> bool:
-        take = np.minimum(np.arange(start, start + size), stop - 1)
-        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[take][None], blocks.arrays)
-        part = Blocks(rows, np.asarray(stop - start))
-        return not finite(kernels.run(mode, held.structure, held.batch.file.sample, whole, params, part, scale, *more))
+        ranges = zip(held.structures, blocks, held.rows_before(start), held.rows_before(stop), strict=True)
+        return any(
+            not finite(kernels.run(mode, structure, sample, whole, params, part, scale, *more))
+            for structure, piece, first, last in ranges
+            for part in piece.parts(first, last)
+        )
 
+    sample, (whole, params, *more) = held.batch.file.sample, arguments
     total = sum(held.kept)
     start = next((row for row in range(0, total, size) if bad(row, min(row + size, total))), 0)
     stop = min(start + size, total)

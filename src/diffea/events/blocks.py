@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -32,20 +32,38 @@ class Blocks:
 
     @property
     def nbytes(self) -> int:
-        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.arrays))
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self))
+
+    @property
+    def size(self) -> int:
+        """Rows of a block."""
+        return int(jax.tree.leaves(self.arrays)[0].shape[1])
+
+    def parts(self, start: int, stop: int) -> Iterator[Blocks]:
+        """The rows from ``start`` to ``stop``, one block after the other."""
+        for first in range(start, stop, self.size):
+            last = min(first + self.size, stop)
+            take = np.minimum(np.arange(first, first + self.size), last - 1)
+            arrays = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[take][None], self.arrays)  # noqa: B023
+            yield Blocks(arrays, np.asarray(last - first))
 
 
-def block_rows(batches: Iterable[int]) -> int:
-    """The largest block that pads the batches by less than a quarter.
+def block_rows(batches: Iterable[int], smallest: int = SMALLEST) -> int:
+    """The largest block that pads the batches by less than a quarter, or the one that pads them least.
 
     Args:
         batches: rows of each.
+        smallest: block to consider.
     """
-    counts = np.fromiter(batches, dtype=np.int64)
+    counts = list(batches)
+    padded: dict[int, int] = {}
     size = LARGEST
-    while size > SMALLEST and (-(-counts // size) * size).sum() > 1.25 * counts.sum():
+    while size >= smallest:
+        padded[size] = sum(size * capacity(-(-count // size)) for count in counts)
+        if padded[size] <= 1.25 * sum(counts):
+            return size
         size //= 2
-    return size
+    return min(padded, key=padded.__getitem__)
 
 
 def to_blocks(arrays: Any, rows: int, size: int) -> Blocks:

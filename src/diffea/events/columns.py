@@ -16,7 +16,7 @@ from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranch
 from diffea.events.collections import Partition
 from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk
-from diffea.events.kinds import Signature, agree, kind_of
+from diffea.events.kinds import Signature, agree, is_jagged, kind_of
 from diffea.events.plan import open_file
 from diffea.events.ragged import Ragged, signed
 from diffea.events.scalars import Static, plain
@@ -43,6 +43,15 @@ class Columns:
     def signature(self) -> Signature:
         """The kind of each column."""
         return {name: kind_of(value) for name, value in (*self.arrays.items(), *self.static.items())}
+
+    def of(self, events: np.ndarray) -> Columns:
+        """The columns of some of the events.
+
+        Args:
+            events: booleans of shape ``(rows,)``.
+        """
+        arrays = {name: array[events] for name, array in self.arrays.items()}
+        return dataclasses.replace(self, arrays=arrays, rows=int(events.sum()))
 
 
 def read(chunk: Chunk, columns: Callable[[Any], Any], schemaclass: type, split: Split | None) -> Columns:
@@ -168,7 +177,7 @@ def pack(columns: Columns, dtype: np.dtype) -> dict[str, Any]:
 
 
 def _pack(array: Any, dtype: np.dtype) -> Any:
-    if isinstance(array, ak.Array) and array.ndim > 1 and "var" in str(array.type):
+    if is_jagged(array):
         ragged = Ragged.from_awkward(array)
         return Ragged(_as(np.asarray(ragged.values), dtype), np.asarray(ragged.mask))
     return _as(ak.to_numpy(array) if isinstance(array, ak.Array) else np.asarray(array), dtype)

@@ -85,6 +85,11 @@ def kind_of(value: Any) -> Kind:
     return Kind(shape=shape, type="float" if dtype.kind == "f" else signed(np.empty(0, dtype)).dtype.name)
 
 
+def is_jagged(array: Any) -> bool:
+    """Whether a column has a changing number of objects an event."""
+    return OBJECTS in _form(array)[0]
+
+
 def _form(array: Any) -> tuple[tuple[int | None, ...], np.dtype | None]:
     """Shape of one event's entry, and the type of the numbers; None if awkward does not know it, ``object`` if there are none."""
     if not isinstance(array, ak.Array):

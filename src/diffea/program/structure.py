@@ -10,7 +10,10 @@ import jax
 import numpy as np
 
 from diffea.events.blocks import Blocks, block_rows, to_blocks
+from diffea.events.classes import size_classes
 from diffea.events.columns import Columns, pack
+
+FEWEST = 16  # rows of a block of crowded events
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +31,36 @@ class Structure:
     @functools.cached_property
     def identity(self) -> tuple[Any, ...]:
         leaves, tree = jax.tree.flatten(self.shapes)
-        return self.static, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves), tree
+        return repr(self.static), tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves), tree
 
     def __hash__(self) -> int:
         return hash(self.identity)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Structure) and self.identity == other.identity
+
+
+def pieces(
+    columns: Columns, dtype: np.dtype, size: int
+) -> tuple[tuple[Structure, ...], tuple[Blocks, ...], np.ndarray | None]:
+    """Columns of a batch in size classes, each in blocks.
+
+    Args:
+        columns: of some events of one dataset.
+        dtype: of floating-point columns.
+        size: rows of a block of the class with most events; those of the others are chosen for them alone.
+
+    Returns:
+        structure and blocks of each class, and the class of each event (None if there is one class).
+    """
+    classes = size_classes(columns)
+    rows = np.bincount(classes, minlength=1)
+    if len(rows) == 1:
+        structure, blocks = structured(columns, dtype, size)
+        return (structure,), (blocks,), None
+    sizes = [size if count == rows.max() else block_rows([int(count)], FEWEST) for count in rows]
+    found = [structured(columns.of(classes == number), dtype, size) for number, size in enumerate(sizes)]
+    return tuple(structure for structure, _ in found), tuple(blocks for _, blocks in found), classes
 
 
 def structured(columns: Columns, dtype: np.dtype, size: int | None = None) -> tuple[Structure, Blocks]:
