@@ -8,7 +8,7 @@ from tests.samples import write
 
 from diffea.errors import FilesetError
 from diffea.events.batches import ROWS, batches_of, shares
-from diffea.events.blocks import CAPACITIES, LARGEST, block_rows, capacity
+from diffea.events.blocks import CAPACITIES, FEW, SIZES, block_rows, capacity
 from diffea.events.filesets import Chunk, File, files_of
 from diffea.events.plan import plan
 
@@ -132,7 +132,13 @@ def test_batches_coalesce_small_chunks_of_one_dataset() -> None:
 
 
 def test_blocks_are_of_few_shapes_and_little_padding() -> None:
-    assert block_rows([1_000_000]) == LARGEST
+    assert block_rows([1_000_000]) == max(SIZES)
     assert block_rows([800, 900]) == 1_024
+    for rows in range(1_000, 300_000, 777):
+        size = block_rows([rows])
+        assert size * capacity(-(-rows // size)) <= 1.33 * rows
+    for rows in range(1, 5_000):
+        size = block_rows([rows], FEW)
+        assert size * capacity(-(-rows // size)) <= max(4 * rows, 4)
     assert {capacity(n) for n in range(1, 17)} == set(CAPACITIES)
     assert all(n <= capacity(n) <= 1.25 * n for n in range(17, 2000))

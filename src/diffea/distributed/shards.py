@@ -61,7 +61,7 @@ class Held:
         store: where its columns lie.
         kept: number of selected events of each chunk.
         signature: of the columns.
-        classes: the size class of each event; None if there is one.
+        events: those that each size class holds, by number; None if one holds all as they came.
     """
 
     batch: Batch
@@ -69,7 +69,7 @@ class Held:
     store: Store
     kept: tuple[int, ...]
     signature: Signature
-    classes: np.ndarray | None
+    events: tuple[np.ndarray, ...] | None
 
     @property
     def blocks(self) -> tuple[Blocks, ...]:
@@ -79,13 +79,13 @@ class Held:
     @property
     def rows(self) -> tuple[int, ...]:
         """Number of events of each size class."""
-        return self.rows_before(sum(self.kept))
+        return tuple(map(len, self.within(0, sum(self.kept))))
 
-    def rows_before(self, event: int) -> tuple[int, ...]:
-        """How many events of each size class come before one of the batch."""
-        if self.classes is None:
-            return (event,)
-        return tuple(map(int, np.bincount(self.classes[:event], minlength=len(self.structures))))
+    def within(self, start: int, stop: int) -> tuple[np.ndarray, ...]:
+        """The rows of each size class that hold the events from ``start`` to ``stop`` of the batch."""
+        if self.events is None:
+            return (np.arange(start, stop),)
+        return tuple(np.flatnonzero((start <= events) & (events < stop)) for events in self.events)
 
     @property
     def first(self) -> Chunk:
@@ -208,11 +208,11 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
 
 def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]], keeper: Keeper) -> Held:
     columns = concatenate([columns for _, columns in parts])
-    structures, blocks, classes = pieces(columns, source.dtype, source.block)
+    structures, blocks, events = pieces(columns, source.dtype, source.block)
     batch = Batch(index, tuple(chunk for chunk, _ in parts))
     kept = tuple(columns.rows for _, columns in parts)
     store = keeper.keep(blocks, partial(_again, source, batch, kept))
-    return Held(batch, structures, store, kept, columns.signature, classes)
+    return Held(batch, structures, store, kept, columns.signature, events)
 
 
 def _again(source: Source, batch: Batch, kept: tuple[int, ...]) -> tuple[Blocks, ...]:

@@ -98,11 +98,10 @@ def _not_finite(
     size = max(piece.size for piece in blocks)
 
     def bad(start: int, stop: int) -> bool:
-        ranges = zip(held.structures, blocks, held.rows_before(start), held.rows_before(stop), strict=True)
         return any(
             not finite(kernels.run(mode, structure, sample, whole, params, part, scale, *more))
-            for structure, piece, first, last in ranges
-            for part in piece.parts(first, last)
+            for structure, piece, rows in zip(held.structures, blocks, held.within(start, stop), strict=True)
+            for part in piece.parts(rows)
         )
 
     sample, (whole, params, *more) = held.batch.file.sample, arguments

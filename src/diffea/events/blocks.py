@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-LARGEST = 4_096
-SMALLEST = 1_024
+SIZES = (4_096, 3_584, 3_072, 2_560, 2_048, 1_792, 1_536, 1_280, 1_024)
+FEW = (
+    4_096,
+    1_024,
+    256,
+    64,
+    16,
+    4,
+)  # for crowded events, of which each batch has another number: few sizes compile seldom
 CAPACITIES = (1, 4, 8, 12, 16)
 
 
@@ -39,31 +46,28 @@ class Blocks:
         """Rows of a block."""
         return int(jax.tree.leaves(self.arrays)[0].shape[1])
 
-    def parts(self, start: int, stop: int) -> Iterator[Blocks]:
-        """The rows from ``start`` to ``stop``, one block after the other."""
-        for first in range(start, stop, self.size):
-            last = min(first + self.size, stop)
-            take = np.minimum(np.arange(first, first + self.size), last - 1)
-            arrays = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[take][None], self.arrays)  # noqa: B023
-            yield Blocks(arrays, np.asarray(last - first))
+    def parts(self, rows: np.ndarray) -> Iterator[Blocks]:
+        """Some of the rows, one block after the other."""
+
+        def taken(part: np.ndarray) -> Any:
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[part], self.arrays)
+
+        for first in range(0, len(rows), self.size):
+            part = rows[first : first + self.size]
+            yield to_blocks(taken(part), len(part), self.size)
 
 
-def block_rows(batches: Iterable[int], smallest: int = SMALLEST) -> int:
-    """The largest block that pads the batches by less than a quarter, or the one that pads them least.
+def block_rows(batches: Iterable[int], sizes: Sequence[int] = SIZES) -> int:
+    """The largest block that pads the batches by at most a quarter, or the one that pads them least.
 
     Args:
         batches: rows of each.
-        smallest: block to consider.
+        sizes: of blocks, to choose from.
     """
     counts = list(batches)
-    padded: dict[int, int] = {}
-    size = LARGEST
-    while size >= smallest:
-        padded[size] = sum(size * capacity(-(-count // size)) for count in counts)
-        if padded[size] <= 1.25 * sum(counts):
-            return size
-        size //= 2
-    return min(padded, key=padded.__getitem__)
+    padded = {size: sum(size * capacity(-(-count // size)) for count in counts) for size in sizes}
+    enough = (size for size in sizes if padded[size] <= 1.25 * sum(counts))
+    return next(enough, min(sizes, key=padded.__getitem__))
 
 
 def to_blocks(arrays: Any, rows: int, size: int) -> Blocks:

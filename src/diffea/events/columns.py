@@ -45,13 +45,10 @@ class Columns:
         return {name: kind_of(value) for name, value in (*self.arrays.items(), *self.static.items())}
 
     def of(self, events: np.ndarray) -> Columns:
-        """The columns of some of the events.
-
-        Args:
-            events: booleans of shape ``(rows,)``.
-        """
-        arrays = {name: array[events] for name, array in self.arrays.items()}
-        return dataclasses.replace(self, arrays=arrays, rows=int(events.sum()))
+        """The columns of some of the events, given by their numbers."""
+        return dataclasses.replace(
+            self, arrays={name: array[events] for name, array in self.arrays.items()}, rows=len(events)
+        )
 
 
 def read(chunk: Chunk, columns: Callable[[Any], Any], schemaclass: type, split: Split | None) -> Columns:

@@ -89,7 +89,7 @@ class Split:
         low, high = self.interval
         hashed = np.full(identity[0].shape, np.uint64(self.seed))
         for numbers in identity:
-            hashed = _splitmix64(hashed ^ numbers.astype(np.uint64))
+            hashed = splitmix64(hashed ^ numbers.astype(np.uint64))
         uniform = (hashed >> np.uint64(11)) * 2.0**-53
         return (low <= uniform) & (uniform < high)
 
@@ -109,7 +109,7 @@ def identity(events: Any, uuid: str, start: int) -> tuple[np.ndarray, ...]:
     return np.full_like(entries, high), np.full_like(entries, low), entries
 
 
-def _splitmix64(numbers: np.ndarray) -> np.ndarray:
+def splitmix64(numbers: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), a bijection of 64-bit integers."""
     numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -9,11 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from diffea.events.blocks import Blocks, block_rows, to_blocks
-from diffea.events.classes import size_classes
+from diffea.events.blocks import FEW, Blocks, block_rows, to_blocks
+from diffea.events.classes import divided
 from diffea.events.columns import Columns, pack
-
-FEWEST = 16  # rows of a block of crowded events
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Structure:
 
 def pieces(
     columns: Columns, dtype: np.dtype, size: int
-) -> tuple[tuple[Structure, ...], tuple[Blocks, ...], np.ndarray | None]:
+) -> tuple[tuple[Structure, ...], tuple[Blocks, ...], tuple[np.ndarray, ...] | None]:
     """Columns of a batch in size classes, each in blocks.
 
     Args:
@@ -51,16 +49,16 @@ def pieces(
         size: rows of a block of the class with most events; those of the others are chosen for them alone.
 
     Returns:
-        structure and blocks of each class, and the class of each event (None if there is one class).
+        structure and blocks of each class, and which events it holds (None if it is all of them as they are).
     """
-    classes = size_classes(columns)
-    rows = np.bincount(classes, minlength=1)
-    if len(rows) == 1:
+    events = divided(columns)
+    if events is None:
         structure, blocks = structured(columns, dtype, size)
         return (structure,), (blocks,), None
-    sizes = [size if count == rows.max() else block_rows([int(count)], FEWEST) for count in rows]
-    found = [structured(columns.of(classes == number), dtype, size) for number, size in enumerate(sizes)]
-    return tuple(structure for structure, _ in found), tuple(blocks for _, blocks in found), classes
+    most = max(map(len, events))
+    sizes = [size if len(members) == most else block_rows([len(members)], FEW) for members in events]
+    found = [structured(columns.of(members), dtype, rows) for members, rows in zip(events, sizes, strict=True)]
+    return tuple(structure for structure, _ in found), tuple(blocks for _, blocks in found), events
 
 
 def structured(columns: Columns, dtype: np.dtype, size: int | None = None) -> tuple[Structure, Blocks]:
