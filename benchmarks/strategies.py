@@ -24,7 +24,7 @@ from timing import best
 
 import diffea
 from diffea import soft
-from diffea.events.blocks import LARGEST, Blocks
+from diffea.events.blocks import SIZES, Blocks
 from diffea.events.columns import Columns
 from diffea.program import Program, Structure, kernels, structured
 
@@ -141,7 +141,7 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     rng = np.random.default_rng(0)
     arrays = {name: rng.random(options.events) for name in ("x", "weight", *(f"c{i}" for i in range(COLUMNS)))}
-    structure, blocks = structured(Columns(arrays, {}, options.events), np.dtype(float), LARGEST)
+    structure, blocks = structured(Columns(arrays, {}, options.events), np.dtype(float), max(SIZES))
     cases = [
         *(("cuts", cuts, number, bins) for number in (2, 8, 16) for bins in (3, 20)),
         *(("network", network, width, bins) for width in (2, 8, 64) for bins in (3, 20)),

@@ -19,7 +19,7 @@ from diffea.distributed.shards import Source, load
 from diffea.distributed.steps import step
 from diffea.events.batches import Batch
 from diffea.events.blocks import Blocks
-from diffea.events.filesets import plan
+from diffea.events.plan import plan
 from diffea.parameters import as_arrays
 from diffea.portable import Portable
 from diffea.program import Program
@@ -80,7 +80,8 @@ def test_what_pads_the_last_block_changes_no_bit(shards, whole, seed) -> None:
     """Rows beyond the events weigh nothing, whatever they hold."""
     rng = np.random.default_rng(seed)
     held = shards[0].held[0]
-    rows = int(held.blocks.rows)
+    (structure,), (events,) = held.structures, held.blocks
+    rows = int(events.rows)
 
     def other_padding(leaf):
         flat = np.asarray(leaf).reshape(-1, *leaf.shape[2:]).copy()
@@ -89,10 +90,10 @@ def test_what_pads_the_last_block_changes_no_bit(shards, whole, seed) -> None:
         return jnp.asarray(flat.reshape(leaf.shape))
 
     program = shards[0].source.program
-    padded = Blocks(jax.tree.map(other_padding, held.blocks.arrays), held.blocks.rows)
+    padded = Blocks(jax.tree.map(other_padding, events.arrays), events.rows)
     found, expected = (
-        program.run("jacobian", held.structure, "signal", whole[0].value, as_arrays(PARAMS), blocks, 1.0)
-        for blocks in (padded, held.blocks)
+        program.run("jacobian", structure, "signal", whole[0].value, as_arrays(PARAMS), blocks, 1.0)
+        for blocks in (padded, events)
     )
     assert same_bits(found, expected)
 

@@ -16,7 +16,7 @@ from diffea.errors import OptionError, SplitError
 from diffea.events.batches import batches_of
 from diffea.events.blocks import block_rows
 from diffea.events.collections import is_collection, plan_collections
-from diffea.events.filesets import plan
+from diffea.events.plan import plan
 from diffea.events.splits import Split
 from diffea.portable import Portable
 from diffea.processor import DifferentiableProcessor

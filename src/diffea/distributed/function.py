@@ -51,7 +51,7 @@ class Templates:
         self._lane = lane
         self._closed = False
         self._gradient = gradient
-        self._structures = sorted(ledger.structures, key=repr)
+        self._structures = sorted(ledger.structures, key=lambda found: (-ledger.structures[found], repr(found)))
         self._program = program
         self._layouts: dict[Any, Portable[Layout]] = {}
         self._functions: dict[Any, Callable[..., Any]] = {}

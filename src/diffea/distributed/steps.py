@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -15,7 +17,7 @@ from diffea.errors import DiffeaError, NotFiniteError
 from diffea.events.blocks import Blocks
 from diffea.parameters import brief, finite
 from diffea.portable import Portable
-from diffea.program import Mode, Program, hard_sums
+from diffea.program import Mode, Program, Structure, hard_sums
 from diffea.program.explain import explain
 from diffea.runtime import check_worker
 from diffea.templates import Layout
@@ -54,28 +56,54 @@ def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable[Layout], p
 def _sum(
     program: Program, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any
 ) -> tuple[int, Any]:
-    sample, blocks = held.batch.file.sample, held.blocks
-    if mode == "hard":
-        chunks = held.batch.chunks
-        where = f"{chunks[0]}" if len(chunks) == 1 else f"{chunks[0]}, to {chunks[-1]}"
-        return hard_sums(program, held.structure, sample, whole, params, blocks, scale, where)
-    count, summed = program.run(mode, held.structure, sample, whole, params, blocks, scale, *more)
-    if not finite(summed):
+    """The number of events of a batch and their sum, over its size classes, one after the other."""
+    blocks = held.blocks
+    count, summed = functools.reduce(
+        functools.partial(jax.tree.map, np.add),
+        (
+            _of_class(program, held, *piece, scale, mode, whole, params, *more)
+            for piece in zip(held.structures, blocks, strict=True)
+        ),
+    )
+    if mode != "hard" and not finite(summed):
         raise _not_finite(program, held, blocks, scale, mode, whole, params, *more)
-    return count, summed
+    return int(count), summed
+
+
+def _of_class(
+    program: Program,
+    held: Held,
+    structure: Structure,
+    blocks: Blocks,
+    scale: float,
+    mode: Any,
+    whole: Layout,
+    *arguments: Any,
+) -> tuple[int, Any]:
+    sample, (params, *more) = held.batch.file.sample, arguments
+    if mode != "hard":
+        return program.run(mode, structure, sample, whole, params, blocks, scale, *more)
+    chunks = held.batch.chunks
+    where = f"{chunks[0]}" if len(chunks) == 1 else f"{chunks[0]}, to {chunks[-1]}"
+    return hard_sums(program, structure, sample, whole, params, blocks, scale, where)
 
 
 def _not_finite(
-    program: Program, held: Held, blocks: Blocks, scale: float, mode: Mode, whole: Layout, params: Any, *more: Any
+    program: Program, held: Held, blocks: Sequence[Blocks], scale: float, mode: Mode, *arguments: Any
 ) -> DiffeaError:
     """Find the first event whose contribution is not finite: by blocks, then by halves."""
-    size = jax.tree.leaves(blocks.arrays)[0].shape[1]
+    size = max(piece.size for piece in blocks)
+    sample, (whole, params, *more) = held.batch.file.sample, arguments
+
+    def parts(start: int, stop: int) -> Iterator[tuple[Structure, Blocks]]:
+        for structure, piece, rows in zip(held.structures, blocks, held.within(start, stop), strict=True):
+            yield from ((structure, part) for part in piece.parts(rows))
 
     def bad(start: int, stop: int) -> bool:
-        take = np.minimum(np.arange(start, start + size), stop - 1)
-        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[take][None], blocks.arrays)
-        part = Blocks(rows, np.asarray(stop - start))
-        return not finite(program.run(mode, held.structure, held.batch.file.sample, whole, params, part, scale, *more))
+        return any(
+            not finite(program.run(mode, structure, sample, whole, params, part, scale, *more)[1])
+            for structure, part in parts(start, stop)
+        )
 
     total = sum(held.kept)
     start = next((row for row in range(0, total, size) if bad(row, min(row + size, total))), 0)
@@ -86,8 +114,9 @@ def _not_finite(
     before = np.cumsum([0, *held.kept])
     number = int(np.searchsorted(before, start, side="right")) - 1
     where = f"{held.batch.chunks[number]}, event {start - before[number]} of the {held.kept[number]} selected there"
-    event = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[np.full(size, start)], blocks.arrays)
+    ((structure, event),) = parts(start, start + 1)
+    if cause := explain(program, structure, params, jax.tree.map(lambda leaf: leaf[0], event.arrays)):
+        return type(cause)(f"{cause} (from {where}, at the parameters {brief(params)})")
     what = "a template" if mode == "values" else "a template or its gradient"
-    cause = explain(program, held.structure, params, event)
     msg = f"{what} is NaN or infinite from {where}; look at `{program.name}.fill` at the parameters {brief(params)}"
-    return type(cause)(f"{cause} (from {where}, at the parameters {brief(params)})") if cause else NotFiniteError(msg)
+    return NotFiniteError(msg)

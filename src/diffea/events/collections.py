@@ -19,11 +19,9 @@ from dask.local import get_sync
 from diffea.errors import ColumnError, FileReadError, FilesetError, MissingBranchError, MissingExtraError, SplitError
 from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk, File
+from diffea.events.scalars import Static, plain
 from diffea.events.splits import Split
 from diffea.portable import Portable
-
-Static = str | bool | int | float | None
-"""A plain Python value among the columns, on which ``fill`` may branch."""
 
 IDENTITY = ("run", "luminosityBlock", "event")
 
@@ -156,6 +154,7 @@ def _columns(events: Any, columns: Callable[[Any], Any], where: str) -> tuple[di
     if not isinstance(found, Mapping):
         msg = f"{where}: `columns` must return a dict of arrays, got {type(found).__name__}"
         raise ColumnError(msg)
+    found = {name: plain(value) for name, value in found.items()}
     static = {name: value for name, value in found.items() if isinstance(value, Static)}
     return {name: value for name, value in found.items() if name not in static}, static
 

@@ -5,6 +5,6 @@ from __future__ import annotations
 from diffea.program.hard import hard_sums
 from diffea.program.program import Mode, Program
 from diffea.program.runner import ProcessorAt
-from diffea.program.structure import Structure, structured
+from diffea.program.structure import Structure, pieces, structured
 
-__all__ = ["Mode", "ProcessorAt", "Program", "Structure", "hard_sums", "structured"]
+__all__ = ["Mode", "ProcessorAt", "Program", "Structure", "hard_sums", "pieces", "structured"]
