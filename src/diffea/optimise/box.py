@@ -65,17 +65,36 @@ class Box:
         )
 
     def to_params(self, steps: Any) -> Any:
-        """The inverse of ``to_steps``, within the bounds to the last bit."""
+        """The inverse of ``to_steps``, within the bounds to the last bit.
+
+        A derivative at a bound is the one from within; beyond, where a line search may try, it is zero.
+        """
         return jax.tree.map(
-            lambda u, low, high: jnp.clip(_origin(low, high) + u * _unit(low, high), low, high),
-            steps,
+            lambda u, low, high: _rounded(_origin(low, high) + u * _unit(low, high), low, high),
+            self.clip(steps),
             self.low,
             self.high,
         )
 
     def clip(self, steps: Any) -> Any:
         """Project onto the bounds, in the units of steps."""
-        return jax.tree.map(jnp.clip, steps, self.to_steps(self.low), self.to_steps(self.high))
+        return jax.tree.map(_within, steps, self.to_steps(self.low), self.to_steps(self.high))
+
+
+def _within(u: Any, low: Any, high: Any) -> Any:
+    """``jnp.clip``, whose derivative at a bound is 1/2, with the derivative 1 there."""
+    return jnp.where(u < low, low, jnp.where(u > high, high, u))
+
+
+@jax.custom_jvp
+def _rounded(x: Any, low: Any, high: Any) -> Any:
+    """What is within the bounds but for rounding; that a bound cuts the rounding off is not in the derivative."""
+    return jnp.clip(x, low, high)
+
+
+@_rounded.defjvp
+def _rounded_jvp(primals: tuple[Any, Any, Any], tangents: tuple[Any, Any, Any]) -> tuple[Any, Any]:
+    return _rounded(*primals), tangents[0]
 
 
 def _finite(low: Any, high: Any) -> Any:
