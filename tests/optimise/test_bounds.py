@@ -53,18 +53,14 @@ def test_beyond_a_bound_the_loss_is_flat_and_its_value_that_of_the_bound() -> No
 
 
 def test_steps_are_those_of_projected_gradient_descent() -> None:
-    """The minimum lies outside for ten steps, then within: descent by hand leaves the bound at once."""
-    rate, x, expected = 0.1, 0.5, []
+    """A learning rate that is negative for ten steps drives uphill against the bound; then descent leaves it at once."""
+    x, expected = 0.5, []
     for step in range(20):
-        aim = 3.0 if step < 10 else 0.25
-        expected.append((x - aim) ** 2)
-        x = np.clip(x - rate * 2 * (x - aim), 0.0, 1.0)
+        expected.append((x - 0.25) ** 2)
+        x = np.clip(x - (-0.3 if step < 10 else 0.1) * 2 * (x - 0.25), 0.0, 1.0)
+    rate = optax.join_schedules([optax.constant_schedule(-0.3), optax.constant_schedule(0.1)], [10])
     result = optimise(
-        lambda p: (p["x"] - p["aim"]) ** 2,
-        {"x": 0.5, "aim": 3.0},
-        optimizer=optax.sgd(rate),
-        steps=20,
-        bounds={"x": (0.0, 1.0)},
-        schedules={"aim": lambda fraction: 3.0 if fraction < 0.5 else 0.25},
+        lambda p: (p["x"] - 0.25) ** 2, {"x": 0.5}, optimizer=optax.sgd(rate), steps=20, bounds={"x": (0.0, 1.0)}
     )
     np.testing.assert_allclose([step.loss for step in result.history], expected, rtol=1e-12)
+    assert expected.count(0.75**2) > 5
