@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffea.errors import ExchangeError
-from diffea.files import read_npz, whole
+from diffea.files import whole
+from diffea.files.archives import read_npz
 from diffea.histograms.templates import Key, Layout, TemplateSet
 from diffea.parameters import as_arrays, names
 from diffea.runtime import named_errors
