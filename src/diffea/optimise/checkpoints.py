@@ -109,7 +109,7 @@ def newest(folder: Path, run: str, read: Callable[[Checkpoint], StateT]) -> Stat
 
 
 def _paths(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step-*.npz") if NAME.fullmatch(path.name))
+    return sorted(path for path in folder.glob("step-*.npz") if NAME.fullmatch(path.name) and path.is_file())
 
 
 def _step(path: Path) -> int:

@@ -42,11 +42,13 @@ def restored(like: Any, arrays: Sequence[np.ndarray]) -> Any:
 
 
 def finite(*arrays: np.ndarray) -> None:
-    """See that arrays of a checkpoint are of finite numbers.
+    """See that arrays of a checkpoint are of finite float64 numbers.
 
     Raises:
         CheckpointError: if not.
     """
+    if any(array.dtype != np.float64 for array in arrays):
+        raise CheckpointError(OTHER)
     if not all(np.isfinite(array).all() for array in arrays):
         msg = "its state holds NaN or infinite numbers"
         raise CheckpointError(msg)
