@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-import resource
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tests.disks import full_disk
 
 from diffea import exchange
 from diffea.errors import ExchangeError, FitError, OutputError
 from diffea.files import whole
 from diffea.optimise import optimise
-
-
-@contextlib.contextmanager
-def full_disk(room: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_what_was_there_stays_when_the_disk_is_full(tmp_path: Path) -> None:
