@@ -125,8 +125,20 @@ class CheckpointError(DiffeaError):
     """Raised when a checkpoint is truncated, or belongs to another run."""
 
 
+class OutputError(DiffeaError, OSError):
+    """Raised when a file or folder of results cannot be written: no room, or no right to."""
+
+
+class LockedError(DiffeaError):
+    """Raised when another run works, or may work, in the same folder."""
+
+
 class LossError(DiffeaError, ValueError):
     """Raised when what is to be minimised is not one finite number."""
+
+
+class FlatLossError(LossError):
+    """Raised when the loss does not change around the start, so that no gradient leads anywhere."""
 
 
 class JudgementError(DiffeaError, RuntimeError):
