@@ -86,9 +86,26 @@ def files_of(fileset: Any) -> list[File]:
     return files
 
 
+def metadata_of(dataset: str, given: Any) -> dict[str, Any]:
+    """The metadata of a dataset, with its name, and NumPy's scalars as plain values.
+
+    Raises:
+        FilesetError: if they are no dict, or ``"sample"`` is no name.
+    """
+    given = {} if given is None else given
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        msg = f"dataset {dataset!r}: metadata are a dict of names and values, got {_short(given)}"
+        raise FilesetError(msg)
+    metadata = {**{key: plain(value) for key, value in given.items()}, "dataset": dataset}
+    if not _named(metadata.get("sample", dataset)):
+        msg = f"dataset {dataset!r}: metadata['sample'] is the name of a template, got {_short(given['sample'])}"
+        raise FilesetError(msg)
+    return metadata
+
+
 def _files_of_dataset(name: str, dataset: Any) -> list[File]:
     content = dataset if isinstance(dataset, Mapping) and "files" in dataset else {"files": dataset}
-    metadata = _metadata(name, content.get("metadata"))
+    metadata = metadata_of(name, content.get("metadata"))
     default_tree = content.get("treename") or "Events"
     files = _dumped(content["files"])
     if isinstance(files, str):
@@ -106,18 +123,6 @@ def _files_of_dataset(name: str, dataset: Any) -> list[File]:
             msg = f"dataset {name!r}: {path} is listed {times} times, which would count its events as often"
             raise FilesetError(msg)
     return [_file(name, path, spec, metadata) for path, spec in items]
-
-
-def _metadata(dataset: str, given: Any) -> dict[str, Any]:
-    given = {} if given is None else given
-    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
-        msg = f"dataset {dataset!r}: metadata are a dict of names and values, got {_short(given)}"
-        raise FilesetError(msg)
-    metadata = {**{key: plain(value) for key, value in given.items()}, "dataset": dataset}
-    if not _named(metadata.get("sample", dataset)):
-        msg = f"dataset {dataset!r}: metadata['sample'] is the name of a template, got {_short(given['sample'])}"
-        raise FilesetError(msg)
-    return metadata
 
 
 def _path(dataset: str, path: Any) -> str:

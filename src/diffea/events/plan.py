@@ -159,7 +159,7 @@ def _check_once(files: Iterable[File]) -> None:
     """See that no tree of a file is read twice into one sample."""
     first: dict[tuple[object, str, str], File] = {}
     for file in files:
-        other = first.setdefault((_physical(file), _tree(file), file.sample), file)
+        other = first.setdefault((_physical(file), tree_of(file.tree), file.sample), file)
         if other is not file:
             msg = (
                 f"sample {file.sample!r} would count the events of {file.tree!r} twice: {other} and {file} are the same file or "
@@ -170,9 +170,12 @@ def _check_once(files: Iterable[File]) -> None:
 
 def _physical(file: File) -> object:
     """What tells a file from all others: its UUID, or its place where it was written without one (ROOT's ``?reproducible``)."""
-    if file.uuid and UUID(file.uuid).int:
-        return file.uuid
-    path = file.path.removeprefix("file://")
+    return file.uuid if file.uuid and UUID(file.uuid).int else place_of(file.path)
+
+
+def place_of(path: str) -> object:
+    """Where a file lies, however its path is spelled or linked; the path itself where this process does not see the file."""
+    path = path.removeprefix("file://")
     try:
         status = Path(path).stat()
     except OSError:
@@ -180,6 +183,6 @@ def _physical(file: File) -> object:
     return status.st_dev, status.st_ino
 
 
-def _tree(file: File) -> str:
-    """The tree's place in the file, whichever of its cycles (ROOT's ``;1``) and however it is spelled."""
-    return posixpath.normpath(file.tree.split(";")[0]).lstrip("/")
+def tree_of(name: str) -> str:
+    """A tree's place in its file, whichever of its cycles (ROOT's ``;1``) and however it is spelled."""
+    return posixpath.normpath(name.split(";")[0]).lstrip("/")
