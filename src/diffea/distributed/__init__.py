@@ -28,7 +28,7 @@ __all__ = ["Templates", "distribute"]
 
 
 def distribute(
-    processor: DifferentiableProcessor,
+    processor: DifferentiableProcessor | Program,
     fileset: Any,
     *,
     client: Any = None,
@@ -43,7 +43,8 @@ def distribute(
     """Read the columns of all events once, and make them a JAX function of the parameters.
 
     Args:
-        processor: whose ``columns`` are read and whose ``fill`` is run at every step.
+        processor: whose ``columns`` are read and whose ``fill`` is run at every step; a copy is taken, code included, so that one
+            that changes later is for the next ``distribute``. A ``Program`` is shared with others that were given it.
         fileset: coffea's own: ``{dataset: {"files": {path: tree}, "metadata": {"sample": …}}}``. Or a dask-awkward collection
             (``NanoEventsFactory.from_root(…, mode="dask").events()``) whose metadata name its dataset, or
             ``{dataset: collection}``; its partitions then stand in for chunks.
@@ -67,12 +68,13 @@ def distribute(
         StrategyError, OptionError, SplitError: if ``gradient``, ``precision``, ``on_bad_file`` or ``split`` is none of these.
         FilesetError: if the fileset is malformed or has no events.
         FileReadError, MissingBranchError, ColumnError, NotFiniteError: naming dataset, file and entries.
-        WorkerMismatchError: if a worker's versions, or the text of the processor's module, differ from the driver's.
+        FillError, HistogramError: if the processor cannot be copied, or templates on its axes would not add up.
+        WorkerMismatchError: if a worker's versions differ from the driver's, or it lacks a package.
     """
     check(gradient)
     _check_options(client, schemaclass, split, precision, on_bad_file)
     budget = budget_of(memory)
-    program = Program(processor, precision)
+    program = processor if isinstance(processor, Program) else Program(processor, precision)
     lane: Lane = InProcess() if client is None else OnCluster(client, program.name)
     skip = on_bad_file == "skip"
     chunks, left_out = (

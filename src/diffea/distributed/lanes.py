@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -93,8 +94,9 @@ class OnCluster:
 
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
-        self._client.scheduler_comm.interval = PATIENCE
+        _hurry(client)
         self._name = name
+        self._closed = False
         self._reads: list[tuple[Any, ...]] = []
         self._shards: list[Any] = []
         self._places: dict[Any, Any] = {}
@@ -169,6 +171,9 @@ class OnCluster:
 
     def close(self) -> None:
         self._shards, self._last = [], None
+        if not self._closed:
+            self._closed = True
+            _relax(self._client)
 
     def _submit(self, what: str, function: Callable[..., Any], *arguments: Any, places: Any = None) -> Any:
         """Run a task at one of these places, or anywhere once none of them is left."""
@@ -201,6 +206,24 @@ class OnCluster:
             ]
         msg = f"workers died under the same work {ATTEMPTS} times (out of memory?); the last time: {lost[-1]}"
         raise ClusterError(msg)
+
+
+_hurried: weakref.WeakKeyDictionary[Any, tuple[int, float]] = weakref.WeakKeyDictionary()
+
+
+def _hurry(client: Any) -> None:
+    """Let the client's messages wait for others no longer than ``PATIENCE``, until ``_relax`` was called as often as this."""
+    lanes, usual = _hurried.get(client, (0, client.scheduler_comm.interval))
+    _hurried[client] = lanes + 1, usual
+    client.scheduler_comm.interval = PATIENCE
+
+
+def _relax(client: Any) -> None:
+    lanes, usual = _hurried.pop(client)
+    if lanes > 1:
+        _hurried[client] = lanes - 1, usual
+    elif client.scheduler_comm:  # None where the client was closed before
+        client.scheduler_comm.interval = usual
 
 
 def _same(value: Any) -> Any:
