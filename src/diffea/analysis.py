@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +18,12 @@ from coffea.nanoevents import NanoAODSchema
 from diffea.errors import AnalysisError
 from diffea.events.splits import Split
 from diffea.fetch import RemoteFile
+from diffea.files.names import unfit
 from diffea.optimise import Schedule
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
+
+TAKEN = ("checkpoint", "data", "seeds")  # folders among the results
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,9 @@ class Analysis:
         seeds: how many initialisations ``diffea run --all`` takes.
         reseeded: the same analysis from another initialisation (first weights, or split of the events), given its number.
         figures: what is drawn, in the folder of the results, when every variant has run; gives the files it wrote.
+
+    Raises:
+        AnalysisError: if its name or that of a variant cannot be one of a folder within the results.
     """
 
     name: str
@@ -113,6 +119,28 @@ class Analysis:
     seeds: int = 1
     reseeded: Callable[[int], Analysis] | None = None
     figures: Callable[[Path], Sequence[Path]] | None = None
+
+    def __post_init__(self) -> None:
+        if reason := unfit(self.name):
+            msg = f"an analysis's name is one of files and folders, got {self.name!r}: {reason}"
+            raise AnalysisError(msg)
+        check_variant_names(self.variants)
+
+
+def check_variant_names(names: Iterable[str]) -> None:
+    """See that each variant of an analysis can have a folder of its own among the results.
+
+    Raises:
+        AnalysisError: naming the variant that cannot.
+    """
+    names = list(names)
+    if names == [""]:
+        return
+    for name in names:
+        reason = f"the results have {name!r} for something else" if name in TAKEN else unfit(name)
+        if reason:
+            msg = f"a variant's name is that of its folder (or '' for a single one), got {name!r}: {reason}"
+            raise AnalysisError(msg)
 
 
 def load_analysis(place: Path) -> Analysis:
