@@ -12,8 +12,10 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from distributed import Client
@@ -21,9 +23,10 @@ from distributed import Client
 import diffea.cli
 from diffea.analysis import Analysis
 from diffea.cli.progress import progress
-from diffea.errors import AnalysisError, FitError, OutputError, ReportError
+from diffea.errors import AnalysisError, FitError, OutputError, ParameterError, ReportError
 from diffea.files.locks import locked
 from diffea.run import MeasuredStep, result_folder, result_folders
+from diffea.run.numbers import numbers
 from tests.disks import full_disk
 
 CONTENT = b"not really a ROOT file " * 1000
@@ -376,3 +379,25 @@ def test_fetch_of_something_else_than_published(folder: Path, server: str) -> No
 
 def test_report_of_an_empty_folder(folder: Path) -> None:
     assert "holds no result.json" in refused(call("report", "."))
+
+
+@pytest.mark.parametrize("change", [{"steps": 1.5}, {"steps": float("nan")}, {"validate_every": 0}, {"patience": True}])
+def test_a_variant_whose_numbers_are_none_is_refused_before_it_runs(change: dict[str, Any]) -> None:
+    (variant,) = diffea.cli.demo_analysis.variants.values()
+    with pytest.raises(ParameterError, match=f"{next(iter(change))} is a number of"):
+        dataclasses.replace(variant, **change)
+
+
+def test_parameters_of_every_structure_are_told_by_their_names() -> None:
+    class Cuts(NamedTuple):
+        mt: float
+        iso: Any
+
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Network:
+        weight: Any
+        bias: Any
+
+    params = {"net": Network(np.ones((1, 2)), None), "cuts": [Cuts(1.5, {"a": np.inf})]}
+    assert numbers(params) == {"net": {"weight": [[1.0, 1.0]]}, "cuts": [[1.5, {"a": None}]]}

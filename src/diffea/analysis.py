@@ -19,7 +19,7 @@ from diffea.errors import AnalysisError
 from diffea.events.splits import Split
 from diffea.fetch import RemoteFile
 from diffea.files.names import unfit
-from diffea.optimise import Schedule
+from diffea.optimise import Schedule, check_count
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
 
@@ -34,11 +34,17 @@ class Pretraining:
         objective: a function of the TemplateSet, minimised.
         optimizer: of optax, ``"l-bfgs-b"`` or ``"gauss-newton"``.
         steps: how many at most.
+
+    Raises:
+        ParameterError: if that is no such number.
     """
 
     objective: Callable[[Any], Any]
     optimizer: optax.GradientTransformation | str
     steps: int
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps, 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,9 @@ class Variant:
         patience: stop after so many validations without improvement.
         limit: whether to quote the expected 95 % CL limit.
         baseline: what the result is compared with, if something else than this variant at the parameters it starts from.
+
+    Raises:
+        ParameterError: if a number of steps or validations is none.
     """
 
     processor: DifferentiableProcessor
@@ -74,6 +83,12 @@ class Variant:
     patience: int | None = None
     limit: bool = True
     baseline: Variant | None = None
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps, 0)
+        check_count("validate_every", self.validate_every, 1)
+        if self.patience is not None:
+            check_count("patience", self.patience, 1, "validations")
 
     @functools.cached_property
     def model(self) -> HistFactory:

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from diffea import report
 from diffea.analysis import Analysis, load_analysis
+from diffea.cli.interrupts import interrupts
 from diffea.cli.progress import progress
 from diffea.cli.tables import spread, summary
 from diffea.demo import analysis as demo_analysis
@@ -47,7 +48,8 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with interrupts(log_console):
+                return super().invoke(ctx)
         except DiffeaError as error:
             raise click.ClickException(str(error)) from error
 
