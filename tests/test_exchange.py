@@ -16,7 +16,7 @@ import pytest
 from diffea import exchange
 from diffea.distributed import distribute
 from diffea.errors import ExchangeError
-from diffea.histograms.templates import Layout, TemplateSet
+from diffea.templates import Layout, TemplateSet
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 

@@ -12,10 +12,10 @@ from diffea.evaluate import evaluate
 from diffea.events.ragged import Ragged
 from diffea.events.splits import Split
 from diffea.histograms import histogram
-from diffea.histograms.templates import Template, TemplateSet
 from diffea.optimise import Composite, anneal, optimise
 from diffea.processor import DifferentiableProcessor, Fill
 from diffea.statistics import HistFactory
+from diffea.templates import Template, TemplateSet
 
 __all__ = [
     "Analysis",

@@ -42,7 +42,7 @@ class BudgetError(DiffeaError, ValueError):
 
 
 class StrategyError(DiffeaError, ValueError):
-    """Raised when a way to the gradient is asked for that there is not."""
+    """Raised when a way to the gradient, or a derivative, is asked for that there is not."""
 
 
 class FileReadError(DiffeaError, OSError):
@@ -107,6 +107,10 @@ class FitError(DiffeaError, RuntimeError):
 
 class OptionError(DiffeaError, ValueError):
     """Raised when an option of ``distribute`` is none of those that there are."""
+
+
+class TemplateError(DiffeaError, ValueError):
+    """Raised when templates, or their derivatives, on unlike bins are added up."""
 
 
 class ClosedError(DiffeaError, RuntimeError):

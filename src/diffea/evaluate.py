@@ -14,10 +14,10 @@ from diffea import objectives
 from diffea.distributed import distribute
 from diffea.errors import JudgementError
 from diffea.events.splits import Split
-from diffea.histograms.templates import Key, TemplateSet
 from diffea.judge import Judge
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
+from diffea.templates import Key, TemplateSet
 
 _AGREEMENT = 0.05
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import sys
+from pathlib import Path
 
 import awkward as ak
 import dask.bag
@@ -185,3 +186,58 @@ def test_a_file_that_went_away_is_named(fileset, tmp_path) -> None:
     copy.unlink()
     with pytest.raises(errors.FileReadError, match=r"dataset 'signal', file partition 0 of .*copy.root"):
         distribute(Search(), {"signal": lost})
+
+
+@pytest.fixture(scope="module")
+def link(fileset):
+    (path,) = fileset["signal"]["files"]
+    link = Path(path.replace("signal", "link"))
+    link.symlink_to(path)
+    return str(link)
+
+
+@pytest.mark.parametrize(
+    "twice",
+    {
+        "overlapping steps": lambda signal, link: {"d": collection(signal, [0, 500], [400, 900])},
+        "the same steps": lambda signal, link: {"d": collection(signal, [0, 900], [0, 900])},
+        "two datasets": lambda signal, link: dict.fromkeys("de", collection(signal, sample="s")),
+        "two collections": lambda signal, link: {name: collection(signal, dataset=name, sample="s") for name in "de"},
+        "steps and the whole": lambda signal, link: {
+            "d": collection(signal, [0, 500], sample="s"),
+            "e": collection(signal, sample="s"),
+        },
+        "a link": lambda signal, link: {"d": collection({**signal, link: "Events"})},
+        "joined": lambda signal, link: {"d": dak.concatenate([collection(signal), collection(signal)])},
+        "a part again": lambda signal, link: {
+            "d": collection(signal, [0, 500], [500, 900], sample="s"),
+            "e": collection(signal, [0, 500], [500, 900], sample="s").partitions[1:],
+        },
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_entries_that_two_partitions_of_a_sample_read_are_named(fileset, link, twice) -> None:
+    with pytest.raises(errors.FilesetError, match=r"would count events of .*\.root, tree 'Events', twice: dataset"):
+        distribute(Search(), twice[1](fileset["signal"]["files"], link))
+
+
+def test_unlike_partitions_and_samples_may_share_files(fileset) -> None:
+    (path,) = fileset["signal"]["files"]
+    halves = NanoEventsFactory.from_root(
+        {path: "Events"}, mode="dask", schemaclass=QuietSchema, steps_per_file=2
+    ).events()
+    found = {
+        "first": collection(fileset["signal"]["files"], [0, 500], sample="s"),
+        "second": collection(fileset["signal"]["files"], [500, 900], sample="s"),
+        "other": collection(fileset["signal"]["files"]),
+        "halves": halves,
+    }
+    with distribute(Search(), found) as templates:
+        assert templates.events == {"first": 500, "second": 400, "other": 900, "halves": 900}
+
+
+def test_the_sample_of_a_collection_is_a_name(fileset) -> None:
+    with pytest.raises(
+        errors.FilesetError, match=r"dataset 'd': metadata\['sample'\] is the name of a template, got 3"
+    ):
+        distribute(Search(), {"d": collection(fileset["signal"]["files"], sample=3)})

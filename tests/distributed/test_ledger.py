@@ -15,7 +15,7 @@ CHUNKS = [Chunk(FILE, start, start + 100) for start in (0, 100, 200)]
 
 def content(*chunks, skipped=()):
     nbytes = {"memory": 0, "disk": 0, "files": 0}
-    return Content(frozenset(), tuple((chunk, 90) for chunk in chunks), tuple(skipped), nbytes, 0.0, ())
+    return Content({}, tuple((chunk, 90) for chunk in chunks), tuple(skipped), nbytes, 0.0, ())
 
 
 def test_a_whole_one_counts_selected_events() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from tests.samples import write
 
 from diffea.errors import FilesetError
 from diffea.events.batches import ROWS, batches_of, shares
-from diffea.events.blocks import CAPACITIES, LARGEST, block_rows, capacity
-from diffea.events.filesets import Chunk, File, files_of, plan
+from diffea.events.blocks import CAPACITIES, FEW, SIZES, block_rows, capacity
+from diffea.events.filesets import Chunk, File, files_of
+from diffea.events.plan import plan
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,31 @@ def test_a_data_group_spec_is_a_fileset(path) -> None:
         ({"d": ["a.root", "b.root", "a.root"]}, "a.root is listed 2 times"),
         ({"d": ["data/*.root"]}, "is a pattern; list the files"),
         ({"d": ["root://x//a.root:Events"]}, "write {'root://x//a.root': 'Events'}"),
+        ("a.root", "a fileset is a dict"),
+        ({1: ["a.root"]}, "name of a dataset is a text, got 1"),
+        ({"": ["a.root"]}, "name of a dataset is a text, got ''"),
+        ({"d": None}, "dataset 'd': 'files' is a dict"),
+        ({"d": {"files": 3}}, "dataset 'd': 'files' is a dict"),
+        ({"d": ["a.root", 3]}, "dataset 'd': a file is given by its path or address, got 3"),
+        ({"d": [""]}, "dataset 'd': a file is given by its path or address, got ''"),
+        ({"d": [b"a.root"]}, "path or address, got b'a.root'"),
+        ({"d": [["a.root", "Events"]]}, "path or address, got .'a.root', 'Events'."),
+        ({"d": {"files": ["a.root"], "treename": 3}}, "dataset 'd': for a.root expected the name of its tree.* got 3"),
+        ({"d": {"files": ["a.root"], "treename": ["Events"]}}, "name of its tree"),
+        ({"d": {"files": {"a.root": None}}}, "name of its tree"),
+        ({"d": {"files": {"a.root": ""}}}, "name of its tree"),
+        ({"d": {"files": {"a.root": {"object_path": 3}}}}, "name of its tree"),
+        ({"d": {"files": {"a.root": {"steps": [[0, 1]]}}}}, "name of its tree"),
+        ({"d": {"files": ["a.root"], "metadata": ["sample", "s"]}}, "dataset 'd': metadata are a dict"),
+        ({"d": {"files": ["a.root"], "metadata": "s"}}, "dataset 'd': metadata are a dict"),
+        ({"d": {"files": ["a.root"], "metadata": {1: "s"}}}, "dataset 'd': metadata are a dict"),
+        *(
+            (
+                {"d": {"files": ["a.root"], "metadata": {"sample": sample}}},
+                r"metadata\['sample'\] is the name of a template",
+            )
+            for sample in (3, None, "", ["s"], np.float64(1.0), True)
+        ),
     ],
 )
 def test_malformed_filesets_are_named(fileset, text) -> None:
@@ -64,9 +91,30 @@ def test_malformed_filesets_are_named(fileset, text) -> None:
         files_of(fileset)
 
 
-def test_chunk_size_is_positive(path) -> None:
-    with pytest.raises(FilesetError, match="at least 1"):
-        plan({"d": [path]}, 0)
+def test_coffeas_models_are_filesets_whole_or_in_part(path) -> None:
+    from coffea.dataset_tools import DataGroupSpec
+
+    plain = {"d": {"files": {path: {"object_path": "Events"}}, "metadata": {"sample": "s"}}}
+    group = DataGroupSpec.model_validate(plain)
+    assert files_of(group) == files_of({"d": group["d"]}) == files_of(plain)
+    assert files_of({"d": {**plain["d"], "files": dict(group["d"].files)}}) == files_of(plain)
+
+
+def test_scalars_of_numpy_in_metadata_are_plain_values(path) -> None:
+    metadata = {
+        "sample": np.str_("s"),
+        "xsec": np.float32(2.5),
+        "mc": np.bool_(True),
+        "n": np.array(7),
+        "era": "A",
+        "none": None,
+    }
+    (file,) = files_of({"d": {"files": [path], "metadata": metadata}})
+    expected = {"sample": "s", "xsec": 2.5, "mc": True, "n": 7, "era": "A", "none": None, "dataset": "d"}
+    assert file.metadata == expected
+    assert {name: type(value) for name, value in file.metadata.items()} == {
+        name: type(value) for name, value in expected.items()
+    }
 
 
 def test_batches_coalesce_small_chunks_of_one_dataset() -> None:
@@ -84,7 +132,13 @@ def test_batches_coalesce_small_chunks_of_one_dataset() -> None:
 
 
 def test_blocks_are_of_few_shapes_and_little_padding() -> None:
-    assert block_rows([1_000_000]) == LARGEST
+    assert block_rows([1_000_000]) == max(SIZES)
     assert block_rows([800, 900]) == 1_024
+    for rows in range(1_000, 300_000, 777):
+        size = block_rows([rows])
+        assert size * capacity(-(-rows // size)) <= 1.33 * rows
+    for rows in range(1, 5_000):
+        size = block_rows([rows], FEW)
+        assert size * capacity(-(-rows // size)) <= max(4 * rows, 4)
     assert {capacity(n) for n in range(1, 17)} == set(CAPACITIES)
     assert all(n <= capacity(n) <= 1.25 * n for n in range(17, 2000))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 from diffea.distributed.shards import Content, Skipped
 from diffea.distributed.storage import Place
 from diffea.errors import FilesetError, LedgerError
-from diffea.events.collections import Static
-from diffea.events.columns import unlike
 from diffea.events.filesets import Chunk
-from diffea.processor import Structure
+from diffea.events.kinds import Signature, agree
+from diffea.program import Structure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +22,14 @@ class Ledger:
     Attributes:
         chunks: file and entry range of all that is held, each with its number of selected events.
         skipped: what was left out because it stayed bad.
-        structures: those that occur, each with its sample.
+        structures: those that occur, each with its sample, and how many events each has.
         nbytes: of columns held, by where they lie: ``memory``, ``disk``, or ``files`` (read again at every step).
         read_seconds: spent on reading, summed over the workers.
     """
 
     chunks: tuple[tuple[Chunk, int], ...]
     skipped: tuple[Skipped, ...]
-    structures: frozenset[tuple[str, Structure]]
+    structures: Mapping[tuple[str, Structure], int]
     nbytes: dict[Place, int]
     read_seconds: float
 
@@ -41,7 +40,7 @@ class Ledger:
         Raises:
             LedgerError: if a range of entries is neither held nor skipped, or held twice.
             FilesetError: if nothing could be read.
-            ColumnError: if chunks of a dataset disagree on a plain Python value among the columns.
+            ColumnError: if chunks of a dataset disagree on the columns' names, kinds, or a plain Python value.
         """
         held = [pair for content in contents for pair in content.chunks]
         lost = tuple(skipped) + tuple(entry for content in contents for entry in content.skipped)
@@ -55,8 +54,10 @@ class Ledger:
         if not held:
             msg = f"no file of the fileset could be read; the first reason: {lost[0].reason}"
             raise FilesetError(msg)
-        _check_static(pair for content in contents for pair in content.static)
-        structures = frozenset().union(*(content.structures for content in contents))
+        _check_alike(pair for content in contents for pair in content.signatures)
+        structures: Counter[tuple[str, Structure]] = Counter()
+        for content in contents:
+            structures.update(content.structures)
         nbytes = {place: sum(content.nbytes[place] for content in contents) for place in get_args(Place)}
         return cls(tuple(held), lost, structures, nbytes, sum(content.seconds for content in contents))
 
@@ -106,10 +107,10 @@ class Ledger:
             raise LedgerError(msg)
 
 
-def _check_static(found: Iterable[tuple[Chunk, dict[str, Static]]]) -> None:
+def _check_alike(found: Iterable[tuple[Chunk, Signature]]) -> None:
     """See that batches of a dataset agree as its chunks within a batch do, so that no error depends on the amount of data."""
-    first: dict[str, tuple[Chunk, dict[str, Static]]] = {}
-    for chunk, static in found:
-        other, known = first.setdefault(chunk.file.dataset, (chunk, static))
-        if static != known:
-            raise unlike(str(other), known, str(chunk), static)
+    datasets: dict[str, list[tuple[str, Signature]]] = {}
+    for chunk, signature in found:
+        datasets.setdefault(chunk.file.dataset, []).append((str(chunk), signature))
+    for signatures in datasets.values():
+        agree(signatures)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import get_args
 
@@ -14,13 +15,14 @@ from diffea.distributed.storage import Keeper, Place, Store
 from diffea.errors import FileReadError, LedgerError
 from diffea.events.batches import Batch
 from diffea.events.blocks import Blocks
-from diffea.events.collections import Static
 from diffea.events.columns import Columns, concatenate, read
 from diffea.events.filesets import Chunk
+from diffea.events.kinds import Signature
 from diffea.events.patience import patiently
 from diffea.events.splits import Split
-from diffea.processor import Structure, structured
-from diffea.runtime import Portable, check_worker
+from diffea.portable import Portable
+from diffea.program import Program, Structure, pieces
+from diffea.runtime import check_worker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +30,9 @@ class Source:
     """How to read: what is the same for all shards.
 
     Attributes:
-        processor: pickled once.
+        program: of the processor.
         schemaclass: of NanoEvents.
         split: which events to keep, if not all.
-        dtype: of floating-point columns.
         block: rows of a block.
         batches: their number in the whole data set.
         skip: whether to leave out chunks whose file stays bad.
@@ -39,10 +40,9 @@ class Source:
         versions: of the driver's packages.
     """
 
-    processor: Portable
-    schemaclass: type
+    program: Program
+    schemaclass: Portable[type]
     split: Split | None
-    dtype: np.dtype
     block: int
     batches: int
     skip: bool
@@ -56,19 +56,41 @@ class Held:
 
     Attributes:
         batch: of the chunks that could be read.
+        structures: of each size class.
         store: where its columns lie.
         kept: number of selected events of each chunk.
+        signature: of the columns.
+        events: those that each size class holds, by number; None if one holds all as they came.
     """
 
     batch: Batch
-    structure: Structure
+    structures: tuple[Structure, ...]
     store: Store
     kept: tuple[int, ...]
+    signature: Signature
+    events: tuple[np.ndarray, ...] | None
 
     @property
-    def blocks(self) -> Blocks:
-        """The columns, read or mapped anew if they are not in memory."""
+    def blocks(self) -> tuple[Blocks, ...]:
+        """The columns of each size class, read or mapped anew if they are not in memory."""
         return self.store.blocks
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Number of events of each size class."""
+        return tuple(map(len, self.within(0, sum(self.kept))))
+
+    def within(self, start: int, stop: int) -> tuple[np.ndarray, ...]:
+        """The rows of each size class that hold the events from ``start`` to ``stop`` of the batch."""
+        if self.events is None:
+            return (np.arange(start, stop),)
+        return tuple(np.flatnonzero((start <= events) & (events < stop)) for events in self.events)
+
+    @property
+    def first(self) -> Chunk:
+        """The first chunk with selected events, if any has."""
+        pairs = zip(self.batch.chunks, self.kept, strict=True)
+        return next((chunk for chunk, kept in pairs if kept), self.batch.chunks[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,31 +142,35 @@ class Content:
     """What the driver knows of a shard.
 
     Attributes:
-        structures: those that occur, each with its sample.
+        structures: those that occur, each with its sample, and how many events each has.
         chunks: what was read, each with its number of selected events.
         skipped: what was left out.
         nbytes: of columns, by where they lie.
         seconds: that reading took.
-        static: plain Python values among the columns, of the first chunk of each batch.
+        signatures: of each batch's columns, with its first chunk that has events.
     """
 
-    structures: frozenset[tuple[str, Structure]]
+    structures: Mapping[tuple[str, Structure], int]
     chunks: tuple[tuple[Chunk, int], ...]
     skipped: tuple[Skipped, ...]
     nbytes: dict[Place, int]
     seconds: float
-    static: tuple[tuple[Chunk, dict[str, Static]], ...]
+    signatures: tuple[tuple[Chunk, Signature], ...]
 
     @classmethod
     def of(cls, shard: Shard) -> Content:
         """Tell the driver what a shard holds."""
+        structures: Counter[tuple[str, Structure]] = Counter()
+        for held in shard.held:
+            for structure, rows in zip(held.structures, held.rows, strict=True):
+                structures[held.batch.file.sample, structure] += rows
         return cls(
-            frozenset((held.batch.file.sample, held.structure) for held in shard.held),
+            structures,
             tuple(pair for held in shard.held for pair in zip(held.batch.chunks, held.kept, strict=True)),
             shard.skipped,
             shard.nbytes,
             shard.seconds,
-            tuple((held.batch.chunks[0], dict(held.structure.static)) for held in shard.held),
+            tuple((held.first, held.signature) for held in shard.held),
         )
 
 
@@ -158,14 +184,14 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
     """
     began = time.perf_counter()
     check_worker(source.versions)
-    processor = source.processor.value
+    processor = source.program.processor
     held, empty, skipped = [], [], []
     keeper = Keeper(source.memory)
     for batch in batches:
         parts = []
         for chunk in batch.chunks:
             try:
-                columns = patiently(partial(read, chunk, processor.columns, source.schemaclass, source.split))
+                columns = patiently(partial(read, chunk, processor.columns, source.schemaclass.value, source.split))
             except FileReadError as error:
                 if not source.skip:
                     raise
@@ -180,19 +206,22 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
 
 
 def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]], keeper: Keeper) -> Held:
-    structure, blocks = structured(concatenate([columns for _, columns in parts]), source.dtype, source.block)
+    columns = concatenate([columns for _, columns in parts])
+    structures, blocks, events = pieces(columns, source.program.dtype, source.block)
     batch = Batch(index, tuple(chunk for chunk, _ in parts))
     kept = tuple(columns.rows for _, columns in parts)
-    return Held(batch, structure, keeper.keep(blocks, partial(_again, source, batch, kept)), kept)
+    store = keeper.keep(blocks, partial(_again, source, batch, kept))
+    return Held(batch, structures, store, kept, columns.signature, events)
 
 
-def _again(source: Source, batch: Batch, kept: tuple[int, ...]) -> Blocks:
+def _again(source: Source, batch: Batch, kept: tuple[int, ...]) -> tuple[Blocks, ...]:
     """Read a batch that neither memory nor disk had room for."""
-    processor = source.processor.value
+    processor = source.program.processor
     parts = [
-        patiently(partial(read, chunk, processor.columns, source.schemaclass, source.split)) for chunk in batch.chunks
+        patiently(partial(read, chunk, processor.columns, source.schemaclass.value, source.split))
+        for chunk in batch.chunks
     ]
     if (found := tuple(part.rows for part in parts)) != kept:
         msg = f"{batch.chunks[0]} and what follows had {kept} selected events at the start and {found} now: a file changed"
         raise LedgerError(msg)
-    return structured(concatenate(parts), source.dtype, source.block)[1]
+    return pieces(concatenate(parts), source.program.dtype, source.block)[1]

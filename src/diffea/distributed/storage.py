@@ -25,6 +25,7 @@ from diffea.errors import BudgetError
 from diffea.events.blocks import Blocks
 
 Place = Literal["memory", "disk", "files"]
+Columns = tuple[Blocks, ...]  # of a batch, by size class
 AUTO = 0.5  # of the memory limit: what is left is for reading and computing, and keeps below dask's own limits
 SPARE_DISK = 0.05
 ALIGNMENT = 64  # XLA computes on aligned arrays where they lie, and copies others
@@ -42,7 +43,7 @@ class Store(Protocol):
     nbytes: int
 
     @property
-    def blocks(self) -> Blocks:
+    def blocks(self) -> Columns:
         """The columns, to be let go after use."""
 
 
@@ -80,24 +81,25 @@ class Keeper:
         self._budget = int(AUTO * limit) if budget is None else budget
         self._scratch: Scratch | None = None
 
-    def keep(self, blocks: Blocks, again: Callable[[], Blocks]) -> Store:
+    def keep(self, blocks: Columns, again: Callable[[], Columns]) -> Store:
         """Hold a batch in memory if the budget allows, on disk if that has room, and otherwise not at all.
 
         Args:
             blocks: the batch.
             again: reads it again.
         """
-        if self._account.reserve(blocks.nbytes, self._budget):
+        nbytes = nbytes_of(blocks)
+        if self._account.reserve(nbytes, self._budget):
             return InMemory(blocks, self._account)
         disk = shutil.disk_usage(self._folder)
-        if disk.free - blocks.nbytes > SPARE_DISK * disk.total:
+        if disk.free - nbytes > SPARE_DISK * disk.total:
             self._scratch = self._scratch or Scratch(self._folder)
             try:
                 return OnDisk(blocks, self._scratch)
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
-        return InFiles(blocks.nbytes, again)
+        return InFiles(nbytes, again)
 
 
 class InMemory:
@@ -105,9 +107,9 @@ class InMemory:
 
     place: Place = "memory"
 
-    def __init__(self, blocks: Blocks, account: Account) -> None:
+    def __init__(self, blocks: Columns, account: Account) -> None:
         self.blocks = blocks
-        self.nbytes = blocks.nbytes
+        self.nbytes = nbytes_of(blocks)
         weakref.finalize(self, account.release, self.nbytes)
 
     def __reduce__(self) -> Any:
@@ -119,23 +121,23 @@ class OnDisk:
 
     place: Place = "disk"
 
-    def __init__(self, blocks: Blocks, scratch: Scratch) -> None:
-        leaves, self._tree = jax.tree.flatten(blocks.arrays)
+    def __init__(self, blocks: Columns, scratch: Scratch) -> None:
+        leaves, self._tree = jax.tree.flatten(blocks)
         self._scratch = scratch
-        self._rows = blocks.rows
         self._shapes = [(leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves]
-        self.nbytes = blocks.nbytes
+        self.nbytes = nbytes_of(blocks)
         self._start, self._length = scratch.append(leaves)
 
     @property
-    def blocks(self) -> Blocks:
+    def blocks(self) -> Columns:
         mapped = self._scratch.map(self._start, self._length)
         leaves, offset = [], 0
         for shape, dtype in self._shapes:
             count = int(np.prod(shape, dtype=int))
             leaves.append(np.frombuffer(mapped, dtype, count, offset).reshape(shape))
             offset += _rounded(count * dtype.itemsize, ALIGNMENT)
-        return Blocks(jax.tree.unflatten(self._tree, leaves), self._rows)
+        found: Columns = jax.tree.unflatten(self._tree, leaves)
+        return found
 
     def __reduce__(self) -> Any:
         return _to_disk, (self.blocks,)
@@ -146,12 +148,12 @@ class InFiles:
 
     place: Place = "files"
 
-    def __init__(self, nbytes: int, again: Callable[[], Blocks]) -> None:
+    def __init__(self, nbytes: int, again: Callable[[], Columns]) -> None:
         self.nbytes = nbytes
         self._again = again
 
     @property
-    def blocks(self) -> Blocks:
+    def blocks(self) -> Columns:
         return self._again()
 
 
@@ -215,14 +217,19 @@ def _worker() -> tuple[Account, int, str]:
     return _accounts.setdefault(worker.address, Account()), limit, worker.local_directory
 
 
-def _arrived(blocks: Blocks) -> InMemory:
+def nbytes_of(blocks: Columns) -> int:
+    """Bytes of columns."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(blocks))
+
+
+def _arrived(blocks: Columns) -> InMemory:
     """A batch that dask moved to this worker, which holds it whatever the budget."""
     account, _, _ = _worker()
-    account.reserve(blocks.nbytes, None)
+    account.reserve(nbytes_of(blocks), None)
     return InMemory(blocks, account)
 
 
-def _to_disk(blocks: Blocks) -> OnDisk:
+def _to_disk(blocks: Columns) -> OnDisk:
     return OnDisk(blocks, Scratch(_worker()[2]))
 
 

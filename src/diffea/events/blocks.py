@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-LARGEST = 4_096
-SMALLEST = 1_024
+SIZES = (4_096, 3_584, 3_072, 2_560, 2_048, 1_792, 1_536, 1_280, 1_024)
+FEW = (
+    4_096,
+    1_024,
+    256,
+    64,
+    16,
+    4,
+)  # for crowded events, of which each batch has another number: few sizes compile seldom
 CAPACITIES = (1, 4, 8, 12, 16)
 
 
@@ -32,20 +39,35 @@ class Blocks:
 
     @property
     def nbytes(self) -> int:
-        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.arrays))
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self))
+
+    @property
+    def size(self) -> int:
+        """Rows of a block."""
+        return int(jax.tree.leaves(self.arrays)[0].shape[1])
+
+    def parts(self, rows: np.ndarray) -> Iterator[Blocks]:
+        """Some of the rows, one block after the other."""
+
+        def taken(part: np.ndarray) -> Any:
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[part], self.arrays)
+
+        for first in range(0, len(rows), self.size):
+            part = rows[first : first + self.size]
+            yield to_blocks(taken(part), len(part), self.size)
 
 
-def block_rows(batches: Iterable[int]) -> int:
-    """The largest block that pads the batches by less than a quarter.
+def block_rows(batches: Iterable[int], sizes: Sequence[int] = SIZES) -> int:
+    """The largest block that pads the batches by at most a quarter, or the one that pads them least.
 
     Args:
         batches: rows of each.
+        sizes: of blocks, to choose from.
     """
-    counts = np.fromiter(batches, dtype=np.int64)
-    size = LARGEST
-    while size > SMALLEST and (-(-counts // size) * size).sum() > 1.25 * counts.sum():
-        size //= 2
-    return size
+    counts = list(batches)
+    padded = {size: sum(size * capacity(-(-count // size)) for count in counts) for size in sizes}
+    enough = (size for size in sizes if padded[size] <= 1.25 * sum(counts))
+    return next(enough, min(sizes, key=padded.__getitem__))
 
 
 def to_blocks(arrays: Any, rows: int, size: int) -> Blocks:

@@ -18,12 +18,11 @@ from dask.local import get_sync
 
 from diffea.errors import ColumnError, FileReadError, FilesetError, MissingBranchError, MissingExtraError, SplitError
 from diffea.events.failures import while_reading
-from diffea.events.filesets import Chunk, File
+from diffea.events.filesets import Chunk, File, metadata_of
+from diffea.events.inputs import Input, check_disjoint, inputs_of
+from diffea.events.scalars import Static, plain
 from diffea.events.splits import Split
-from diffea.runtime import Portable
-
-Static = str | bool | int | float | None
-"""A plain Python value among the columns, on which ``fill`` may branch."""
+from diffea.portable import Portable
 
 IDENTITY = ("run", "luminosityBlock", "event")
 
@@ -86,17 +85,20 @@ def plan_collections(
 
     Raises:
         MissingExtraError: without dask-awkward.
-        FilesetError: if it is another kind of dask collection, has no dataset's name, or no events.
+        FilesetError: if it is another kind of dask collection, has no dataset's name, or no events, or partitions of one sample read
+            the same entries.
         SplitError: if the events to divide have no run, luminosity block and event number.
         MissingBranchError: if ``columns`` asks for a branch that is not there.
         ColumnError: if ``columns`` returns what is no array of the collection.
     """
     found = list(collections.items()) if isinstance(collections, Mapping) else [(None, collections)]
-    partitions = [
-        partition
+    planned = [
+        pair
         for dataset, collection in found
-        for partition in _partitions(_checked(collection), dataset, columns, split, map_chunks)
+        for pair in _partitions(_checked(collection), dataset, columns, split, map_chunks)
     ]
+    check_disjoint(planned)
+    partitions = [partition for partition, _ in planned]
     if not partitions:
         msg = f"the collections have no events: {', '.join(collection.name for _, collection in found)}"
         raise FilesetError(msg)
@@ -109,15 +111,16 @@ def _partitions(
     columns: Callable[[Any], Any],
     split: Split | None,
     map_chunks: Callable[..., Iterable[Any]],
-) -> list[Chunk]:
-    metadata = dict(getattr(collection, "metadata", None) or {})
-    dataset = dataset or metadata.get("dataset")
+) -> list[tuple[Chunk, Input | None]]:
+    given = getattr(collection, "metadata", None)
+    dataset = dataset or dict(given or {}).get("dataset")
     if not dataset:
         msg = (
             "a dask-awkward collection needs the name of its dataset: give {'name': collection}, or make it with "
             "NanoEventsFactory.from_root(…, mode='dask', metadata={'dataset': 'name', 'sample': …})"
         )
         raise FilesetError(msg)
+    metadata = metadata_of(dataset, given)
     where = f"dataset {dataset!r}, dask-awkward collection {collection.name}"
     lengths = _lengths(collection, map_chunks)
     wanted, static = _columns(collection if split is None else _part(collection, split, where), columns, where)
@@ -129,17 +132,19 @@ def _partitions(
             )
             raise ColumnError(msg)
     graph, names = _optimised(wanted)
-    metadata["dataset"] = dataset
     return [
-        Partition(
-            File(dataset, f"partition {number} of {collection.name}", "", metadata),
-            0,
-            rows,
-            graph=graph,
-            keys={name: (layer, number) for name, layer in names.items()},
-            static=static,
+        (
+            Partition(
+                File(dataset, f"partition {number} of {collection.name}", "", metadata),
+                0,
+                rows,
+                graph=graph,
+                keys={name: (layer, number) for name, layer in names.items()},
+                static=static,
+            ),
+            read,
         )
-        for number, rows in enumerate(lengths)
+        for number, (rows, read) in enumerate(zip(lengths, inputs_of(collection), strict=True))
         if rows
     ]
 
@@ -156,6 +161,7 @@ def _columns(events: Any, columns: Callable[[Any], Any], where: str) -> tuple[di
     if not isinstance(found, Mapping):
         msg = f"{where}: `columns` must return a dict of arrays, got {type(found).__name__}"
         raise ColumnError(msg)
+    found = {name: plain(value) for name, value in found.items()}
     static = {name: value for name, value in found.items() if isinstance(value, Static)}
     return {name: value for name, value in found.items() if name not in static}, static
 

@@ -13,10 +13,13 @@ import numpy as np
 from coffea.nanoevents import NanoEventsFactory
 
 from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranchError, NotFiniteError
-from diffea.events.collections import Partition, Static
+from diffea.events.collections import Partition
 from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk
+from diffea.events.kinds import Signature, agree, is_jagged, kind_of
+from diffea.events.plan import open_file
 from diffea.events.ragged import Ragged, signed
+from diffea.events.scalars import Static, plain
 from diffea.events.splits import Split, identity
 
 
@@ -35,6 +38,17 @@ class Columns:
     static: Mapping[str, Static]
     rows: int
     where: str = ""
+
+    @property
+    def signature(self) -> Signature:
+        """The kind of each column."""
+        return {name: kind_of(value) for name, value in (*self.arrays.items(), *self.static.items())}
+
+    def of(self, events: np.ndarray) -> Columns:
+        """The columns of some of the events, given by their numbers."""
+        return dataclasses.replace(
+            self, arrays={name: array[events] for name, array in self.arrays.items()}, rows=len(events)
+        )
 
 
 def read(chunk: Chunk, columns: Callable[[Any], Any], schemaclass: type, split: Split | None) -> Columns:
@@ -68,8 +82,10 @@ def open_events(chunk: Chunk, schemaclass: type) -> Any:
     """NanoEvents of a chunk, with the metadata that coffea's Runner gives.
 
     Raises:
+        FilesetError: if the file has other entries, or another UUID, than planned.
         FileReadError: if the file cannot be read.
     """
+    root = open_file(chunk.file)
     metadata = {
         **chunk.file.metadata,
         "filename": chunk.file.path,
@@ -80,7 +96,8 @@ def open_events(chunk: Chunk, schemaclass: type) -> Any:
     }
     try:
         return NanoEventsFactory.from_root(
-            {chunk.file.path: chunk.file.tree},
+            root,
+            treepath=chunk.file.tree,
             entry_start=chunk.start,
             entry_stop=chunk.stop,
             schemaclass=schemaclass,
@@ -104,31 +121,22 @@ def check(columns: Any, events: int, where: str) -> Columns:
         ColumnError: if a column has another length, or a type that JAX cannot hold.
         NotFiniteError: if a column holds a NaN or an infinity.
     """
-    if not isinstance(columns, Mapping):
-        msg = f"{where}: `columns` must return a dict of arrays, got {type(columns).__name__}"
+    if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns):
+        msg = f"{where}: `columns` must return a dict of names and arrays, got {_short(columns)}"
         raise ColumnError(msg)
-    static = {name: value for name, value in columns.items() if isinstance(value, Static)}
-    arrays = {name: value for name, value in columns.items() if name not in static}
+    found = {name: _readable(value, f"{where}: column {name!r}") for name, value in columns.items()}
+    static = {name: value for name, value in found.items() if isinstance(value, Static)}
+    arrays = {name: value for name, value in found.items() if name not in static}
     if not arrays:
         msg = f"{where}: `columns` returned no array, got {sorted(columns)}"
         raise ColumnError(msg)
-    lengths = {
-        name: len(array) if hasattr(array, "__len__") else type(array).__name__ for name, array in arrays.items()
-    }
+    lengths = {name: len(array) for name, array in arrays.items()}
     rows = next(iter(lengths.values()))
-    if not isinstance(rows, int) or set(lengths.values()) != {rows} or rows > events:
+    if set(lengths.values()) != {rows} or rows > events:
         msg = f"{where}: all columns must have one entry for each selected one of the {events} events, got {lengths}"
         raise ColumnError(msg)
     for name, array in arrays.items():
-        place = f"{where}: column {name!r}"
-        flat = _flat_numbers(array, place)
-        bad = np.flatnonzero(~np.isfinite(flat))
-        if bad.size:
-            msg = (
-                f"{place} has {len(bad)} values that are NaN or infinite, the first is number {bad[0]} "
-                f"({flat[bad[0]]}); mask or replace them in `columns`"
-            )
-            raise NotFiniteError(msg)
+        _check_numbers(array, f"{where}: column {name!r}")
     return Columns(arrays, static, rows, where)
 
 
@@ -136,35 +144,37 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
     """The columns of several chunks of one dataset, one after the other.
 
     Raises:
-        ColumnError: if the chunks disagree on a static value.
+        ColumnError: if the chunks disagree on names, kinds, or a plain Python value.
     """
+    agree((part.where, part.signature) for part in parts)
     first = parts[0]
-    for part in parts[1:]:
-        if part.static != first.static:
-            raise unlike(first.where, dict(first.static), part.where, dict(part.static))
+    filled = [part for part in parts if part.rows] or [first]
     arrays = {
-        name: first.arrays[name] if len(parts) == 1 else ak.concatenate([part.arrays[name] for part in parts])
+        name: filled[0].arrays[name] if len(filled) == 1 else ak.concatenate([part.arrays[name] for part in filled])
         for name in first.arrays
     }
     return Columns(arrays, first.static, sum(part.rows for part in parts), first.where)
 
 
-def unlike(where: str, static: Mapping[str, Static], other_place: str, other: Mapping[str, Static]) -> ColumnError:
-    """The error of chunks of a dataset that disagree on a static value."""
-    msg = (
-        "plain Python values among the columns must be the same for all chunks of a dataset, "
-        f"got {static} from {where} and {other} from {other_place}"
-    )
-    return ColumnError(msg)
-
-
 def pack(columns: Columns, dtype: np.dtype) -> dict[str, Any]:
-    """NumPy arrays and padded ``Ragged`` ones, floating-point numbers in ``dtype``, whole ones signed."""
-    return {name: _pack(array, dtype) for name, array in columns.arrays.items()}
+    """NumPy arrays and padded ``Ragged`` ones, floating-point numbers in ``dtype``, whole ones signed.
+
+    Raises:
+        NotFiniteError: if a number is too large for ``dtype``.
+    """
+    packed = {}
+    for name, array in columns.arrays.items():
+        with np.errstate(over="raise"):
+            try:
+                packed[name] = _pack(array, dtype)
+            except FloatingPointError as error:
+                msg = f"{columns.where}: column {name!r} has numbers that are infinite in {dtype}; use precision='float64', or cut them"
+                raise NotFiniteError(msg) from error
+    return packed
 
 
 def _pack(array: Any, dtype: np.dtype) -> Any:
-    if isinstance(array, ak.Array) and array.ndim > 1 and "var" in str(array.type):
+    if is_jagged(array):
         ragged = Ragged.from_awkward(array)
         return Ragged(_as(np.asarray(ragged.values), dtype), np.asarray(ragged.mask))
     return _as(ak.to_numpy(array) if isinstance(array, ak.Array) else np.asarray(array), dtype)
@@ -174,27 +184,55 @@ def _as(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.ascontiguousarray(signed(array), dtype=dtype if array.dtype.kind == "f" else None)
 
 
-def _flat_numbers(array: Any, place: str) -> np.ndarray:
+def _readable(value: Any, place: str) -> Any:
+    """A plain Python value, or an awkward or NumPy array of at least one dimension."""
+    value = plain(value)
+    if isinstance(value, Static | ak.Array):
+        return value
     try:
-        if isinstance(array, ak.Array):
-            if ak.any(ak.is_none(array, axis=-1), axis=None):
-                msg = f"{place} has missing values; fill them (ak.fill_none)"
-                raise ColumnError(msg)
-            array = ak.to_numpy(ak.flatten(array, axis=None))
-        flat = np.asarray(array)
+        array = np.asanyarray(value)
     except (ValueError, TypeError) as error:
-        if isinstance(error, ColumnError):
-            raise
         msg = f"{place} cannot become an array of numbers: {error}"
         raise ColumnError(msg) from error
-    if flat.dtype.kind not in "biuf":
-        msg = f"{place} must hold numbers or booleans, got {flat.dtype}; of a record, take one field"
+    if array.ndim == 0:
+        msg = (
+            f"{place} is neither an array of one entry an event nor a plain value (a number, text, boolean or None), got "
+            f"{_short(value)}"
+        )
         raise ColumnError(msg)
+    return array
+
+
+def _check_numbers(array: Any, place: str) -> None:
     try:
-        return signed(flat)
-    except ColumnError as error:
+        kind_of(array)
+        flat = signed(_flat(array))
+    except (ColumnError, ValueError, TypeError) as error:
         msg = f"{place}: {error}"
         raise ColumnError(msg) from error
+    bad = np.flatnonzero(~np.isfinite(flat))
+    if bad.size:
+        msg = (
+            f"{place} has {len(bad)} values that are NaN or infinite, the first is number {bad[0]} "
+            f"({flat[bad[0]]}); mask or replace them in `columns`"
+        )
+        raise NotFiniteError(msg)
+
+
+def _flat(array: Any) -> np.ndarray:
+    missing = "has missing values; fill them (ak.fill_none), or drop them"
+    if not isinstance(array, ak.Array):
+        if np.ma.is_masked(array):
+            raise ColumnError(missing)
+        return np.asarray(array).reshape(-1)
+    if any(ak.any(ak.is_none(array, axis=axis), axis=None) for axis in range(array.ndim)):
+        raise ColumnError(missing)
+    return np.asarray(ak.to_numpy(ak.flatten(array, axis=None)))
+
+
+def _short(value: Any) -> str:
+    text = f"{type(value).__name__} {value!r}"
+    return text if len(text) < 100 else f"{text[:97]}…"
 
 
 def _missing_branch(error: Exception, events: Any, chunk: Chunk) -> MissingBranchError | None:

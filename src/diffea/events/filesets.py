@@ -1,18 +1,22 @@
-"""Filesets: coffea's own, made into a list of chunks."""
+"""Filesets: coffea's own, read into a list of files."""
 
 from __future__ import annotations
 
 import dataclasses
+import numbers
+import os
 import re
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
-import uproot
+import numpy as np
 
-from diffea.errors import FileReadError, FilesetError
-from diffea.events.patience import patiently
+from diffea.errors import FilesetError
+from diffea.events.scalars import plain
+
+Steps = tuple[tuple[int, int], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,19 +25,24 @@ class File:
 
     Attributes:
         steps: entry ranges, where the fileset was preprocessed; otherwise made from the chunk size.
+        entries: of the tree, as the fileset states or the file says.
+        uuid: likewise.
     """
 
     dataset: str
     path: str
     tree: str
     metadata: Mapping[str, Any]
-    steps: tuple[tuple[int, int], ...] | None = None
+    steps: Steps | None = None
     entries: int | None = None
     uuid: str | None = None
 
     @property
     def sample(self) -> str:
         return str(self.metadata.get("sample", self.dataset))
+
+    def __str__(self) -> str:
+        return f"dataset {self.dataset!r}, file {self.path}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Chunk:
         return self.stop - self.start
 
     def __str__(self) -> str:
-        return f"dataset {self.file.dataset!r}, file {self.file.path}, entries {self.start}–{self.stop}"
+        return f"{self.file}, entries {self.start}–{self.stop}"
 
 
 def files_of(fileset: Any) -> list[File]:
@@ -63,99 +72,42 @@ def files_of(fileset: Any) -> list[File]:
     Raises:
         FilesetError: if it is of another form, or has no files.
     """
-    fileset = fileset.model_dump() if hasattr(fileset, "model_dump") else fileset
+    fileset = _dumped(fileset)
     if not isinstance(fileset, Mapping) or not fileset:
         msg = f"a fileset is a dict of datasets {{name: {{'files': {{path: tree}}}}}}, got {_short(fileset)}"
         raise FilesetError(msg)
-    files = [file for name, dataset in fileset.items() for file in _files_of_dataset(str(name), dataset)]
+    if unnamed := [name for name in fileset if not _named(name)]:
+        msg = f"the name of a dataset is a text, got {', '.join(map(_short, unnamed))}"
+        raise FilesetError(msg)
+    files = [file for name, dataset in fileset.items() for file in _files_of_dataset(str(name), _dumped(dataset))]
     if not files:
         msg = f"the fileset's datasets ({', '.join(map(str, fileset))}) name no files"
         raise FilesetError(msg)
     return files
 
 
-def inspect(file: File) -> File:
-    """Count the entries of a file and note its UUID.
+def metadata_of(dataset: str, given: Any) -> dict[str, Any]:
+    """The metadata of a dataset, with its name, and NumPy's scalars as plain values.
 
     Raises:
-        FileReadError: if the file or its tree cannot be opened.
+        FilesetError: if they are no dict, or ``"sample"`` is no name.
     """
-    return file if file.entries is not None and file.uuid is not None else patiently(partial(_inspect, file))
-
-
-def _inspect(file: File) -> File:
-    try:
-        with uproot.open(file.path) as root:
-            if file.tree not in root:
-                found = ", ".join(sorted({key.split(";")[0] for key in root.keys(recursive=False)}))
-                msg = f"dataset {file.dataset!r}: {file.path} has no tree {file.tree!r}; it has: {found or 'nothing'}"
-                raise FileReadError(msg)
-            return dataclasses.replace(file, entries=int(root[file.tree].num_entries), uuid=str(root.file.uuid))
-    except FileReadError:
-        raise
-    except Exception as error:
-        msg = f"dataset {file.dataset!r}: {file.path} cannot be read as a ROOT file: {error}"
-        raise FileReadError(msg) from error
-
-
-def chunks_of(files: Iterable[File], chunksize: int) -> list[Chunk]:
-    """Divide inspected files into chunks of about ``chunksize`` entries (a preprocessed fileset's own steps, if any).
-
-    Raises:
-        FilesetError: if there is not a single event.
-    """
-    files = list(files)
-    chunks = []
-    for file in files:
-        entries = file.entries or 0
-        number = max(round(entries / chunksize), 1)
-        steps = file.steps or tuple((entries * i // number, entries * (i + 1) // number) for i in range(number))
-        chunks += [Chunk(file, start, stop) for start, stop in steps if stop > start]
-    if not chunks:
-        msg = f"the fileset has no events: {len(files)} files, all empty: {', '.join(file.path for file in files)}"
+    given = {} if given is None else given
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        msg = f"dataset {dataset!r}: metadata are a dict of names and values, got {_short(given)}"
         raise FilesetError(msg)
-    return chunks
-
-
-def plan(
-    fileset: Any, chunksize: int, map_files: Callable[..., Iterable[Any]] = map, *, skip: bool = False
-) -> tuple[list[Chunk], list[tuple[File, str]]]:
-    """The chunks of a fileset.
-
-    Args:
-        fileset: coffea's own.
-        chunksize: entries.
-        map_files: how to apply a function to all files (a cluster's ``map``).
-        skip: leave out files that cannot be opened.
-
-    Returns:
-        the chunks; and the files that were left out, each with the reason.
-
-    Raises:
-        FilesetError: if the fileset is malformed or has no events.
-        FileReadError: if a file cannot be opened.
-    """
-    if chunksize < 1:
-        msg = f"chunksize counts entries, so it is at least 1, got {chunksize}"
+    metadata = {**{key: plain(value) for key, value in given.items()}, "dataset": dataset}
+    if not _named(metadata.get("sample", dataset)):
+        msg = f"dataset {dataset!r}: metadata['sample'] is the name of a template, got {_short(given['sample'])}"
         raise FilesetError(msg)
-    files = files_of(fileset)
-    found = list(map_files(_inspect_or_say if skip else inspect, files))
-    left_out = [(file, answer) for file, answer in zip(files, found, strict=True) if isinstance(answer, str)]
-    return chunks_of([answer for answer in found if isinstance(answer, File)], chunksize), left_out
-
-
-def _inspect_or_say(file: File) -> File | str:
-    try:
-        return inspect(file)
-    except FileReadError as error:
-        return str(error)
+    return metadata
 
 
 def _files_of_dataset(name: str, dataset: Any) -> list[File]:
     content = dataset if isinstance(dataset, Mapping) and "files" in dataset else {"files": dataset}
-    metadata = {**(content.get("metadata") or {}), "dataset": name}
+    metadata = metadata_of(name, content.get("metadata"))
     default_tree = content.get("treename") or "Events"
-    files = content["files"]
+    files = _dumped(content["files"])
     if isinstance(files, str):
         files = [files]
     if isinstance(files, Mapping):
@@ -165,39 +117,86 @@ def _files_of_dataset(name: str, dataset: Any) -> list[File]:
     else:
         msg = f"dataset {name!r}: 'files' is a dict {{path: tree}} or a list of paths, got {_short(files)}"
         raise FilesetError(msg)
-    for path, times in Counter(str(path) for path, _ in items).items():
-        _check_path(name, path)
+    items = [(_path(name, path), spec) for path, spec in items]
+    for path, times in Counter(path for path, _ in items).items():
         if times > 1:
             msg = f"dataset {name!r}: {path} is listed {times} times, which would count its events as often"
             raise FilesetError(msg)
-    return [_file(name, str(path), spec, metadata) for path, spec in items]
+    return [_file(name, path, spec, metadata) for path, spec in items]
 
 
-def _check_path(dataset: str, path: str) -> None:
+def _path(dataset: str, path: Any) -> str:
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str) or not os.fspath(path):
+        msg = f"dataset {dataset!r}: a file is given by its path or address, got {_short(path)}"
+        raise FilesetError(msg)
+    path = os.fspath(path)
     if "*" in path:
         msg = f"dataset {dataset!r}: {path} is a pattern; list the files, such as by sorted(glob.glob(…))"
         raise FilesetError(msg)
     if found := re.fullmatch(r"(.+\.root):([^/:]+)", path):
         msg = f"dataset {dataset!r}: {path} names file and tree in one; write {{{found[1]!r}: {found[2]!r}}}"
         raise FilesetError(msg)
+    return path
 
 
 def _file(dataset: str, path: str, spec: Any, metadata: Mapping[str, Any]) -> File:
-    if isinstance(spec, str):
-        return File(dataset, path, spec, metadata)
-    if isinstance(spec, Mapping) and isinstance(spec.get("object_path"), str):
-        steps = spec.get("steps")
-        return File(
-            dataset,
-            path,
-            spec["object_path"],
-            metadata,
-            tuple((int(start), int(stop)) for start, stop in steps) if steps else None,
-            spec.get("num_entries"),
-            spec.get("uuid"),
-        )
-    msg = f"dataset {dataset!r}: for {path} expected the name of its tree, or a dict with 'object_path', got {_short(spec)}"
-    raise FilesetError(msg)
+    spec = {"object_path": spec} if isinstance(spec, str) else _dumped(spec)
+    if not isinstance(spec, Mapping) or not _named(spec.get("object_path")):
+        msg = f"dataset {dataset!r}: for {path} expected the name of its tree, or a dict with 'object_path', got {_short(spec)}"
+        raise FilesetError(msg)
+    file = File(dataset, path, str(spec["object_path"]), metadata)
+    return dataclasses.replace(
+        file,
+        steps=_steps(file, spec.get("steps")),
+        entries=_entries(file, spec.get("num_entries")),
+        uuid=_uuid(file, spec.get("uuid")),
+    )
+
+
+def _steps(file: File, given: Any) -> Steps | None:
+    if given is None:
+        return None
+    pairs = [tuple(pair) if isinstance(pair, list | tuple | np.ndarray) else () for pair in _listed(given)]
+    if not pairs or not all(len(pair) == 2 and all(map(_is_whole, pair)) for pair in pairs):
+        msg = f"{file}: steps are pairs [first entry, one past the last] of whole numbers, got {_short(given)}"
+        raise FilesetError(msg)
+    return tuple((int(start), int(stop)) for start, stop in pairs)
+
+
+def _entries(file: File, given: Any) -> int | None:
+    if given is None:
+        return None
+    if not _is_whole(given) or given < 0:
+        msg = f"{file}: num_entries is a whole number, 0 or more, got {_short(given)}"
+        raise FilesetError(msg)
+    return int(given)
+
+
+def _uuid(file: File, given: Any) -> str | None:
+    if given is None:
+        return None
+    try:
+        return str(uuid.UUID(given))
+    except (ValueError, AttributeError, TypeError) as error:
+        msg = f"{file}: uuid is that of the file, such as {uuid.UUID(int=1)}, got {_short(given)}"
+        raise FilesetError(msg) from error
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim) else []
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _named(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _dumped(value: Any) -> Any:
+    """coffea's models of filesets, datasets and files as the dicts that they are."""
+    return value.model_dump() if hasattr(value, "model_dump") else value
 
 
 def _short(value: Any) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from numbers import Real
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from diffea.errors import SplitError
+from diffea.events.scalars import plain
 
 Part = Literal["train", "validation", "test"]
+PARTS = get_args(Part)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Split:
         part: always take this part; by default ``distribute`` takes train and ``evaluate`` test.
 
     Raises:
-        SplitError: if a fraction is not within 0 and 1, or nothing is left for the test, or the seed is negative.
+        SplitError: if a fraction is not a number within 0 and 1, nothing is left for the test, the seed is not a whole number from 0
+            to 2⁶⁴ - 1, or there is no such part.
     """
 
     train: float = 0.5
@@ -35,15 +39,23 @@ class Split:
     part: Part | None = None
 
     def __post_init__(self) -> None:
-        if not (self.train > 0 and self.validation >= 0 and self.train + self.validation < 1):
+        train, validation = plain(self.train), plain(self.validation)
+        numbers = all(isinstance(number, Real) and not isinstance(number, bool) for number in (train, validation))
+        if not (numbers and train > 0 and validation >= 0 and train + validation < 1):
             msg = (
                 "a split needs 0 < train, 0 ≤ validation and train + validation < 1 (the rest is the test part), "
-                f"got train={self.train}, validation={self.validation}"
+                f"got train={self.train!r}, validation={self.validation!r}"
             )
             raise SplitError(msg)
-        if not 0 <= self.seed < 2**64:
-            msg = f"the seed of a split is a whole number from 0 to 2⁶⁴ - 1, got {self.seed}"
+        seed = plain(self.seed)
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**64:
+            msg = f"the seed of a split is a whole number from 0 to 2⁶⁴ - 1, got {self.seed!r}"
             raise SplitError(msg)
+        if self.part is not None and self.part not in PARTS:
+            msg = f"the part of a split is {', '.join(map(repr, PARTS))} or None, got {self.part!r}"
+            raise SplitError(msg)
+        for name, value in (("train", float(train)), ("validation", float(validation)), ("seed", seed)):
+            object.__setattr__(self, name, value)
 
     def of(self, part: Part) -> Split:
         """The same split, always taking one part."""
@@ -77,7 +89,7 @@ class Split:
         low, high = self.interval
         hashed = np.full(identity[0].shape, np.uint64(self.seed))
         for numbers in identity:
-            hashed = _splitmix64(hashed ^ numbers.astype(np.uint64))
+            hashed = splitmix64(hashed ^ numbers.astype(np.uint64))
         uniform = (hashed >> np.uint64(11)) * 2.0**-53
         return (low <= uniform) & (uniform < high)
 
@@ -97,7 +109,7 @@ def identity(events: Any, uuid: str, start: int) -> tuple[np.ndarray, ...]:
     return np.full_like(entries, high), np.full_like(entries, low), entries
 
 
-def _splitmix64(numbers: np.ndarray) -> np.ndarray:
+def splitmix64(numbers: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), a bijection of 64-bit integers."""
     numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -18,9 +18,9 @@ import numpy as np
 
 from diffea.errors import ExchangeError
 from diffea.exchange.contents import COTANGENTS, TEMPLATES, Exchanged, read_file, write_file
-from diffea.histograms.templates import TemplateSet
 from diffea.parameters import as_arrays, names
 from diffea.runtime import named_errors
+from diffea.templates import TemplateSet
 
 __all__ = ["Exchanged", "backward", "forward", "read", "respond"]
 

@@ -16,7 +16,7 @@ from diffea.errors import ExchangeError
 from diffea.exchange import axes
 from diffea.files import whole
 from diffea.files.archives import read_npz
-from diffea.histograms.templates import Key, Layout, TemplateSet
+from diffea.templates import Key, Layout, TemplateSet
 
 TEMPLATES, COTANGENTS = "diffea-templates-1", "diffea-cotangents-1"
 PARTS = ("values", "variances")

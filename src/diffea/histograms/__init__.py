@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from diffea.histograms.bandwidth import default_bandwidth, scott, silverman
-from diffea.histograms.categories import Categories, binning, category_values
+from diffea.histograms.binnings import Binning, Circular, Transformed, binning
+from diffea.histograms.categories import Categories, category_values
 from diffea.histograms.edges import edge_logits, ordered_edges
 from diffea.histograms.fill import covariance, fill, histogram
-from diffea.histograms.gap import soft_hard_gap
 from diffea.histograms.kernels import KERNELS, Kernel
 
 __all__ = [
     "KERNELS",
+    "Binning",
     "Categories",
+    "Circular",
     "Kernel",
+    "Transformed",
     "binning",
     "category_values",
     "covariance",
@@ -23,5 +26,4 @@ __all__ = [
     "ordered_edges",
     "scott",
     "silverman",
-    "soft_hard_gap",
 ]

@@ -14,10 +14,10 @@ from diffea import objectives
 from diffea.distributed import Templates
 from diffea.errors import DiffeaError
 from diffea.evaluate import Evaluation
-from diffea.histograms.templates import TemplateSet
 from diffea.run.numbers import numbers
 from diffea.runtime import named_errors
 from diffea.statistics import HistFactory
+from diffea.templates import TemplateSet
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from diffea.errors import CorrectionError
 from diffea.events.ragged import Ragged, elementwise
 from diffea.soft.correction_files import read_correction
 from diffea.soft.correction_nodes import Bins, Node, covered, evaluate
-from diffea.soft.transition import check_width
+from diffea.soft.transition import checked_width
 
 __all__ = ["ScaleFactor", "reweight"]
 
@@ -92,8 +92,7 @@ class ScaleFactor:
                 f"expected a column for each of {', '.join(self.inputs)}, got {len(inputs)} (and {len(widths)} widths)"
             )
             raise CorrectionError(msg)
-        for number in widths:
-            check_width(number)
+        widths = tuple(map(checked_width, widths))
 
         def factor(*columns: jax.Array) -> jax.Array:
             columns = tuple(jnp.broadcast_arrays(*columns))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diffea.errors import UnknownTemplateError
-from diffea.histograms.templates import Layout, TemplateSet
+from diffea.templates import Layout, TemplateSet
 
 AXIS = hist.axis.Regular(2, 0, 1, name="x", label="X", underflow=False)
 FILLED = TemplateSet(Layout({"c": (AXIS,)}, (("c", "s", "nominal"),)), np.arange(4.0), np.arange(4.0))

@@ -43,7 +43,7 @@ def exchange(events: int, operations: float) -> float:
         events: in all.
         operations: of a fill, for each event.
     """
-    return EXCHANGE / (min(events, A_THREAD) * operations * OPERATION)
+    return EXCHANGE / (min(max(events, 1), A_THREAD) * operations * OPERATION)
 
 
 def cheapest(parameters: int, bins: int, exchange: float, among: Sequence[Strategy] = STRATEGIES) -> Strategy:

@@ -3,82 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import hist
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from diffea.errors import UnknownTemplateError
-
-Key = tuple[str, str, str]
-NOMINAL = "nominal"
-
-
-def as_key(name: Any) -> Key:
-    """Complete ``(channel, sample)`` to ``(channel, sample, "nominal")``."""
-    if isinstance(name, tuple) and len(name) in (2, 3) and all(isinstance(part, str) for part in name):
-        return (*name, NOMINAL)[:3]
-    msg = f"a template is named by (channel, sample) or (channel, sample, variation), got {name!r}"
-    raise UnknownTemplateError(msg)
-
-
-def with_edges(axis: Any, edges: Any) -> hist.axis.Variable:
-    """An axis of other edges, otherwise like this one: name, label, and whether there are flow bins."""
-    flow = {"underflow": axis.traits.underflow, "overflow": axis.traits.overflow}
-    return hist.axis.Variable(np.asarray(edges), name=axis.name, label=axis.label, **flow)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Layout:
-    """Where each template lies in one flat vector of bins; flow bins included, C order.
-
-    Args:
-        axes: the axes of each channel.
-        keys: the templates, in the order in which they lie.
-    """
-
-    axes: Mapping[str, tuple[Any, ...]]
-    keys: tuple[Key, ...]
-
-    @functools.cached_property
-    def identity(self) -> tuple[Any, ...]:
-        channels = sorted({channel for channel, _, _ in self.keys})
-        return self.keys, tuple((channel, *map(repr, self.axes[channel])) for channel in channels)
-
-    def __hash__(self) -> int:
-        return hash(self.identity)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Layout) and self.identity == other.identity
-
-    def shape(self, channel: str) -> tuple[int, ...]:
-        """Bins of each axis, the two flow bins included."""
-        return tuple(len(axis) + 2 for axis in self.axes[channel])
-
-    @functools.cached_property
-    def spans(self) -> dict[Key, slice]:
-        """The part of the flat vector that belongs to each template."""
-        spans, start = {}, 0
-        for key in self.keys:
-            stop = start + math.prod(self.shape(key[0]))
-            spans[key] = slice(start, stop)
-            start = stop
-        return spans
-
-    @functools.cached_property
-    def size(self) -> int:
-        return sum(math.prod(self.shape(channel)) for channel, _, _ in self.keys)
-
-    def within(self, whole: Layout) -> np.ndarray:
-        """Positions of this layout's bins in another one that has all of its templates."""
-        if not self.keys:
-            return np.empty(0, dtype=np.intp)
-        positions = np.arange(whole.size)
-        return np.concatenate([positions[whole.spans[key]] for key in self.keys])
+from diffea.errors import TemplateError, UnknownTemplateError
+from diffea.templates.layout import Key, Layout, as_key, with_edges
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,20 +109,28 @@ class TemplateSet(Mapping[Key, Template]):
         return self is other
 
     def __add__(self, other: TemplateSet) -> TemplateSet:
-        """The sum; templates that only one side has are kept (so that datasets of unlike samples add up)."""
+        """The sum, also under JAX's transformations; templates that only one side has are kept.
+
+        Learned edges of one channel must be the same on both sides; where they are not known before compilation and turn out to
+        differ, the sum is NaN.
+
+        Raises:
+            TemplateError: if a channel has other axes, or other learned edges, on the other side.
+        """
         if not isinstance(other, TemplateSet):
             return NotImplemented
-        if self.layout == other.layout:
-            layout = self.layout
-        else:
-            keys = tuple(sorted({*self.layout.keys, *other.layout.keys}))
-            layout = Layout({**other.layout.axes, **self.layout.axes}, keys)
-        return TemplateSet(
-            layout,
-            self._spread(self.values_flat, layout) + other._spread(other.values_flat, layout),
-            self._spread(self.variances_flat, layout) + other._spread(other.variances_flat, layout),
-            {**other.edges, **self.edges},
-        )
+        layout = self.layout.union(other.layout)
+        edges = _common_edges(self, other)
+        both = [
+            (templates._spread(templates.values_flat, layout), templates._spread(templates.variances_flat, layout))
+            for templates in (self, other)
+        ]
+        values, variances = (left + right for left, right in zip(*both, strict=True))
+        for channel in sorted({*self.edges} & {*other.edges}):
+            if _traced(self.edges[channel], other.edges[channel]):
+                same = jnp.all(self.edges[channel] == other.edges[channel])
+                values, variances = (jnp.where(same, flat, jnp.nan) for flat in (values, variances))
+        return TemplateSet(layout, values, variances, edges)
 
     def to_hists(self) -> dict[Key, hist.Hist]:
         """Every template as a ``hist.Hist`` with Weight storage."""
@@ -204,6 +146,25 @@ class TemplateSet(Mapping[Key, Template]):
     def _spread(self, flat: Any, layout: Layout) -> Any:
         if layout is self.layout:
             return flat
-        spread = np.zeros(layout.size)
-        spread[self.layout.within(layout)] = np.asarray(flat)
-        return spread
+        positions = self.layout.within(layout)
+        if isinstance(flat, np.ndarray):
+            spread = np.zeros((*flat.shape[:-1], layout.size))
+            spread[..., positions] = flat
+            return spread
+        return jnp.zeros((*flat.shape[:-1], layout.size), flat.dtype).at[..., positions].set(flat)
+
+
+def _traced(*arrays: Any) -> bool:
+    return any(isinstance(array, jax.core.Tracer) for array in arrays)
+
+
+def _common_edges(left: TemplateSet, right: TemplateSet) -> dict[str, Any]:
+    channels = [{key[0] for key in templates} for templates in (left, right)]
+    for channel in channels[0] & channels[1]:
+        here, there = left.edges.get(channel), right.edges.get(channel)
+        if here is None and there is None:
+            continue
+        if here is None or there is None or not (_traced(here, there) or np.array_equal(here, there)):
+            msg = f"templates of unlike learned edges in channel {channel!r} do not add up: got {here} and {there}"
+            raise TemplateError(msg)
+    return {**right.edges, **left.edges}

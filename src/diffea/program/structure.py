@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from diffea.events.blocks import Blocks, block_rows, to_blocks
+from diffea.events.blocks import FEW, Blocks, block_rows, to_blocks
+from diffea.events.classes import divided
 from diffea.events.columns import Columns, pack
 
 
@@ -25,16 +26,44 @@ class Structure:
     static: tuple[tuple[str, Any], ...]
     shapes: Any
 
+    @property
+    def rows(self) -> int:
+        """Of a block."""
+        return int(jax.tree.leaves(self.shapes)[0].shape[0])
+
     @functools.cached_property
     def identity(self) -> tuple[Any, ...]:
         leaves, tree = jax.tree.flatten(self.shapes)
-        return self.static, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves), tree
+        return repr(self.static), tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves), tree
 
     def __hash__(self) -> int:
         return hash(self.identity)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Structure) and self.identity == other.identity
+
+
+def pieces(
+    columns: Columns, dtype: np.dtype, size: int
+) -> tuple[tuple[Structure, ...], tuple[Blocks, ...], tuple[np.ndarray, ...] | None]:
+    """Columns of a batch in size classes, each in blocks.
+
+    Args:
+        columns: of some events of one dataset.
+        dtype: of floating-point columns.
+        size: rows of a block of the class with most events; those of the others are chosen for them alone.
+
+    Returns:
+        structure and blocks of each class, and which events it holds (None if it is all of them as they are).
+    """
+    events = divided(columns)
+    if events is None:
+        structure, blocks = structured(columns, dtype, size)
+        return (structure,), (blocks,), None
+    most = max(map(len, events))
+    sizes = [size if len(members) == most else block_rows([len(members)], FEW) for members in events]
+    found = [structured(columns.of(members), dtype, rows) for members, rows in zip(events, sizes, strict=True)]
+    return tuple(structure for structure, _ in found), tuple(blocks for _, blocks in found), events
 
 
 def structured(columns: Columns, dtype: np.dtype, size: int | None = None) -> tuple[Structure, Blocks]:

@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 
 from diffea.errors import SoftHardGapWarning
-from diffea.histograms.templates import NOMINAL, TemplateSet
+from diffea.templates.layout import NOMINAL
+from diffea.templates.template_set import TemplateSet
 
 __all__ = ["soft_hard_gap"]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from diffea.errors import SoftHardGapWarning
-from diffea.histograms.gap import soft_hard_gap
-from diffea.histograms.templates import Layout, TemplateSet
+from diffea.templates import Layout, TemplateSet
+from diffea.templates.gap import soft_hard_gap
 
 AXES = {name: (hist.axis.Regular(2, 0, 1, name="x"),) for name in ("a", "b")}
 LAYOUT = Layout(AXES, (("a", "s", "nominal"), ("a", "s", "tes_up"), ("b", "s", "nominal")))

@@ -1,0 +1,188 @@
+"""The plan: which entries of which files are read, proved to be every event of the fileset once.
+
+- The steps of a file are disjoint, lie within it and leave nothing out.
+- ``num_entries`` and ``uuid`` of a preprocessed fileset are those of the file. Since every chunk's file is opened to read it, that is
+  where they are compared (``open_file``), so that a plan of many files costs no more than before; files of which the fileset
+  states less, or of which it plans to read nothing, are opened for the plan.
+- No file is read twice into one sample, however it is spelled, linked or copied: files are told apart by the UUID inside. The same
+  file may serve two samples (divided by a selection in ``columns``), and so may two trees of a file one sample.
+
+Two samples that ``fill`` gives one name, and files that share events but not the UUID (a skim and its source), are beyond the plan.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import posixpath
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import uproot
+
+from diffea.errors import FileReadError, FilesetError
+from diffea.events.filesets import Chunk, File, files_of
+from diffea.events.patience import patiently
+
+
+def plan(
+    fileset: Any, chunksize: int, map_files: Callable[..., Iterable[Any]] = map, *, skip: bool = False
+) -> tuple[list[Chunk], list[tuple[File, str]]]:
+    """The chunks of a fileset.
+
+    Args:
+        fileset: coffea's own.
+        chunksize: entries.
+        map_files: how to apply a function to all files (a cluster's ``map``).
+        skip: leave out files that cannot be opened.
+
+    Returns:
+        the chunks; and the files that were left out, each with the reason.
+
+    Raises:
+        FilesetError: if the fileset is malformed, has no events, or would count some twice or not at all.
+        FileReadError: if a file cannot be opened.
+    """
+    check_chunksize(chunksize)
+    files = files_of(fileset)
+    found = list(map_files(_inspect_or_say if skip else inspect, files))
+    left_out = [(file, answer) for file, answer in zip(files, found, strict=True) if isinstance(answer, str)]
+    return chunks_of([answer for answer in found if isinstance(answer, File)], chunksize), left_out
+
+
+def check_chunksize(chunksize: Any) -> None:
+    """See that a chunk size counts entries.
+
+    Raises:
+        FilesetError: if it does not.
+    """
+    number = isinstance(chunksize, int | float) and not isinstance(chunksize, bool) and math.isfinite(chunksize)
+    if not number or chunksize < 1 or chunksize != int(chunksize):
+        msg = f"chunksize counts entries, so it is a whole number, at least 1, got {chunksize!r}"
+        raise FilesetError(msg)
+
+
+def inspect(file: File) -> File:
+    """Note the entries and the UUID of a file, opening it unless the fileset states both and a chunk will be read.
+
+    Raises:
+        FilesetError: if the fileset states other entries, or another UUID.
+        FileReadError: if the file or its tree cannot be opened.
+    """
+    if file.entries and file.uuid is not None:
+        return file
+    with patiently(partial(open_file, file)) as root:
+        return dataclasses.replace(file, entries=int(root[file.tree].num_entries), uuid=str(root.file.uuid))
+
+
+def _inspect_or_say(file: File) -> File | str:
+    try:
+        return inspect(file)
+    except FileReadError as error:
+        return str(error)
+
+
+def open_file(file: File) -> uproot.ReadOnlyDirectory:
+    """Open a file that has the tree, the number of entries and the UUID that the fileset or the plan says.
+
+    Raises:
+        FilesetError: if entries or UUID are others.
+        FileReadError: if the file or its tree cannot be opened.
+    """
+    try:
+        root = uproot.open({file.path: None})
+        if file.tree not in root:
+            found = ", ".join(sorted({key.split(";")[0] for key in root.keys(recursive=False)}))
+            msg = f"dataset {file.dataset!r}: {file.path} has no tree {file.tree!r}; it has: {found or 'nothing'}"
+            raise FileReadError(msg)
+        entries, uuid = int(root[file.tree].num_entries), str(root.file.uuid)
+    except FileReadError:
+        raise
+    except Exception as error:
+        msg = f"dataset {file.dataset!r}: {file.path} cannot be read as a ROOT file: {error}"
+        raise FileReadError(msg) from error
+    for name, stated, inside in (("entries", file.entries, entries), ("UUID", file.uuid, uuid)):
+        if stated not in (None, inside):
+            msg = (
+                f"{file}: expected the {name} {stated} that the fileset states, or the file had when this began, got {inside}: "
+                "it is another file by now; preprocess the fileset again, or leave num_entries, uuid and steps away"
+            )
+            raise FilesetError(msg)
+    return root
+
+
+def chunks_of(files: Iterable[File], chunksize: int) -> list[Chunk]:
+    """Divide inspected files into chunks of about ``chunksize`` entries (a preprocessed fileset's own steps, if any).
+
+    Raises:
+        FilesetError: if there is not a single event, or one would be counted twice or not at all.
+    """
+    files = list(files)
+    _check_once(files)
+    chunks = [Chunk(file, start, stop) for file in files for start, stop in _steps(file, chunksize)]
+    if not chunks:
+        msg = f"the fileset has no events: {len(files)} files, all empty: {', '.join(file.path for file in files)}"
+        raise FilesetError(msg)
+    return chunks
+
+
+def _steps(file: File, chunksize: int) -> list[tuple[int, int]]:
+    """Ranges of at least one entry that hold every entry of the file once, in order."""
+    entries = file.entries or 0
+    if file.steps is None:
+        number = min(max(round(entries / chunksize), 1), entries)
+        return [(entries * i // number, entries * (i + 1) // number) for i in range(number)]
+    steps = sorted(file.steps)
+    for start, stop in steps:
+        if not 0 <= start <= stop <= entries:
+            msg = f"{file}: expected steps within its {entries} entries, each from low to high, got [{start}, {stop}]"
+            raise FilesetError(msg)
+    steps = [(start, stop) for start, stop in steps if stop > start]
+    for (_, end), (start, stop) in pairwise([(0, 0), *steps, (entries, entries)]):
+        if start < end:
+            msg = f"{file}: the entries {start}–{min(end, stop)} are in two of its steps, which would count them twice"
+            raise FilesetError(msg)
+        if start > end:
+            msg = (
+                f"{file}: the entries {end}–{start} of {entries} are in none of its steps, which would lose their events; "
+                "to read a part of the data, list fewer files"
+            )
+            raise FilesetError(msg)
+    return steps
+
+
+def _check_once(files: Iterable[File]) -> None:
+    """See that no tree of a file is read twice into one sample."""
+    first: dict[tuple[object, str, str], File] = {}
+    for file in files:
+        other = first.setdefault((_physical(file), tree_of(file.tree), file.sample), file)
+        if other is not file:
+            msg = (
+                f"sample {file.sample!r} would count the events of {file.tree!r} twice: {other} and {file} are the same file or "
+                f"copies of it (both have the UUID {file.uuid}); list one of them"
+            )
+            raise FilesetError(msg)
+
+
+def _physical(file: File) -> object:
+    """What tells a file from all others: its UUID, or its place where it was written without one (ROOT's ``?reproducible``)."""
+    return file.uuid if file.uuid and UUID(file.uuid).int else place_of(file.path)
+
+
+def place_of(path: str) -> object:
+    """Where a file lies, however its path is spelled or linked; the path itself where this process does not see the file."""
+    path = path.removeprefix("file://")
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return posixpath.normpath(path)
+    return status.st_dev, status.st_ino
+
+
+def tree_of(name: str) -> str:
+    """A tree's place in its file, whichever of its cycles (ROOT's ``;1``) and however it is spelled."""
+    return posixpath.normpath(name.split(";")[0]).lstrip("/")

@@ -1,0 +1,186 @@
+"""Kernels: sums of templates, vector–Jacobian products and Jacobians over the blocks of a batch.
+
+Value and derivative are taken *inside* the loop over blocks, so that reverse mode holds one block, whatever the events.
+Each kernel also counts the rows that it summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from diffea import histograms
+from diffea.events.blocks import Blocks
+from diffea.histograms import Binning
+from diffea.processor.base import DifferentiableProcessor, axes_of
+from diffea.processor.fill import Fill
+from diffea.program.traced import Traced
+from diffea.templates import Key
+
+MOST_UNROLLED = 16  # fills into one channel: more than these would compile for longer than a loop over them costs
+Block = Callable[[Any, Any, Any, Any], Any]
+"""Of the weights' scale, parameters, columns and validity of the rows of a block: sums of shape ``(2, bins of all templates)``."""
+
+
+def block(traced: Traced, processor: DifferentiableProcessor, dtype: Any) -> Block:
+    """The sums over a block: of weights and of their squares, the templates one after the other.
+
+    Args:
+        traced: the fills.
+        processor: whose axes they are.
+        dtype: in which parameters and weights are computed; the sums are float64.
+    """
+    axes = axes_of(processor)
+
+    def sums(scale: Any, params: Any, arrays: Any, valid: Any) -> Any:
+        params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+        scale = jnp.where(valid, scale, 0.0).astype(dtype)
+        fills, edges = traced.block(params, arrays)
+        alike: dict[int, list[tuple[Key, Fill]]] = {}
+        for group, key, fill in zip(traced.groups, traced.keys, fills, strict=True):
+            alike.setdefault(group, []).append((key, fill))
+        parts: dict[Key, Any] = dict.fromkeys(traced.keys, 0.0)
+        for group_fills in alike.values():
+            found = [fill for _, fill in group_fills]
+            reflect = all(map(_ends, axes[found[0].channel]))
+            for (key, _), part in zip(group_fills, _sums(found, edges, scale, reflect=reflect), strict=True):
+                parts[key] = parts[key] + part
+        return jnp.concatenate(list(parts.values()), axis=1)
+
+    return sums
+
+
+def values(block: Block) -> Callable[..., Any]:
+    """Templates."""
+
+    def run(params: Any, blocks: Blocks, scale: Any) -> Any:
+        return _over_blocks(lambda *rows: block(scale, params, *rows), blocks)
+
+    return run
+
+
+def vjp(block: Block) -> Callable[..., Any]:
+    """The gradient, given cotangents."""
+
+    def run(params: Any, blocks: Blocks, scale: Any, cotangents: Any) -> Any:
+        def gradient(*rows: Any) -> Any:
+            return jax.grad(lambda params: jnp.vdot(cotangents, block(scale, params, *rows)))(params)
+
+        return _over_blocks(gradient, blocks)
+
+    return run
+
+
+def jacobian(block: Block) -> Callable[..., Any]:
+    """Templates and their derivative by every parameter, in forward mode."""
+
+    def run(params: Any, blocks: Blocks, scale: Any) -> Any:
+        flat, unravel = ravel_pytree(params)
+
+        def both(*rows: Any) -> Any:
+            def push(tangent: Any) -> Any:
+                return jax.jvp(lambda flat: block(scale, unravel(flat), *rows), (flat,), (tangent,))
+
+            return jax.vmap(push, out_axes=(None, -1))(jnp.eye(flat.size))
+
+        return _over_blocks(both, blocks)
+
+    return run
+
+
+def by_bin(block: Block) -> Callable[..., Any]:
+    """Templates and their derivative by every parameter, in reverse mode, bin by bin."""
+
+    def run(params: Any, blocks: Blocks, scale: Any) -> Any:
+        flat, unravel = ravel_pytree(params)
+
+        def both(*rows: Any) -> Any:
+            sums, pull = jax.vjp(lambda flat: block(scale, unravel(flat), *rows), flat)
+            (derivative,) = jax.vmap(pull)(jnp.eye(sums.size).reshape(-1, *sums.shape))
+            return sums, derivative.reshape(*sums.shape, flat.size)
+
+        return _over_blocks(both, blocks)
+
+    return run
+
+
+MODES: Mapping[str, Callable[[Block], Callable[..., Any]]] = {
+    "values": values, "vjp": vjp, "jacobian": jacobian, "by-bin": by_bin,
+}  # fmt: skip
+
+
+def fill_sums(fill: Fill, binnings: tuple[Binning, ...], weight: Any, *, reflect: bool) -> Any:
+    """Values and variances of a fill, shape ``(2, bins)``, flow bins included.
+
+    Args:
+        fill: whose observables, bandwidth and kernel it is.
+        binnings: of the channel's axes.
+        weight: of each event.
+        reflect: whether the observables end at the first and last edge.
+    """
+    several = len(fill.observables) > 1
+    sums, squares = histograms.fill(
+        fill.observables if several else fill.observables[0],
+        binnings if several else binnings[0],
+        weight,
+        bandwidth=fill.bandwidth,
+        kernel=fill.kernel,
+        reflect=reflect,
+    )
+    return jnp.stack([sums.ravel(), squares.ravel()]).astype(float)
+
+
+def _ends(axis: Any) -> bool:
+    """Whether an axis has no flow bins: nothing lies beyond its edges, so nothing may leak through them."""
+    return not axis.traits.underflow and not axis.traits.overflow
+
+
+def _sums(fills: list[Fill], edges: Mapping[str, tuple[Binning, ...]], scale: Any, *, reflect: bool) -> Any:
+    """Values and variances of fills into one channel with one kernel.
+
+    A few are written out one after the other, so that XLA shares what they have in common; many run in one loop, so that the
+    kernel compiles once.
+
+    Args:
+        fills: alike but for their observables and weights.
+        edges: of each channel's axes.
+        scale: of the weights, shape (events,).
+        reflect: whether the observables end at the first and last edge.
+
+    Returns:
+        shape ``(fills, 2, bins)``, flow bins included.
+    """
+    first = fills[0]
+
+    def sums(filled: Any) -> Any:
+        observables, weight = filled
+        like = Fill(first.channel, observables, kernel=first.kernel, bandwidth=first.bandwidth)
+        return fill_sums(like, edges[first.channel], weight, reflect=reflect)
+
+    rows = [(fill.observables, scale if fill.weight is None else fill.weight * scale) for fill in fills]
+    forms = {(jax.tree.structure(row), *(jnp.shape(leaf) for leaf in jax.tree.leaves(row))) for row in rows}
+    if len(forms) > 1 or len(rows) <= MOST_UNROLLED:
+        return [sums(row) for row in rows]
+    return jax.lax.map(sums, jax.tree.map(lambda *columns: jnp.stack(columns), *rows))
+
+
+def _over_blocks(sums: Callable[[Any, Any], Any], blocks: Blocks) -> Any:
+    """The number of rows that are events, and the sum of ``sums(arrays, valid)``, over as many blocks as hold events, in order."""
+    size = jax.tree.leaves(blocks.arrays)[0].shape[1]
+
+    def counted(arrays: Any, valid: Any) -> Any:
+        return jnp.sum(valid), sums(arrays, valid)
+
+    def body(index: Any, total: Any) -> Any:
+        arrays = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), blocks.arrays)
+        valid = index * size + jnp.arange(size) < blocks.rows
+        return jax.tree.map(jnp.add, total, counted(arrays, valid))
+
+    first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), blocks.arrays)
+    shapes = jax.eval_shape(counted, first, jax.ShapeDtypeStruct((size,), bool))
+    zero = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    return jax.lax.fori_loop(0, -(-blocks.rows // size), body, zero)

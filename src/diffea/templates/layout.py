@@ -1,0 +1,104 @@
+"""Layout: where each template lies in one flat vector of bins."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import hist
+import numpy as np
+
+from diffea.errors import TemplateError, UnknownTemplateError
+
+Key = tuple[str, str, str]
+NOMINAL = "nominal"
+
+
+def as_key(name: Any) -> Key:
+    """Complete ``(channel, sample)`` to ``(channel, sample, "nominal")``."""
+    if isinstance(name, tuple) and len(name) in (2, 3) and all(isinstance(part, str) for part in name):
+        return (*name, NOMINAL)[:3]
+    msg = f"a template is named by (channel, sample) or (channel, sample, variation), got {name!r}"
+    raise UnknownTemplateError(msg)
+
+
+def with_edges(axis: Any, edges: Any) -> hist.axis.Variable:
+    """An axis of other edges, otherwise like this one: name, label, and whether there are flow bins."""
+    flow = {"underflow": axis.traits.underflow, "overflow": axis.traits.overflow}
+    return hist.axis.Variable(np.asarray(edges), name=axis.name, label=axis.label, **flow)
+
+
+def axis_identity(axis: Any) -> tuple[Any, ...]:
+    """What two axes must have in common for their bins to be the same: name, kind, flow bins, and every edge or category."""
+    traits = axis.traits
+    flags = tuple(
+        getattr(traits, name) for name in ("underflow", "overflow", "circular", "growth", "discrete", "ordered")
+    )
+    return axis.name, flags, tuple(axis) if traits.discrete else tuple(axis.edges.tolist())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout:
+    """Where each template lies in one flat vector of bins; flow bins included, C order.
+
+    Args:
+        axes: the axes of each channel.
+        keys: the templates, in the order in which they lie.
+    """
+
+    axes: Mapping[str, tuple[Any, ...]]
+    keys: tuple[Key, ...]
+
+    @functools.cached_property
+    def identity(self) -> tuple[Any, ...]:
+        channels = sorted({channel for channel, _, _ in self.keys})
+        return self.keys, tuple((channel, *map(axis_identity, self.axes[channel])) for channel in channels)
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and self.identity == other.identity
+
+    def shape(self, channel: str) -> tuple[int, ...]:
+        """Bins of each axis, the two flow bins included."""
+        return tuple(len(axis) + 2 for axis in self.axes[channel])
+
+    @functools.cached_property
+    def spans(self) -> dict[Key, slice]:
+        """The part of the flat vector that belongs to each template."""
+        spans, start = {}, 0
+        for key in self.keys:
+            stop = start + math.prod(self.shape(key[0]))
+            spans[key] = slice(start, stop)
+            start = stop
+        return spans
+
+    @functools.cached_property
+    def size(self) -> int:
+        return sum(math.prod(self.shape(channel)) for channel, _, _ in self.keys)
+
+    def union(self, other: Layout) -> Layout:
+        """The layout of the templates of both.
+
+        Raises:
+            TemplateError: if a channel of both has other axes here than there.
+        """
+        if self == other:
+            return self
+        for channel in sorted({key[0] for key in self.keys} & {key[0] for key in other.keys}):
+            pair = [tuple(map(axis_identity, layout.axes[channel])) for layout in (self, other)]
+            if pair[0] != pair[1]:
+                msg = f"templates on unlike axes in channel {channel!r} do not add up: got {self.axes[channel]} and {other.axes[channel]}"
+                raise TemplateError(msg)
+        return Layout({**other.axes, **self.axes}, tuple(sorted({*self.keys, *other.keys})))
+
+    def within(self, whole: Layout) -> np.ndarray:
+        """Positions of this layout's bins in another one that has all of its templates."""
+        if not self.keys:
+            return np.empty(0, dtype=np.intp)
+        positions = np.arange(whole.size)
+        return np.concatenate([positions[whole.spans[key]] for key in self.keys])
