@@ -26,7 +26,7 @@ from diffea import histograms, soft
 from diffea.events.columns import check
 from diffea.events.ragged import Ragged
 from diffea.processor import DifferentiableProcessor, Fill
-from diffea.program import Kernels, structured
+from diffea.program import Program, structured
 
 BLOCK = 4096
 EDGES = np.linspace(20.0, 200.0, 21)
@@ -128,13 +128,13 @@ def variations(events: int, repeat: int) -> dict[str, float]:
     functions: dict[str, Callable[[], Any]] = {}
     for name, column in (("nominal", None), ("cut", "cut_0"), ("observable", "x"), ("weight", "weight")):
         shifts = {} if column is None else {"one": scaled(column, 0.01), "two": scaled(column, 0.02)}
-        kernels = Kernels(type(name, (Cuts,), {"variations": shifts})())
-        structure, blocks = structured(check(data, events, "benchmark"), kernels.dtype)
-        layout = kernels.layout(structure, "sample", params)
+        program = Program(type(name, (Cuts,), {"variations": shifts})())
+        structure, blocks = structured(check(data, events, "benchmark"), program.dtype)
+        layout = program.layout(structure, "sample", params)
         cotangents = np.cos(np.arange(2.0 * layout.size)).reshape(2, -1)
         for mode, more in (("values", ()), ("vjp", (cotangents,)), ("jacobian", ())):
             functions[f"{name}_{mode}"] = functools.partial(
-                kernels.run, mode, structure, "sample", layout, params, blocks, 1.0, *more
+                program.run, mode, structure, "sample", layout, params, blocks, 1.0, *more
             )
     return best(functions, repeat)
 

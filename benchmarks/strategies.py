@@ -26,7 +26,7 @@ import diffea
 from diffea import soft
 from diffea.events.blocks import SIZES, Blocks
 from diffea.events.columns import Columns
-from diffea.program import Kernels, Structure, structured
+from diffea.program import Program, Structure, kernels, structured
 
 COLUMNS = 8
 
@@ -58,12 +58,16 @@ def network(width: int, bins: int) -> tuple[diffea.DifferentiableProcessor, Any]
     return Network(), {"w": rng.normal(size=(COLUMNS, width)) / 3, "v": rng.normal(size=width) / np.sqrt(width)}
 
 
-def strategies(kernels: Kernels, structure: Structure, blocks: Blocks, params: Any, repeat: int) -> dict[str, float]:
+def block_of(program: Program, structure: Structure, params: Any) -> kernels.Block:
+    """The sums over a block, of which every way to the gradient is made."""
+    return kernels.block(program.traced(structure, params), program.processor, program.dtype)
+
+
+def strategies(program: Program, structure: Structure, blocks: Blocks, params: Any, repeat: int) -> dict[str, float]:
     """Time of each pass over that of the values."""
-    values, vjp, jacobian, by_bin = (
-        jax.jit(make(structure)) for make in (kernels._values, kernels._vjp, kernels._jacobian, kernels._by_bin)
-    )
-    cotangents = jnp.ones_like(values(params, blocks, 1.0))
+    block = block_of(program, structure, params)
+    values, vjp, jacobian, by_bin = (jax.jit(make(block)) for make in kernels.MODES.values())
+    cotangents = jnp.ones_like(values(params, blocks, 1.0)[1])
     bins, parameters = cotangents.shape[1], sum(leaf.size for leaf in jax.tree.leaves(params))
     passes = {
         "values": lambda: values(params, blocks, 1.0),
@@ -84,11 +88,12 @@ def strategies(kernels: Kernels, structure: Structure, blocks: Blocks, params: A
     return found
 
 
-def residuals(kernels: Kernels, structure: Structure, blocks: Blocks, params: Any, repeat: int) -> dict[str, float]:
+def residuals(program: Program, structure: Structure, blocks: Blocks, params: Any, repeat: int) -> dict[str, float]:
     """A first pass that returns what reverse mode saves, block by block, and a second one that starts from it."""
     count, size = jax.tree.leaves(blocks.arrays)[0].shape[:2]
-    values, vjp = (jax.jit(make(structure)) for make in (kernels._values, kernels._vjp))
-    cotangents = jnp.ones_like(values(params, blocks, 1.0))
+    block = block_of(program, structure, params)
+    values, vjp = (jax.jit(make(block)) for make in (kernels.values, kernels.vjp))
+    cotangents = jnp.ones_like(values(params, blocks, 1.0)[1])
     pullback: list[Any] = []
 
     @jax.jit
@@ -96,7 +101,7 @@ def residuals(kernels: Kernels, structure: Structure, blocks: Blocks, params: An
         def body(total: Any, index: Any) -> Any:
             arrays = jax.tree.map(lambda leaf: leaf[index], blocks.arrays)
             valid = index * size + jnp.arange(size) < blocks.rows
-            sums, pull = jax.vjp(lambda params: kernels._block(structure, 1.0, params, arrays, valid), params)
+            sums, pull = jax.vjp(lambda params: block(1.0, params, arrays, valid), params)
             leaves, tree = jax.tree.flatten(pull)
             pullback.append(tree)
             return total + sums, leaves
@@ -112,7 +117,7 @@ def residuals(kernels: Kernels, structure: Structure, blocks: Blocks, params: An
         return jax.lax.scan(body, jax.tree.map(jnp.zeros_like, params), saved)[0]
 
     _, saved = first(params, blocks)
-    expected = vjp(params, blocks, 1.0, cotangents)
+    _, expected = vjp(params, blocks, 1.0, cotangents)
     for got, leaf in zip(jax.tree.leaves(second(saved, cotangents)), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(got, leaf, rtol=1e-8, atol=1e-8)
     passes = {
@@ -145,7 +150,7 @@ def main() -> None:
     for name, make, number, bins in cases:
         processor, params = make(number, bins)
         params = jax.tree.map(jnp.asarray, params)
-        given = Kernels(processor), structure, blocks, params, options.repeat
+        given = Program(processor), structure, blocks, params, options.repeat
         kept = residuals(*given) if bins == 20 else {}
         found.append({"case": name, **strategies(*given), **kept})
     print(json.dumps({"benchmark": "strategies", "events": options.events, "cases": found}, indent=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import diffea
 
 SOURCE = Path(diffea.__file__).parent
 ROOMS = (
-    "errors", "files", "sources", "runtime", "parameters", "events", "soft", "histograms", "templates", "processor", "program", "distributed", "exchange",
+    "errors", "files", "sources", "portable", "runtime", "parameters", "events", "soft", "histograms", "templates", "processor", "program", "distributed", "exchange",
     "statistics", "objectives", "optimise", "judge", "evaluate", "fetch", "analysis", "run", "report", "demo", "cli",
 )  # fmt: skip
 FOREIGN = dict.fromkeys(
@@ -60,6 +61,41 @@ def test_every_file_is_in_a_room() -> None:
 def test_imports_go_up(room: str) -> None:
     files = [*SOURCE.glob(f"{room}.py"), *SOURCE.glob(f"{room}/**/*.py")]
     assert not (wrong := [line for path in files for line in wrong_imports(path)]), "\n".join(wrong)
+
+
+def modules(name: str) -> list[str]:
+    """What a dotted name may mean: the module itself, and that which defines the name."""
+    path = SOURCE.joinpath(*name.split(".")[1:])
+    if path.with_suffix(".py").is_file() or (path / "__init__.py").is_file():
+        return [name]
+    return [name.rpartition(".")[0]]
+
+
+def circles() -> list[list[str]]:
+    """Files that import each other, directly or through others; the public names in ``__init__.py`` of a room count as the room's files."""
+    graph: dict[str, set[str]] = {}
+    for path in SOURCE.rglob("*.py"):
+        parts = [part for part in ("diffea", *path.relative_to(SOURCE).with_suffix("").parts) if part != "__init__"]
+        own = ".".join(parts)
+        names = (name for _, name in imported(path) if name.startswith("diffea."))
+        graph[own] = {other for name in names for other in modules(name)} - {own}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [error.args[1]]
+    return []
+
+
+def test_no_files_import_each_other() -> None:
+    assert not circles()
+
+
+def test_the_check_sees_a_circle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "SOURCE", tmp_path)
+    (tmp_path / "soft").mkdir()
+    (tmp_path / "soft" / "a.py").write_text("def f():\n    from diffea.soft.b import g\n")
+    (tmp_path / "soft" / "b.py").write_text("from diffea.soft import a\n")
+    assert set(circles()[0]) == {"diffea.soft.a", "diffea.soft.b"}
 
 
 def test_the_check_sees_a_wrong_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

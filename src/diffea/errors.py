@@ -42,7 +42,7 @@ class BudgetError(DiffeaError, ValueError):
 
 
 class StrategyError(DiffeaError, ValueError):
-    """Raised when a way to the gradient is asked for that there is not."""
+    """Raised when a way to the gradient, or a derivative, is asked for that there is not."""
 
 
 class FileReadError(DiffeaError, OSError):
@@ -109,6 +109,10 @@ class OptionError(DiffeaError, ValueError):
     """Raised when an option of ``distribute`` is none of those that there are."""
 
 
+class TemplateError(DiffeaError, ValueError):
+    """Raised when templates, or their derivatives, on unlike bins are added up."""
+
+
 class ClosedError(DiffeaError, RuntimeError):
     """Raised when templates are asked for after the end of their ``with`` block, when the workers have let go of the columns."""
 
@@ -121,8 +125,20 @@ class CheckpointError(DiffeaError):
     """Raised when a checkpoint is truncated, or belongs to another run."""
 
 
+class OutputError(DiffeaError, OSError):
+    """Raised when a file or folder of results cannot be written: no room, or no right to."""
+
+
+class LockedError(DiffeaError):
+    """Raised when another run works, or may work, in the same folder."""
+
+
 class LossError(DiffeaError, ValueError):
     """Raised when what is to be minimised is not one finite number."""
+
+
+class FlatLossError(LossError):
+    """Raised when the loss does not change around the start, so that no gradient leads anywhere."""
 
 
 class JudgementError(DiffeaError, RuntimeError):

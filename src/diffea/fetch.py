@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-import urllib.error
+import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
+from typing import Any
 
-from diffea.errors import ChecksumError, DownloadError, RemoteFileError
-from diffea.files import UNFINISHED, whole
+from diffea.errors import ChecksumError, DiffeaError, DownloadError, FileReadError, RemoteFileError
+from diffea.files import UNFINISHED, named, whole
+from diffea.files.names import unfit_path
 
 __all__ = ["Progress", "RemoteFile", "fetch", "is_whole"]
 
 BLOCK = 1 << 20
 TIMEOUT = 60.0
+SCHEMES = ("http", "https")
 CHECKSUMS = {"sha256": re.compile("[0-9a-f]{64}"), "adler32": re.compile("[0-9a-f]{8}")}
 
 
@@ -37,7 +39,8 @@ class RemoteFile:
         record: record number on the CERN Open Data portal.
 
     Raises:
-        RemoteFileError: no checksum, a malformed one, or a name that leaves the data folder.
+        RemoteFileError: no checksum, a malformed one, another address than http(s), or a name that leaves the data folder, is hidden,
+            or is none on some system.
     """
 
     name: str
@@ -48,18 +51,25 @@ class RemoteFile:
     record: int | None = None
 
     def __post_init__(self) -> None:
-        path = PurePosixPath(self.name)
-        if not self.name or path.is_absolute() or ".." in path.parts:
-            msg = f"a remote file's name must be a path inside the data folder, got {self.name!r}"
+        if reason := unfit_path(self.name):
+            msg = f"a remote file's name must be a path inside the data folder, got {self.name!r}: {reason}"
+            raise RemoteFileError(msg)
+        if reason := _no_web_address(self.url):
+            msg = (
+                f"the address of remote file {self.name!r} must be http:// or https://, got {self.url!r:.200}: {reason}"
+            )
             raise RemoteFileError(msg)
         if self.sha256 is None and self.adler32 is None:
             msg = f"remote file {self.name!r} has no checksum: give sha256 or adler32 (the CERN Open Data portal lists it)"
             raise RemoteFileError(msg)
         for kind, pattern in CHECKSUMS.items():
             given = getattr(self, kind)
-            if given is not None and not pattern.fullmatch(given):
+            if given is not None and not (isinstance(given, str) and pattern.fullmatch(given)):
                 msg = f"{kind} of remote file {self.name!r} must match {pattern.pattern}, got {given!r}"
                 raise RemoteFileError(msg)
+        if self.size is not None and (type(self.size) is not int or self.size < 0):
+            msg = f"size of remote file {self.name!r} must be a number of bytes, got {self.size!r}"
+            raise RemoteFileError(msg)
 
 
 Progress = Callable[[RemoteFile, int, int | None], None]
@@ -92,14 +102,16 @@ class _Meter:
 def is_whole(file: RemoteFile, folder: Path) -> bool:
     """Whether `folder` already holds `file` with the right size and checksums."""
     path = folder / file.name
-    if not path.is_file():
-        return False
-    if file.size is not None and path.stat().st_size != file.size:
-        return False
-    meter = _Meter()
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            meter.update(block)
+    try:
+        if not path.is_file() or (file.size is not None and path.stat().st_size != file.size):
+            return False
+        meter = _Meter()
+        with path.open("rb") as stream:
+            while block := stream.read(BLOCK):
+                meter.update(block)
+    except OSError as error:
+        msg = f"{path} is there, but cannot be read: {error.strerror or error}"
+        raise FileReadError(msg) from error
     return meter.mismatch(file) is None
 
 
@@ -115,9 +127,17 @@ def fetch(files: Iterable[RemoteFile], folder: Path, *, progress: Progress | Non
         The files' paths, in the order given.
 
     Raises:
-        DownloadError: an address did not answer, refused, or broke off.
-        ChecksumError: what arrived is not the file that was published; nothing is kept of it.
+        RemoteFileError: two files have one name.
+        DownloadError: an address did not answer, refused, led to another kind of address, or broke off.
+        ChecksumError: what arrives is not the file that was published; nothing is kept of it, and no more read than its size.
+        FileReadError, OutputError: a file that is there cannot be read, or one not be written.
     """
+    files = list(files)
+    unlike = {file.name: file for file in files}
+    for file in files:
+        if unlike[file.name] != file:
+            msg = f"each remote file must have a name of its own, got several called {file.name!r}"
+            raise RemoteFileError(msg)
     paths = []
     for file in files:
         if not is_whole(file, folder):
@@ -126,35 +146,87 @@ def fetch(files: Iterable[RemoteFile], folder: Path, *, progress: Progress | Non
     return paths
 
 
-def _download(file: RemoteFile, target: Path, progress: Progress | None) -> None:
-    for unfinished in target.parent.glob(f"{UNFINISHED}*"):
-        if time.time() - unfinished.stat().st_mtime > 2 * TIMEOUT:  # one that goes on writes more often
-            unfinished.unlink()
-    with whole(target) as out:
-        meter = _stream(file, out, progress)
-        if difference := meter.mismatch(file):
-            msg = (
-                f"{file.url} is not the published file {file.name!r}: {difference}. "
-                "Nothing was kept; try again, and if it repeats, look at the record on the portal"
-            )
-            raise ChecksumError(msg)
-
-
-def _stream(file: RemoteFile, out: IO[bytes], progress: Progress | None) -> _Meter:
-    meter = _Meter()
+def _no_web_address(url: object) -> str | None:
+    """Why a text is no address on the web; None if it is."""
+    if not isinstance(url, str) or any(character <= " " or character == "\x7f" for character in url):
+        return "it must be a text without blanks and control characters"
     try:
-        with urllib.request.urlopen(file.url, timeout=TIMEOUT) as response:
-            announced = response.headers.get("Content-Length")
-            total = file.size if announced is None else int(announced)
-            while block := response.read(BLOCK):
-                out.write(block)
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        return str(error)
+    if parts.scheme.lower() not in SCHEMES:
+        return f"diffea opens no {parts.scheme or 'local'} addresses"
+    return None if parts.hostname else "it names no host"
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows where a server sends us, on the web alone."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
+        if reason := _no_web_address(newurl):
+            msg = f"{req.full_url} leads to {newurl!r:.200}: {reason}"
+            raise DownloadError(msg)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Opens addresses on the web; unlike urllib's own one no files, data or ftp."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+        _Redirects,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _download(file: RemoteFile, target: Path, progress: Progress | None) -> None:
+    with named(target):
+        for unfinished in target.parent.glob(f"{UNFINISHED}*"):
+            if time.time() - unfinished.stat().st_mtime > 2 * TIMEOUT:  # one that goes on writes more often
+                unfinished.unlink()
+    with whole(target) as out:
+        meter = _Meter()
+        for block, total in _blocks(file, meter):
+            out.write(block)
+            if progress is not None:
+                progress(file, meter.size, total)
+        if difference := meter.mismatch(file):
+            raise ChecksumError(_other(file, difference))
+
+
+def _blocks(file: RemoteFile, meter: _Meter) -> Iterator[tuple[bytes, int | None]]:
+    """What arrives, and how much it will be; never more than the published size, if that is known."""
+    total = None
+    try:
+        with _opener().open(file.url, timeout=TIMEOUT) as response:
+            announced = response.headers.get("Content-Length", "")
+            total = int(announced) if announced.isascii() and announced.isdigit() else file.size
+            if file.size is not None and total != file.size:
+                raise ChecksumError(_other(file, f"expected size {file.size}, the server announces {total}"))
+            while block := response.read(BLOCK if file.size is None else min(BLOCK, file.size - meter.size + 1)):
                 meter.update(block)
-                if progress is not None:
-                    progress(file, meter.size, total)
-    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+                if file.size is not None and meter.size > file.size:
+                    raise ChecksumError(_other(file, f"expected size {file.size}, got more"))
+                yield block, total
+    except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, DiffeaError):
+            raise
         msg = f"could not download {file.name!r} from {file.url} (after {meter.size} bytes): {error}. Is the network there?"
         raise DownloadError(msg) from error
     if total is not None and meter.size < total:
         msg = f"{file.url} broke off: expected {total} bytes of {file.name!r}, got {meter.size}. Try again"
         raise DownloadError(msg)
-    return meter
+
+
+def _other(file: RemoteFile, difference: str) -> str:
+    return (
+        f"{file.url} is not the published file {file.name!r}: {difference}. "
+        "Nothing was kept; try again, and if it repeats, look at the record on the portal"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import jax
@@ -10,14 +11,51 @@ import numpy as np
 
 from diffea.errors import ParameterError
 
+MODULE = (
+    "of a module (of equinox, say) give the arrays alone, `arrays, rest = equinox.partition(module, equinox.is_inexact_array)`, "
+    "and put it together within `fill`: `equinox.combine(params, rest)`"
+)
+
 
 def as_arrays(params: Any) -> Any:
     """The same pytree with float64 JAX arrays as leaves.
 
     Raises:
-        ParameterError: if a leaf is not a number or an array of them, or (where its value is known) not finite.
+        ParameterError: if a leaf is not a real number or an array of them, or (where its value is known) not finite; if two leaves
+            have one name.
     """
-    return jax.tree_util.tree_map_with_path(_as_array, params)
+    try:
+        leaves, tree = jax.tree_util.tree_flatten_with_path(params)
+    except (TypeError, ValueError) as error:
+        msg = (
+            f"parameters must be a pytree, whose dictionaries have keys of one type each, got {params!r:.300} ({error})"
+        )
+        raise ParameterError(msg) from error
+    if twice := [name for name, count in Counter(name_of(path) for path, _ in leaves).items() if count > 1]:
+        msg = (
+            f"each parameter must have a name of its own, got several called {', '.join(map(repr, twice))}: rename them"
+        )
+        raise ParameterError(msg)
+    return jax.tree.unflatten(tree, [_as_array(path, leaf) for path, leaf in leaves])
+
+
+def not_numbers(leaf: Any) -> str | None:
+    """What a leaf is, and what to do, if it is not of real numbers."""
+    kind = type(leaf).__name__
+    if callable(leaf):
+        return f"{kind}, which is a function: {MODULE}"
+    try:
+        dtype = leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype
+    except (TypeError, ValueError) as error:
+        return f"{kind} ({error})"
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return f"{kind} of complex numbers: make real and imaginary part a parameter each"
+    if isinstance(leaf, np.ma.MaskedArray) and np.ma.is_masked(leaf):
+        return f"{kind} with masked entries: leave them out, or fill them"
+    whole = jnp.issubdtype(dtype, jnp.integer) and not jnp.issubdtype(dtype, np.timedelta64)
+    if whole or jnp.issubdtype(dtype, jnp.floating):
+        return None
+    return f"{kind} of type {dtype}: only real numbers can be optimised"
 
 
 def names(params: Any) -> list[str]:
@@ -43,11 +81,10 @@ def brief(params: Any) -> str:
 
 def _as_array(path: Any, leaf: Any) -> jax.Array:
     which = f"parameter {name_of(path)!r}" if path else "the parameter"
-    try:
-        array = jnp.asarray(leaf, dtype=float)
-    except (TypeError, ValueError) as error:
-        msg = f"{which} must be a number or an array of numbers, got {type(leaf).__name__}"
-        raise ParameterError(msg) from error
+    if wrong := not_numbers(leaf):
+        msg = f"{which} must be a number or an array of numbers, got {wrong}"
+        raise ParameterError(msg)
+    array = jnp.asarray(leaf, dtype=float)
     if not isinstance(array, jax.core.Tracer) and not np.isfinite(array).all():
         msg = f"{which} must be finite, got {leaf}"
         raise ParameterError(msg)

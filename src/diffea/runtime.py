@@ -1,23 +1,19 @@
-"""64-bit JAX and equal versions on driver and workers, digests, and named errors out of callbacks."""
+"""64-bit JAX and equal versions on driver and workers, and named errors out of callbacks."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import importlib.metadata
 import multiprocessing
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import cloudpickle
 import jax
 
 from diffea.errors import WorkerMismatchError
-from diffea.sources import source_of, sources_of
 
 jax.config.update("jax_enable_x64", True)
 # A callback that computes with JAX waits for ever where XLA's threads are all busy, if only with such callbacks. Without
@@ -88,46 +84,6 @@ def check_worker(expected: dict[str, str]) -> None:
     if unlike:
         msg = f"this worker cannot take part: {'; '.join(unlike)}. Give driver and workers one environment"
         raise WorkerMismatchError(msg)
-
-
-class Portable:
-    """An object pickled by value once, and unpickled once in a process however often it arrives.
-
-    A class from ``__main__`` or a notebook would otherwise be a new one, with an empty jit cache, each time.
-    """
-
-    _loaded: dict[str, Any] = {}  # noqa: RUF012  (shared by all on purpose)
-    _lock = threading.Lock()
-
-    def __init__(self, value: Any) -> None:
-        self.pickled = cloudpickle.dumps(value)
-        self.sources = sources_of(type(value))
-        self.digest = hashlib.sha256(self.pickled + repr(self.sources).encode()).hexdigest()
-        with self._lock:
-            self._loaded.setdefault(self.digest, value)
-
-    @property
-    def value(self) -> Any:
-        """The object, the same one in a process.
-
-        Raises:
-            WorkerMismatchError: if this process imported another text of its class.
-        """
-        with self._lock:
-            if self.digest not in self._loaded:
-                value = cloudpickle.loads(self.pickled)
-                self._check(type(value).__name__)
-                self._loaded[self.digest] = value
-            return self._loaded[self.digest]
-
-    def _check(self, name: str) -> None:
-        unlike = [module for module, digest in self.sources.items() if source_of(module) != digest]
-        if unlike:
-            msg = (
-                f"this worker imported {name} from another text of {', '.join(unlike)} than the driver did: give all machines the "
-                "same files and restart the workers (client.restart())"
-            )
-            raise WorkerMismatchError(msg)
 
 
 _listening: dict[int, list[BaseException]] = {}

@@ -1,24 +1,43 @@
-"""Sources: which text of its modules a class was imported from, so that edited code is never taken for the code before."""
+"""Sources: which modules are a user's own, and which text they were imported from."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-import cloudpickle
 
 INSTALLED = ("site-packages", "dist-packages")
 _seen: dict[str, tuple[Any, str]] = {}
 
 
-def sources_of(cls: type) -> dict[str, str]:
-    """Digests of the modules that define a class and its bases, by name.
+def reachable(cls: type) -> dict[str, ModuleType]:
+    """The user's own modules behind a class and its bases, and those whose names they hold, by name."""
+    found: dict[str, ModuleType] = {}
+    todo = [base.__module__ for base in cls.__mro__]
+    while todo:
+        name = todo.pop()
+        if name in found or not of_a_user(name):
+            continue
+        found[name] = sys.modules[name]
+        for value in vars(found[name]).values():
+            if isinstance(value, ModuleType):
+                todo.append(value.__name__)
+            elif callable(value):
+                todo.append(str(getattr(value, "__module__", "")))
+            else:
+                todo.append(type(value).__module__)
+    return found
 
-    Left out are classes that are pickled by value, and with them their code, and modules of installed packages, which have versions.
-    """
-    return {base.__module__: source_of(base.__module__) for base in cls.__mro__ if _of_a_user(base)}
+
+def of_a_user(name: str) -> bool:
+    """Whether a module is a file of the user's own, rather than of an installed package, which has a version, or ``__main__``."""
+    top = name.partition(".")[0]
+    if top in ("__main__", "diffea") or top in sys.stdlib_module_names or name not in sys.modules:
+        return False
+    path = Path(getattr(sys.modules[name], "__file__", None) or "")
+    return path.suffix == ".py" and path.is_file() and not set(INSTALLED) & set(path.parts)
 
 
 def source_of(name: str) -> str:
@@ -29,23 +48,3 @@ def source_of(name: str) -> str:
         digest = hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
         _seen[name] = module.__spec__, digest
     return digest
-
-
-def _of_a_user(cls: type) -> bool:
-    name = cls.__module__
-    top = name.partition(".")[0]
-    if top in ("__main__", "diffea") or top in sys.stdlib_module_names or not _by_reference(cls):
-        return False
-    path = Path(getattr(sys.modules[name], "__file__", None) or "")
-    return path.suffix == ".py" and path.is_file() and not set(INSTALLED) & set(path.parts)
-
-
-def _by_reference(cls: type) -> bool:
-    """Whether cloudpickle sends the name of a class alone."""
-    found: Any = sys.modules.get(cls.__module__)
-    for part in cls.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return (
-        found is cls
-        and not {cls.__module__, cls.__module__.partition(".")[0]} & cloudpickle.list_registry_pickle_by_value()
-    )

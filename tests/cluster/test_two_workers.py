@@ -12,7 +12,9 @@ from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
 
 from diffea import errors
 from diffea.distributed import distribute as distribute_nano
+from diffea.portable import _alive
 from diffea.processor import DifferentiableProcessor, Fill
+from diffea.program import Program
 
 distribute = functools.partial(distribute_nano, schemaclass=QuietSchema, chunksize=700)
 
@@ -91,9 +93,7 @@ def test_a_processor_by_value_compiles_each_shape_once_a_worker(tmp_path, client
             yield Fill("few", columns["met"] + params["shift"] + int(columns["kind"]), columns["weight"])
 
     def compilations():
-        from diffea.program.kernels import _kernels
-
-        return sum(kernels.compilations for kernels in _kernels.values())
+        return sum(alive.compilations for alive in list(_alive.values()) if isinstance(alive, Program))
 
     for number in range(5):
         write(tmp_path / f"{number}.root", 500, number)

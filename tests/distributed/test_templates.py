@@ -19,7 +19,7 @@ from diffea import errors, soft
 from diffea.distributed import distribute as distribute_nano
 from diffea.events.splits import Split
 from diffea.processor import DifferentiableProcessor, Fill
-from diffea.program import Kernels
+from diffea.program import Program
 from diffea.program.strategy import ONE_PASS, cheapest, exchange
 
 distribute = functools.partial(distribute_nano, schemaclass=QuietSchema)
@@ -123,7 +123,7 @@ def test_operations_are_counted_by_the_event(fileset) -> None:
     for processor in (Search(), Twice()):
         with distribute(processor, fileset) as templates:
             (*_, (_, structure)) = sorted(templates.ledger.structures, key=repr)
-            counted.append(Kernels(processor).operations(structure, jax.tree.map(jnp.asarray, PARAMS)))
+            counted.append(Program(processor).operations(structure, jax.tree.map(jnp.asarray, PARAMS)))
     assert 1.2 * counted[0] < counted[1] < 3 * counted[0]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from diffea.events.columns import check
 from diffea.processor import DifferentiableProcessor, Fill
-from diffea.program import Kernels, structured
+from diffea.program import Program, structured
 
 SCORES = np.random.default_rng(0).beta(0.5, 0.8, 2000)
 WEIGHTS = np.random.default_rng(1).normal(1.0, 0.3, 2000)
@@ -21,11 +21,12 @@ def filled(axis, bandwidth):
         def fill(self, params, columns):
             yield Fill("score", columns["score"], columns["weight"], bandwidth=bandwidth)
 
-    kernels = Kernels(Scores())
-    structure, blocks = structured(check({"score": SCORES, "weight": WEIGHTS}, 2000, "test"), kernels.dtype)
-    layout = kernels.layout(structure, "s", {})
-    values, variances = kernels.run("values", structure, "s", layout, {}, blocks, 1.0)
-    return values, variances
+    program = Program(Scores())
+    structure, blocks = structured(check({"score": SCORES, "weight": WEIGHTS}, 2000, "test"), program.dtype)
+    layout = program.layout(structure, "s", {})
+    count, sums = program.run("values", structure, "s", layout, {}, blocks, 1.0)
+    assert count == 2000
+    return sums
 
 
 @pytest.mark.parametrize("bandwidth", [0.02, 0.3])

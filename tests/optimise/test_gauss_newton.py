@@ -77,6 +77,20 @@ def test_the_best_validated_point_is_kept() -> None:
     assert float((result.params["x"] + 0.5) ** 2) == pytest.approx(min(validated))
 
 
+def test_a_step_that_leads_up_is_taken_back() -> None:
+    """From x = 0.09 Newton's step for arctan(20 x) leads beyond zero, and up: the next one begins at 0.09 again, a quarter as long."""
+    steep = Composite(lambda p: jnp.arctan(20.0 * p["x"]), lambda residual: residual**2)
+    result = optimise(steep, {"x": 0.09}, optimizer="gauss-newton", steps=8, validate=lambda p: p["x"])
+    places = [step.validation for step in result.history]
+    losses = np.arctan(20.0 * np.array(places)) ** 2
+    np.testing.assert_allclose([step.loss for step in result.history], losses, rtol=1e-12)
+    higher = [i for i in range(1, 7) if losses[i] > losses[:i].min()]
+    assert higher[0] == 1
+    for i in higher:
+        best = places[int(np.argmin(losses[:i]))]
+        assert abs(places[i + 1] - best) <= 0.25001 * abs(places[i] - best)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [

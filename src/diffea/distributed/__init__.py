@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Literal
 
-import numpy as np
-from coffea.nanoevents import NanoAODSchema
+from coffea.nanoevents import BaseSchema, NanoAODSchema
+from distributed import Client
 
 from diffea.distributed.function import Templates
 from diffea.distributed.lanes import InProcess, Lane, OnCluster
@@ -19,15 +18,17 @@ from diffea.events.blocks import block_rows
 from diffea.events.collections import is_collection, plan_collections
 from diffea.events.plan import plan
 from diffea.events.splits import Split
+from diffea.portable import Portable
 from diffea.processor import DifferentiableProcessor
+from diffea.program import Program
 from diffea.program.strategy import Gradient, check
-from diffea.runtime import Portable, versions
+from diffea.runtime import versions
 
 __all__ = ["Templates", "distribute"]
 
 
 def distribute(
-    processor: DifferentiableProcessor,
+    processor: DifferentiableProcessor | Program,
     fileset: Any,
     *,
     client: Any = None,
@@ -42,7 +43,8 @@ def distribute(
     """Read the columns of all events once, and make them a JAX function of the parameters.
 
     Args:
-        processor: whose ``columns`` are read and whose ``fill`` is run at every step.
+        processor: whose ``columns`` are read and whose ``fill`` is run at every step; a copy is taken, code included, so that one
+            that changes later is for the next ``distribute``. A ``Program`` is shared with others that were given it.
         fileset: coffea's own: ``{dataset: {"files": {path: tree}, "metadata": {"sample": …}}}``. Or a dask-awkward collection
             (``NanoEventsFactory.from_root(…, mode="dask").events()``) whose metadata name its dataset, or
             ``{dataset: collection}``; its partitions then stand in for chunks.
@@ -66,28 +68,40 @@ def distribute(
         StrategyError, OptionError, SplitError: if ``gradient``, ``precision``, ``on_bad_file`` or ``split`` is none of these.
         FilesetError: if the fileset is malformed or has no events.
         FileReadError, MissingBranchError, ColumnError, NotFiniteError: naming dataset, file and entries.
-        WorkerMismatchError: if a worker's versions, or the text of the processor's module, differ from the driver's.
+        FillError, HistogramError: if the processor cannot be copied, or templates on its axes would not add up.
+        WorkerMismatchError: if a worker's versions differ from the driver's, or it lacks a package.
     """
     check(gradient)
-    _check_options(split, precision, on_bad_file)
+    _check_options(client, schemaclass, split, precision, on_bad_file)
     budget = budget_of(memory)
-    lane: Lane = InProcess() if client is None else OnCluster(client, type(processor).__name__)
+    program = processor if isinstance(processor, Program) else Program(processor, precision)
+    lane: Lane = InProcess() if client is None else OnCluster(client, program.name)
     skip = on_bad_file == "skip"
     chunks, left_out = (
-        (plan_collections(fileset, processor.columns, split, lane.map), [])
+        (plan_collections(fileset, program.processor.columns, split, lane.map), [])
         if is_collection(fileset)
         else plan(fileset, chunksize, lane.map, skip=skip)
     )
     batches = batches_of(chunks)
     fraction = 1.0 if split is None else 1.0 / split.scale
     block = block_rows(int(batch.rows * fraction) for batch in batches)
-    snapshot = Portable(copy.deepcopy(processor))  # what is done to the caller's object later is for its next use
-    source = Source(snapshot, schemaclass, split, np.dtype(precision), block, len(batches), skip, budget, versions())
+    source = Source(program, Portable(schemaclass), split, block, len(batches), skip, budget, versions())
     skipped = [Skipped(file.dataset, file.path, None, reason) for file, reason in left_out]
-    return Templates(snapshot.value, lane, Ledger.of(chunks, lane.load(source, batches), skipped), gradient)
+    return Templates(program, lane, Ledger.of(chunks, lane.load(source, batches), skipped), gradient)
 
 
-def _check_options(split: Any, precision: str, on_bad_file: str) -> None:
+def _check_options(client: Any, schemaclass: Any, split: Any, precision: str, on_bad_file: str) -> None:
+    if client is not None and not isinstance(client, Client):
+        msg = f"client is a dask.distributed.Client (for an address, Client(address)), got {client!r}"
+        raise OptionError(msg)
+    if client is not None and client.asynchronous:
+        msg = (
+            "client is asynchronous: a step waits for its sums, so that it takes a synchronous dask.distributed.Client"
+        )
+        raise OptionError(msg)
+    if not (isinstance(schemaclass, type) and issubclass(schemaclass, BaseSchema)):
+        msg = f"schemaclass is a class of coffea.nanoevents, such as NanoAODSchema or BaseSchema, got {schemaclass!r}"
+        raise OptionError(msg)
     if split is not None and not isinstance(split, Split):
         msg = f"split is a diffea.Split, such as diffea.Split(train=0.5), got {split!r}"
         raise SplitError(msg)

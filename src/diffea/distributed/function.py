@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -11,17 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from diffea import soft
 from diffea.distributed.lanes import Lane
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.reduction import Partial
-from diffea.errors import ClosedError
+from diffea.errors import ClosedError, StrategyError
 from diffea.parameters import as_arrays
-from diffea.processor import DifferentiableProcessor, axes_of
-from diffea.program import Kernels
+from diffea.portable import Portable
+from diffea.processor import axes_of
+from diffea.program import Program
 from diffea.program.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest, exchange
-from diffea.runtime import Portable, keep_error, named_errors
-from diffea.templates import Layout, TemplateSet
-from diffea.templates.derivatives import TemplateJacobian
+from diffea.runtime import keep_error, named_errors
+from diffea.templates import Layout, TemplateJacobian, TemplateSet
 
 
 class Templates:
@@ -39,8 +41,8 @@ class Templates:
         memory: bytes resident in the worker that had most of it in the last pass.
     """
 
-    def __init__(self, processor: DifferentiableProcessor, lane: Lane, ledger: Ledger, gradient: Gradient) -> None:
-        self.processor = processor
+    def __init__(self, program: Program, lane: Lane, ledger: Ledger, gradient: Gradient) -> None:
+        self.processor = program.processor
         self.ledger = ledger
         self.passes = 0
         self.seconds = {"read": ledger.read_seconds, "compile": 0.0, "compute": 0.0, "reduce": 0.0, "wall": 0.0}
@@ -50,8 +52,9 @@ class Templates:
         self._closed = False
         self._gradient = gradient
         self._structures = sorted(ledger.structures, key=lambda found: (-ledger.structures[found], repr(found)))
-        self._kernels = Kernels(processor)
-        self._functions: dict[Any, tuple[Layout, Callable[..., Any]]] = {}
+        self._program = program
+        self._layouts: dict[Any, Portable[Layout]] = {}
+        self._functions: dict[Any, Callable[..., Any]] = {}
 
     @property
     def workers(self) -> int:
@@ -69,16 +72,17 @@ class Templates:
         return len(self.ledger.chunks)
 
     def __call__(self, params: Any) -> TemplateSet:
-        """The templates at these parameters.
+        """The templates at these parameters; under ``soft.hard()`` those of ``hard``.
 
         Raises:
             ParameterError: if a parameter is not a finite number.
             FillError: if ``fill`` does not fit the channels.
             NotFiniteError: if a template or gradient is not finite, naming dataset, file and entries.
             ClosedError: after the end of its ``with`` block.
+            StrategyError: for a second derivative, and for any derivative under ``soft.hard()``.
             Under ``jax.jit`` and ``jax.grad`` XLA gives these as the text of a JaxRuntimeError; ``diffea.optimise`` names them.
         """
-        return self._templates(params, STRATEGIES)
+        return self.hard(params) if soft.is_hard() else self._templates(params, STRATEGIES)
 
     def forward(self, params: Any) -> TemplateSet:
         """As the call, but one pass gives value and Jacobian, whatever the number of parameters."""
@@ -86,23 +90,24 @@ class Templates:
 
     def jacobian(self, params: Any) -> TemplateJacobian:
         """∂T/∂φ in one pass over the data: by parameter or by bin, whichever is cheaper."""
-        params = jax.tree.map(np.asarray, as_arrays(params))
-        layout = self.layout(params)
-        _, derivative = self._step(self._strategy(params, ONE_PASS), Portable(layout), params)
-        return TemplateJacobian(layout, derivative, params)
+        params = self._known(params)
+        _, derivative = self._step(self._strategy(params, ONE_PASS), self._layout(params), params)
+        return TemplateJacobian(self.layout(params), derivative, params)
 
     def hard(self, params: Any) -> TemplateSet:
-        """The same events with exact cuts in plain histograms."""
-        params = jax.tree.map(np.asarray, as_arrays(params))
-        layout = self.layout(params)
-        sums = self._step("hard", Portable(layout), params)
-        return TemplateSet(layout, sums[0], sums[1], jax.tree.map(np.asarray, dict(self.processor.edges(params))))
+        """The same events with exact cuts in plain histograms.
+
+        Raises:
+            StrategyError: where a derivative is asked for, or under ``jax.jit``: a step has none.
+        """
+        params = self._known(params)
+        sums = self._step("hard", self._layout(params), params)
+        edges = jax.tree.map(np.asarray, dict(self.processor.edges(params)))
+        return TemplateSet(self.layout(params), sums[0], sums[1], edges)
 
     def layout(self, params: Any) -> Layout:
         """Which templates the fills make; nothing is computed."""
-        layouts = (self._kernels.layout(structure, sample, params) for sample, structure in self._structures)
-        keys = {key for layout in layouts for key in layout.keys}
-        return Layout(axes_of(self.processor), tuple(sorted(keys)))
+        return self._layout(params).value
 
     def close(self) -> None:
         """Let go of the columns on the workers."""
@@ -115,80 +120,95 @@ class Templates:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def _known(self, params: Any) -> Any:
+        params = as_arrays(params)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
+            msg = (
+                "Jacobians and templates of exact cuts are NumPy arrays of known parameters: call them outside of jax.jit, jax.grad and "
+                "the like; there, templates(params) without soft.hard() has derivatives"
+            )
+            raise StrategyError(msg)
+        return jax.tree.map(np.asarray, params)
+
+    def _layout(self, params: Any) -> Portable[Layout]:
+        leaves, tree = jax.tree.flatten(params)
+        cached = tree, tuple(np.shape(leaf) for leaf in leaves)
+        if cached not in self._layouts:
+            layouts = (self._program.layout(structure, sample, params) for sample, structure in self._structures)
+            keys = {key for layout in layouts for key in layout.keys}
+            self._layouts[cached] = Portable(Layout(axes_of(self.processor), tuple(sorted(keys))))
+        return self._layouts[cached]
+
     def _templates(self, params: Any, among: Sequence[Strategy]) -> TemplateSet:
         params = as_arrays(params)
-        layout, function = self._function(params, self._strategy(params, among))
+        layout = self._layout(params)
+        function = self._function(params, layout, self._strategy(params, among))
         with named_errors():
             sums = function(params)
             if not isinstance(sums, jax.core.Tracer):
                 sums.block_until_ready()
-        return TemplateSet(layout, sums[0], sums[1], dict(self.processor.edges(params)))
+        return TemplateSet(layout.value, sums[0], sums[1], dict(self.processor.edges(params)))
 
     def _strategy(self, params: Any, among: Sequence[Strategy]) -> Strategy:
         for strategy in among:
             if strategy == self._gradient:
                 return strategy
-        shapes = _shapes(params)
-        sizes = [self._kernels.layout(structure, sample, shapes).size for sample, structure in self._structures]
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+        sizes = [self._program.layout(structure, sample, shapes).size for sample, structure in self._structures]
         bins = max(sizes)
-        operations = self._kernels.operations(self._structures[sizes.index(bins)][1], shapes)
+        operations = self._program.operations(self._structures[sizes.index(bins)][1], shapes)
         size = sum(leaf.size for leaf in jax.tree.leaves(params))
         return cheapest(size, bins, exchange(sum(self.events.values()), operations), among)
 
-    def _function(self, params: Any, strategy: Strategy) -> tuple[Layout, Callable[..., Any]]:
-        leaves, tree = jax.tree.flatten(params)
-        key = strategy, tree, tuple(leaf.shape for leaf in leaves)
+    def _function(self, params: Any, layout: Portable[Layout], strategy: Strategy) -> Callable[..., Any]:
+        key = strategy, layout.token
         if key not in self._functions:
-            layout = self.layout(_shapes(params))
-            if strategy == "vjp":
-                function = self._two_passes(Portable(layout), layout.size)
-            else:
-                function = self._one_pass(strategy, Portable(layout), layout.size, sum(leaf.size for leaf in leaves))
-            self._functions[key] = layout, function
+            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float64), params)
+            self._functions[key] = (
+                self._two_passes(layout, shapes) if strategy == "vjp" else self._one_pass(strategy, layout, shapes)
+            )
         return self._functions[key]
 
-    def _one_pass(self, strategy: Strategy, layout: Portable, bins: int, size: int) -> Callable[..., Any]:
-        shape = jax.ShapeDtypeStruct((2, bins), jnp.float64)
-        both = shape, jax.ShapeDtypeStruct((2, bins, size), jnp.float64)
-
-        @jax.custom_jvp
-        def sums(params: Any) -> Any:
-            return self._callback("values", layout, shape, params)
+    def _one_pass(self, strategy: Strategy, layout: Portable[Layout], params: Any) -> Callable[..., Any]:
+        bins, size = layout.value.size, sum(leaf.size for leaf in jax.tree.leaves(params))
+        shape, derivative = (jax.ShapeDtypeStruct(of, jnp.float64) for of in ((2, bins), (2, bins, size)))
+        sums = jax.custom_jvp(self._callback("values", layout, shape))
+        with_derivative = _once(self._callback(strategy, layout, (shape, derivative)))
 
         @sums.defjvp
         def sums_jvp(primals: Any, tangents: Any) -> Any:
-            value, derivative = self._callback(strategy, layout, both, *primals)
+            value, derivative = with_derivative(*primals)
             return value, derivative @ ravel_pytree(tangents[0])[0]
 
         return sums
 
-    def _two_passes(self, layout: Portable, bins: int) -> Callable[..., Any]:
-        shape = jax.ShapeDtypeStruct((2, bins), jnp.float64)
-
-        @jax.custom_vjp
-        def sums(params: Any) -> Any:
-            return self._callback("values", layout, shape, params)
-
-        def forward(params: Any) -> Any:
-            return sums(params), params
-
-        def backward(params: Any, cotangents: Any) -> Any:
-            return (self._callback("vjp", layout, params, params, cotangents),)
-
-        sums.defvjp(forward, backward)
+    def _two_passes(self, layout: Portable[Layout], params: Any) -> Callable[..., Any]:
+        values = _once(self._callback("values", layout, jax.ShapeDtypeStruct((2, layout.value.size), jnp.float64)))
+        gradient = _once(self._callback("vjp", layout, params))
+        sums = jax.custom_vjp(values)
+        sums.defvjp(lambda params: (values(params), params), lambda params, cotangents: (gradient(params, cotangents),))
         return sums
 
-    def _callback(self, mode: str, layout: Portable, shape: Any, *arguments: Any) -> Any:
+    def _callback(self, mode: str, layout: Portable[Layout], shape: Any) -> Callable[..., Any]:
+        """A step as a function of JAX arrays, of which a compiled function holds neither these templates nor their columns."""
+        owner = weakref.ref(self)
+
         @keep_error
         def run(*arguments: Any) -> Any:
-            return self._step(mode, layout, *jax.tree.map(np.asarray, arguments))
+            if (templates := owner()) is None:
+                raise _closed()
+            return templates._step(mode, layout, *jax.tree.map(np.asarray, arguments))
 
-        return jax.pure_callback(run, shape, *arguments, vmap_method="sequential")
+        def call(*arguments: Any) -> Any:
+            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+                return jax.pure_callback(run, shape, *arguments, vmap_method="sequential")
+            return jax.tree.map(jnp.asarray, run(*arguments))
 
-    def _step(self, mode: str, layout: Portable, *arguments: Any) -> Any:
+        return call
+
+    def _step(self, mode: str, layout: Portable[Layout], *arguments: Any) -> Any:
         if self._closed:
-            msg = "these templates are closed: use them within the `with` block of `distribute`, or before `close()`"
-            raise ClosedError(msg)
+            raise _closed()
         began = time.perf_counter()
         partial: Partial = self._lane.step(mode, layout, *arguments)
         self.passes += 1
@@ -200,5 +220,19 @@ class Templates:
         return partial.total
 
 
-def _shapes(params: Any) -> Any:
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+def _closed() -> ClosedError:
+    return ClosedError(
+        "these templates are closed: use them within the `with` block of `distribute`, or before `close()`"
+    )
+
+
+def _once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which refuses to be differentiated: what it returns is the last derivative that the workers compute."""
+    once = jax.custom_jvp(function)
+
+    @once.defjvp
+    def refuse(primals: Any, tangents: Any) -> Any:  # noqa: ARG001
+        msg = "templates have first derivatives only: for a curvature take optimizer='gauss-newton' of diffea.optimise, or differences of gradients"
+        raise StrategyError(msg)
+
+    return once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,7 +19,9 @@ from diffea.distributed.shards import Content, Shard, Source, load
 from diffea.distributed.steps import step
 from diffea.errors import ClusterError
 from diffea.events.batches import Batch, shares
-from diffea.runtime import Portable, cores
+from diffea.portable import Portable
+from diffea.runtime import cores
+from diffea.templates import Layout
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class Lane(Protocol):
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
         """Read all batches, and keep them."""
 
-    def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
+    def step(self, mode: Any, layout: Portable[Layout], params: Any, *more: Any) -> Partial:
         """Sum over all batches; arguments as for ``shards.step``."""
 
     def close(self) -> None:
@@ -70,7 +73,7 @@ class InProcess:
         self._shards = list(self._pool.map(lambda run: load(source, run), runs))
         return [Content.of(shard) for shard in self._shards]
 
-    def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
+    def step(self, mode: Any, layout: Portable[Layout], params: Any, *more: Any) -> Partial:
         return merge(self._pool.map(lambda shard: step(shard, mode, layout, params, *more), self._shards))
 
     def close(self) -> None:
@@ -91,8 +94,9 @@ class OnCluster:
 
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
-        self._client.scheduler_comm.interval = PATIENCE
+        _hurry(client)
         self._name = name
+        self._closed = False
         self._reads: list[tuple[Any, ...]] = []
         self._shards: list[Any] = []
         self._places: dict[Any, Any] = {}
@@ -131,10 +135,10 @@ class OnCluster:
         self._places = self._client.who_has(self._shards)
         return found
 
-    def step(self, mode: Any, layout: Portable, params: Any, *more: Any) -> Partial:
+    def step(self, mode: Any, layout: Portable[Layout], params: Any, *more: Any) -> Partial:
         return self._persist(lambda: self._graph(mode, layout, (params, *more)).result())
 
-    def _graph(self, mode: Any, layout: Portable, arguments: tuple[Any, ...]) -> Any:
+    def _graph(self, mode: Any, layout: Portable[Layout], arguments: tuple[Any, ...]) -> Any:
         """The sum over all shards, as a future: a step is one graph, which costs the scheduler less than its tasks one by one.
 
         A step goes to its shard, however large the parameters, and sums are added up where the first of them is. A key of two
@@ -167,6 +171,9 @@ class OnCluster:
 
     def close(self) -> None:
         self._shards, self._last = [], None
+        if not self._closed:
+            self._closed = True
+            _relax(self._client)
 
     def _submit(self, what: str, function: Callable[..., Any], *arguments: Any, places: Any = None) -> Any:
         """Run a task at one of these places, or anywhere once none of them is left."""
@@ -201,10 +208,28 @@ class OnCluster:
         raise ClusterError(msg)
 
 
+_hurried: weakref.WeakKeyDictionary[Any, tuple[int, float]] = weakref.WeakKeyDictionary()
+
+
+def _hurry(client: Any) -> None:
+    """Let the client's messages wait for others no longer than ``PATIENCE``, until ``_relax`` was called as often as this."""
+    lanes, usual = _hurried.get(client, (0, client.scheduler_comm.interval))
+    _hurried[client] = lanes + 1, usual
+    client.scheduler_comm.interval = PATIENCE
+
+
+def _relax(client: Any) -> None:
+    lanes, usual = _hurried.pop(client)
+    if lanes > 1:
+        _hurried[client] = lanes - 1, usual
+    elif client.scheduler_comm:  # None where the client was closed before
+        client.scheduler_comm.interval = usual
+
+
 def _same(value: Any) -> Any:
     return value
 
 
-def _step(mode: Any, layout: Portable, arguments: tuple[Any, ...], shard: Shard, *sent: Any) -> Partial:
+def _step(mode: Any, layout: Portable[Layout], arguments: tuple[Any, ...], shard: Shard, *sent: Any) -> Partial:
     """A step, with arguments that come with the task or were sent ahead of it."""
     return step(shard, mode, layout, *(sent or arguments))

@@ -20,8 +20,9 @@ from diffea.events.filesets import Chunk
 from diffea.events.kinds import Signature
 from diffea.events.patience import patiently
 from diffea.events.splits import Split
-from diffea.program import Structure, pieces
-from diffea.runtime import Portable, check_worker
+from diffea.portable import Portable
+from diffea.program import Program, Structure, pieces
+from diffea.runtime import check_worker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +30,9 @@ class Source:
     """How to read: what is the same for all shards.
 
     Attributes:
-        processor: pickled once.
+        program: of the processor.
         schemaclass: of NanoEvents.
         split: which events to keep, if not all.
-        dtype: of floating-point columns.
         block: rows of a block.
         batches: their number in the whole data set.
         skip: whether to leave out chunks whose file stays bad.
@@ -40,10 +40,9 @@ class Source:
         versions: of the driver's packages.
     """
 
-    processor: Portable
-    schemaclass: type
+    program: Program
+    schemaclass: Portable[type]
     split: Split | None
-    dtype: np.dtype
     block: int
     batches: int
     skip: bool
@@ -185,14 +184,14 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
     """
     began = time.perf_counter()
     check_worker(source.versions)
-    processor = source.processor.value
+    processor = source.program.processor
     held, empty, skipped = [], [], []
     keeper = Keeper(source.memory)
     for batch in batches:
         parts = []
         for chunk in batch.chunks:
             try:
-                columns = patiently(partial(read, chunk, processor.columns, source.schemaclass, source.split))
+                columns = patiently(partial(read, chunk, processor.columns, source.schemaclass.value, source.split))
             except FileReadError as error:
                 if not source.skip:
                     raise
@@ -208,7 +207,7 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
 
 def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]], keeper: Keeper) -> Held:
     columns = concatenate([columns for _, columns in parts])
-    structures, blocks, events = pieces(columns, source.dtype, source.block)
+    structures, blocks, events = pieces(columns, source.program.dtype, source.block)
     batch = Batch(index, tuple(chunk for chunk, _ in parts))
     kept = tuple(columns.rows for _, columns in parts)
     store = keeper.keep(blocks, partial(_again, source, batch, kept))
@@ -217,11 +216,12 @@ def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]], keeper
 
 def _again(source: Source, batch: Batch, kept: tuple[int, ...]) -> tuple[Blocks, ...]:
     """Read a batch that neither memory nor disk had room for."""
-    processor = source.processor.value
+    processor = source.program.processor
     parts = [
-        patiently(partial(read, chunk, processor.columns, source.schemaclass, source.split)) for chunk in batch.chunks
+        patiently(partial(read, chunk, processor.columns, source.schemaclass.value, source.split))
+        for chunk in batch.chunks
     ]
     if (found := tuple(part.rows for part in parts)) != kept:
         msg = f"{batch.chunks[0]} and what follows had {kept} selected events at the start and {found} now: a file changed"
         raise LedgerError(msg)
-    return pieces(concatenate(parts), source.dtype, source.block)[1]
+    return pieces(concatenate(parts), source.program.dtype, source.block)[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -13,17 +13,17 @@ import numpy as np
 
 from diffea.distributed.reduction import Partial, merge
 from diffea.distributed.shards import Held, Shard
-from diffea.errors import NotFiniteError
+from diffea.errors import DiffeaError, NotFiniteError
 from diffea.events.blocks import Blocks
 from diffea.parameters import brief, finite
-from diffea.program import Kernels, Structure, kernels_of
-from diffea.program.hard import hard_templates
-from diffea.program.kernels import Mode
-from diffea.runtime import Portable, check_worker
-from diffea.templates.layout import Layout
+from diffea.portable import Portable
+from diffea.program import Mode, Program, Structure, hard_sums
+from diffea.program.explain import explain
+from diffea.runtime import check_worker
+from diffea.templates import Layout
 
 
-def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: Any, *more: Any) -> Partial:
+def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable[Layout], params: Any, *more: Any) -> Partial:
     """Sums over a shard.
 
     Args:
@@ -38,73 +38,73 @@ def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable, params: A
         NotFiniteError: if a sum or gradient is NaN or infinite, naming dataset, file and event.
     """
     began = time.perf_counter()
-    check_worker(shard.source.versions)
-    kernels = kernels_of(shard.source.processor, shard.source.dtype)
-    compiled = kernels.compile_seconds
-    scale = 1.0 if shard.source.split is None else shard.source.split.scale
-    batches = shard.source.batches
-    empty = Partial(batches, {(0, index): (0, None) for index in shard.empty})
+    source = shard.source
+    check_worker(source.versions)
+    program, whole = source.program, source.program.keep(layout)
+    compiled = program.compile_seconds
+    scale = 1.0 if source.split is None else source.split.scale
+    empty = Partial(source.batches, {(0, index): (0, None) for index in shard.empty})
     sums = (
-        Partial(
-            batches,
-            {(0, held.batch.index): (sum(held.kept), _sum(kernels, held, scale, mode, layout.value, params, *more))},
-        )
+        Partial(source.batches, {(0, held.batch.index): _sum(program, held, scale, mode, whole, params, *more)})
         for held in shard.held
     )
     partial = merge(itertools.chain([empty], sums))
-    compiling = kernels.compile_seconds - compiled
+    compiling = program.compile_seconds - compiled
     return partial.spent(compute=time.perf_counter() - began - compiling, compile=compiling)
 
 
-def _sum(kernels: Kernels, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any) -> Any:
-    """Over the size classes of a batch, one after the other."""
+def _sum(
+    program: Program, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any
+) -> tuple[int, Any]:
+    """The number of events of a batch and their sum, over its size classes, one after the other."""
     blocks = held.blocks
-    pieces = zip(held.structures, blocks, strict=True)
-    summed = functools.reduce(
+    count, summed = functools.reduce(
         functools.partial(jax.tree.map, np.add),
-        (_of_class(kernels, held, *piece, scale, mode, whole, params, *more) for piece in pieces),
+        (
+            _of_class(program, held, *piece, scale, mode, whole, params, *more)
+            for piece in zip(held.structures, blocks, strict=True)
+        ),
     )
     if mode != "hard" and not finite(summed):
-        raise _not_finite(kernels, held, blocks, scale, mode, whole, params, *more)
-    return summed
+        raise _not_finite(program, held, blocks, scale, mode, whole, params, *more)
+    return int(count), summed
 
 
 def _of_class(
-    kernels: Kernels,
+    program: Program,
     held: Held,
     structure: Structure,
     blocks: Blocks,
     scale: float,
     mode: Any,
     whole: Layout,
-    params: Any,
-    *more: Any,
-) -> Any:
-    sample = held.batch.file.sample
+    *arguments: Any,
+) -> tuple[int, Any]:
+    sample, (params, *more) = held.batch.file.sample, arguments
     if mode != "hard":
-        return kernels.run(mode, structure, sample, whole, params, blocks, scale, *more)
+        return program.run(mode, structure, sample, whole, params, blocks, scale, *more)
     chunks = held.batch.chunks
     where = f"{chunks[0]}" if len(chunks) == 1 else f"{chunks[0]}, to {chunks[-1]}"
-    templates = hard_templates(kernels, structure, sample, params, blocks, scale, where)
-    spread = np.zeros((2, whole.size))
-    spread[:, templates.layout.within(whole)] = templates.values_flat, templates.variances_flat
-    return spread
+    return hard_sums(program, structure, sample, whole, params, blocks, scale, where)
 
 
 def _not_finite(
-    kernels: Kernels, held: Held, blocks: Sequence[Blocks], scale: float, mode: Mode, *arguments: Any
-) -> NotFiniteError:
+    program: Program, held: Held, blocks: Sequence[Blocks], scale: float, mode: Mode, *arguments: Any
+) -> DiffeaError:
     """Find the first event whose contribution is not finite: by blocks, then by halves."""
     size = max(piece.size for piece in blocks)
+    sample, (whole, params, *more) = held.batch.file.sample, arguments
+
+    def parts(start: int, stop: int) -> Iterator[tuple[Structure, Blocks]]:
+        for structure, piece, rows in zip(held.structures, blocks, held.within(start, stop), strict=True):
+            yield from ((structure, part) for part in piece.parts(rows))
 
     def bad(start: int, stop: int) -> bool:
         return any(
-            not finite(kernels.run(mode, structure, sample, whole, params, part, scale, *more))
-            for structure, piece, rows in zip(held.structures, blocks, held.within(start, stop), strict=True)
-            for part in piece.parts(rows)
+            not finite(program.run(mode, structure, sample, whole, params, part, scale, *more)[1])
+            for structure, part in parts(start, stop)
         )
 
-    sample, (whole, params, *more) = held.batch.file.sample, arguments
     total = sum(held.kept)
     start = next((row for row in range(0, total, size) if bad(row, min(row + size, total))), 0)
     stop = min(start + size, total)
@@ -113,9 +113,10 @@ def _not_finite(
         start, stop = (start, middle) if bad(start, middle) else (middle, stop)
     before = np.cumsum([0, *held.kept])
     number = int(np.searchsorted(before, start, side="right")) - 1
+    where = f"{held.batch.chunks[number]}, event {start - before[number]} of the {held.kept[number]} selected there"
+    ((structure, event),) = parts(start, start + 1)
+    if cause := explain(program, structure, params, jax.tree.map(lambda leaf: leaf[0], event.arrays)):
+        return type(cause)(f"{cause} (from {where}, at the parameters {brief(params)})")
     what = "a template" if mode == "values" else "a template or its gradient"
-    msg = (
-        f"{what} is NaN or infinite from {held.batch.chunks[number]}, event {start - before[number]} of the "
-        f"{held.kept[number]} selected there; look at `{type(kernels.processor).__name__}.fill` at the parameters {brief(params)}"
-    )
+    msg = f"{what} is NaN or infinite from {where}; look at `{program.name}.fill` at the parameters {brief(params)}"
     return NotFiniteError(msg)

@@ -22,7 +22,7 @@ from diffea.events.filesets import Chunk, File, metadata_of
 from diffea.events.inputs import Input, check_disjoint, inputs_of
 from diffea.events.scalars import Static, plain
 from diffea.events.splits import Split
-from diffea.runtime import Portable
+from diffea.portable import Portable
 
 IDENTITY = ("run", "luminosityBlock", "event")
 

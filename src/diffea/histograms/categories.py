@@ -12,7 +12,7 @@ import numpy as np
 from diffea.errors import HistogramError
 from diffea.histograms.window import Window
 
-__all__ = ["Categories", "binning", "category_values"]
+__all__ = ["Categories", "categories_of", "category_values"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +26,12 @@ class Categories:
         values: the whole number that stands for each category.
         flow: whether smaller and larger numbers go to the underflow and the overflow; otherwise, as in a category axis of
             boost-histogram, whatever is no category overflows.
+        circular: whether the numbers after the last category are again the first ones.
     """
 
     values: tuple[int, ...]
     flow: bool = False
+    circular: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -42,12 +44,17 @@ class Categories:
         """
         size = len(self.values)
         if x.ndim == 2:
+            if self.circular:
+                msg = "expected the number of each event's category on a circular axis, got probabilities, some of which may be of none"
+                raise HistogramError(msg)
             if x.shape[1] != size:
                 msg = f"expected the probabilities of {size} categories, got shape {x.shape}"
                 raise HistogramError(msg)
             rest = 1.0 - jnp.sum(x, axis=1, keepdims=True)
             return Window(None, jnp.concatenate([jnp.zeros_like(rest), x, rest], axis=1), size + 2)
         whole = jnp.floor(x)
+        if self.circular:
+            whole = self.values[0] + jnp.mod(whole - self.values[0], size)
         first = jnp.full(x.shape, size + 1, jnp.int32)
         for place, value in enumerate(self.values):
             first = jnp.where(whole == value, place + 1, first)
@@ -56,20 +63,14 @@ class Categories:
         return Window(first, (jnp.ones(x.shape, x.dtype),), size + 2)
 
 
-def binning(axis: Any) -> np.ndarray | Categories:
-    """What ``fill`` takes as the edges of a ``hist`` axis: its edges, or the categories of a discrete axis.
-
-    Args:
-        axis: of ``hist`` or boost-histogram. An axis of strings has the categories 0, 1, … in the order of its names.
-    """
-    return _categories(axis) if axis.traits.discrete else np.asarray(axis.edges)
-
-
-def _categories(axis: Any) -> Categories:
+def categories_of(axis: Any) -> Categories:
+    """The categories of a discrete axis; one of strings has the categories 0, 1, … in the order of its names."""
     values = list(axis)
     if any(isinstance(value, str) for value in values):
         return Categories(tuple(range(len(values))))
-    return Categories(tuple(int(value) for value in values), flow=bool(axis.traits.ordered))
+    return Categories(
+        tuple(int(value) for value in values), flow=bool(axis.traits.ordered), circular=bool(axis.traits.circular)
+    )
 
 
 def category_values(axis: Any, x: Any) -> np.ndarray:
@@ -79,7 +80,7 @@ def category_values(axis: Any, x: Any) -> np.ndarray:
         axis: discrete, of ``hist`` or boost-histogram.
         x: the number, or the probabilities (0 or 1), of each event's category, as ``Categories`` takes them.
     """
-    numbers, values = np.asarray(x), np.array(_categories(axis).values)
+    numbers, values = np.asarray(x), np.array(categories_of(axis).values)
     if numbers.ndim == 2:
         numbers = np.where(numbers.sum(axis=1) > 0.5, values[np.argmax(numbers, axis=1)], values.max() + 1)
     whole = np.floor(numbers).astype(int)

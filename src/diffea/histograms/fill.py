@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from diffea.errors import HistogramError
 from diffea.events.ragged import Ragged
 from diffea.histograms.bandwidth import default_bandwidth
+from diffea.histograms.binnings import Circular, Transformed
 from diffea.histograms.categories import Categories
 from diffea.histograms.kernels import Kernel, kernel_named
 from diffea.histograms.window import Window, checked_edges, hard_window, soft_window
@@ -36,7 +37,7 @@ def histogram(
 
     Args:
         x: observable, shape (events,), or one value an object (``Ragged``); a tuple of them for several axes.
-        edges: shape (bins + 1,), ascending, or ``Categories`` of a discrete axis; a tuple of them for several axes.
+        edges: shape (bins + 1,), ascending, or what ``binning`` makes of an axis of ``hist``; a tuple of them for several axes.
         weights: shape (events,) (or ``Ragged``), or a scalar; ones by default.
         bandwidth: the kernel's standard deviation in the unit of ``x``: one number, one a bin or one an edge; by default
             ``default_bandwidth(edges)``; a tuple of them for several axes.
@@ -113,10 +114,14 @@ def _windows(
 def _window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel, reflect: bool) -> Window:
     if isinstance(edges, Categories):
         return edges.window(x)
-    edges = checked_edges(edges)
     if x.ndim != 1:
-        msg = f"expected an observable of shape (events,) for the edges {edges}, got shape {x.shape}"
+        msg = f"expected an observable of shape (events,) for an axis with edges, got shape {x.shape}"
         raise HistogramError(msg)
+    if isinstance(edges, Circular):
+        return edges.window(x, bandwidth, kernel, hard=is_hard())
+    if isinstance(edges, Transformed):
+        x, edges = edges.unfolded(x), edges.edges
+    edges = checked_edges(edges)
     if is_hard():
         return hard_window(x, edges)
     bandwidth = default_bandwidth(edges) if bandwidth is None else bandwidth
@@ -196,4 +201,16 @@ def _scatter(first: jax.Array, shares: list[tuple[int, jax.Array]], windows: lis
     for place, share in shares:
         at_first = jnp.zeros_like(total).at[first].add(share, mode="promise_in_bounds")
         total = total + jnp.pad(at_first, (place, 0))[: total.size]
-    return total.reshape(extents)
+    total = total.reshape(extents)
+    for axis, window in enumerate(windows):
+        if window.period is not None:
+            total = _folded(total, axis, window.period)
+    return total
+
+
+def _folded(total: jax.Array, axis: int, period: int) -> jax.Array:
+    """Add up the bins of one axis that are the same; its flow bins are empty."""
+    total = jnp.moveaxis(total, axis, -1)
+    inner = total[..., 1:-1].reshape(*total.shape[:-1], -1, period).sum(axis=-2)
+    none = jnp.zeros_like(inner[..., :1])
+    return jnp.moveaxis(jnp.concatenate([none, inner, none], axis=-1), -1, axis)

@@ -17,7 +17,7 @@ from diffea.histograms.kernels import Kernel
 from diffea.histograms.lookup import count_reached
 from diffea.soft.transition import step
 
-__all__ = ["Window", "checked_edges", "hard_window", "soft_window"]
+__all__ = ["Window", "checked_edges", "dense", "hard_window", "soft_window"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,15 +29,17 @@ class Window:
         fractions: of the event in that bin and those after it, one array for each bin;
             their sum is 1. Where every event touches every bin, one array of shape (events, bins).
         extent: number of bins with flow.
+        period: number of bins after which those within the flow bins are the same again; ``None`` if they are all different.
     """
 
     first: jax.Array | None
     fractions: jax.Array | tuple[jax.Array, ...]
     extent: int
+    period: int | None = None
 
 
 def checked_edges(edges: Any) -> Any:
-    """The edges as an array.
+    """The edges as an array; NaN where they are not known before compilation and turn out not to ascend.
 
     Raises:
         HistogramError: when they are not at least two ascending numbers.
@@ -47,10 +49,21 @@ def checked_edges(edges: Any) -> Any:
     if array.ndim != 1 or array.shape[0] < 2:
         msg = f"expected bin edges of shape (bins + 1,), got shape {array.shape}"
         raise HistogramError(msg)
-    if known and not (np.all(np.isfinite(array)) and np.all(np.diff(array) > 0)):
+    if not known:
+        return jnp.where(jnp.all(jnp.diff(array) > 0), array, jnp.nan)
+    if not (np.all(np.isfinite(array)) and np.all(np.diff(array) > 0)):
         msg = f"expected finite bin edges in ascending order, got {array}"
         raise HistogramError(msg)
     return array
+
+
+def dense(window: Window) -> jax.Array:
+    """The fraction of each event in every bin, shape (events, extent)."""
+    if window.first is None:
+        return jnp.asarray(window.fractions)
+    bins, fractions = jnp.arange(window.extent), jnp.stack(window.fractions, axis=1)
+    places = window.first[:, None] + jnp.arange(fractions.shape[1])
+    return jnp.sum(jnp.where(bins == places[:, :, None], fractions[:, :, None], 0.0), axis=1)
 
 
 def hard_window(x: jax.Array, edges: Any) -> Window:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import optax
 
 from diffea.errors import ParameterError
+from diffea.files.locks import locked
 from diffea.optimise.box import Box
 from diffea.optimise.checkpoints import fingerprint
 from diffea.optimise.composite import Composite
@@ -19,6 +21,7 @@ from diffea.optimise.gauss_newton import gauss_newton
 from diffea.optimise.loops import Run, descend, quasi_newton
 from diffea.optimise.result import Result, Step
 from diffea.optimise.schedules import Schedule, anneal, scheduled
+from diffea.optimise.updates import Updates
 from diffea.parameters import as_arrays, names
 
 __all__ = ["Composite", "Result", "Schedule", "Step", "anneal", "optimise"]
@@ -63,23 +66,32 @@ def optimise(
     Raises:
         ParameterError: if parameters, bounds or schedules make no sense.
         LossError, NotFiniteError: if the loss or its gradient is not a finite number.
+        FlatLossError: if the loss does not change at all around the start, so that all gradients are zero.
         CheckpointError: if checkpoints are there to resume from, but none fits.
+        LockedError: if another run keeps its checkpoints in the same folder.
+        OutputError: if a checkpoint cannot be written.
     """
     start = as_arrays(params)
     box = Box.of(start, bounds)
     name = optimizer.lower() if isinstance(optimizer, str) else ""
-    if name not in ("", L_BFGS_B, GAUSS_NEWTON):
+    is_optax = not isinstance(optimizer, str | type) and all(hasattr(optimizer, part) for part in ("init", "update"))
+    if not is_optax and name not in (L_BFGS_B, GAUSS_NEWTON):
         msg = f"optimizer is an optax transformation, {L_BFGS_B!r} or {GAUSS_NEWTON!r}, got {optimizer!r}"
         raise ParameterError(msg)
-    counts = {
-        "steps": (steps, 0),
-        "validate_every": (validate_every, 1),
-        "patience": (1 if patience is None else patience, 1),
-    }
-    for what, (count, least) in counts.items():
-        if count < least:
-            msg = f"{what} is a number of {'validations' if what == 'patience' else 'steps'}, {least} or more, got {count}"
+    _check_count("steps", steps, 0)
+    _check_count("validate_every", validate_every, 1)
+    if patience is not None:
+        _check_count("patience", patience, 1, "validations")
+    for what, function in {"loss": loss, "progress": progress, "validate": validate}.items():
+        if not callable(function) and (what == "loss" or function is not None):
+            msg = f"{what} is a function, got {function!r}"
             raise ParameterError(msg)
+    if resume and checkpoint is None:
+        msg = "resume goes on from a checkpoint: name its folder with checkpoint"
+        raise ParameterError(msg)
+    if steps and not jax.tree.leaves(start):
+        msg = f"there is no parameter to optimise in {params!r}"
+        raise ParameterError(msg)
     run = Run(
         evaluate=LossAndGradient(loss, box),
         box=box,
@@ -92,7 +104,19 @@ def optimise(
         validate_every=validate_every,
         patience=steps + 1 if patience is None else patience,
     )
+    with locked(run.checkpoint) if run.checkpoint else contextlib.nullcontext():
+        return _minimise(run, loss, start, optimizer, schedules or {})
+
+
+def _minimise(
+    run: Run,
+    loss: Callable[[Any], Any],
+    start: Any,
+    optimizer: optax.GradientTransformation | str,
+    schedules: Mapping[str, Schedule],
+) -> Result:
     if isinstance(optimizer, str):
+        name = optimizer.lower()
         if schedules:
             msg = f"schedules change the loss from step to step, which {name!r} cannot follow: use an optax optimizer"
             raise ParameterError(msg)
@@ -104,6 +128,14 @@ def optimise(
         return gauss_newton(run, loss, start)
 
     def schedule(params: Any, step: int) -> Any:
-        return scheduled(schedules or {}, params, step, steps)
+        found = scheduled(schedules, params, step, run.steps)
+        run.box.check(found)
+        return found
 
-    return descend(run, start, optimizer, schedule if schedules else None)
+    return descend(run, start, Updates(optimizer, loss, run.box), schedule if schedules else None)
+
+
+def _check_count(what: str, count: Any, least: int, of: str = "steps") -> None:
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
+        msg = f"{what} is a number of {of}, {least} or more, got {count!r}"
+        raise ParameterError(msg)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffea.errors import ParameterError
+from diffea.optimise.bounds import read_bounds
 from diffea.parameters import name_of
 
 
@@ -37,26 +37,31 @@ class Box:
             ParameterError: if a bound names no parameter, is not a pair low < high, or a parameter lies outside.
         """
         leaves = jax.tree_util.tree_leaves_with_path(params)
-        pairs = {name_of(path): (path, leaf, *_pair(bounds, path)) for path, leaf in leaves}
-        _check_names(bounds, params, "")
-        for name, (_, leaf, low, high) in pairs.items():
-            if not np.all(low < high):
-                msg = f"the bounds of parameter {name!r} must be (low, high) with low < high, got {(low, high)}"
-                raise ParameterError(msg)
-            if not np.all((low <= leaf) & (leaf <= high)):
-                msg = f"parameter {name!r} starts at {leaf}, outside of its bounds {(low, high)}"
-                raise ParameterError(msg)
-        shape = jax.tree.structure(params)
+        pairs = read_bounds(leaves, bounds) if leaves else []
         low, high = (
-            [jnp.broadcast_to(jnp.asarray(pair[which], float), pair[1].shape) for pair in pairs.values()]
-            for which in (2, 3)
+            [jnp.broadcast_to(pair[side], np.shape(leaf)) for pair, (_, leaf) in zip(pairs, leaves, strict=True)]
+            for side in (0, 1)
         )
+        shape = jax.tree.structure(params)
         return cls(jax.tree.unflatten(shape, low), jax.tree.unflatten(shape, high))
 
     @property
     def units(self) -> Any:
         """How much of a parameter one unit of steps is."""
         return jax.tree.map(_unit, self.low, self.high)
+
+    def check(self, params: Any) -> None:
+        """See that parameters that are set, not stepped, lie within the bounds.
+
+        Raises:
+            ParameterError: naming the one that does not.
+        """
+        for (path, leaf), low, high in zip(
+            jax.tree_util.tree_leaves_with_path(params), *map(jax.tree.leaves, (self.low, self.high)), strict=True
+        ):
+            if not np.all((low <= leaf) & (leaf <= high)):
+                msg = f"parameter {name_of(path)!r} is set to {leaf}, outside of its bounds {(low, high)}"
+                raise ParameterError(msg)
 
     def to_steps(self, params: Any) -> Any:
         """Parameters in the units of steps."""
@@ -65,17 +70,46 @@ class Box:
         )
 
     def to_params(self, steps: Any) -> Any:
-        """The inverse of ``to_steps``, within the bounds to the last bit."""
+        """The inverse of ``to_steps``, within the bounds to the last bit.
+
+        A derivative at a bound is the one from within; beyond, where a line search may try, it is zero.
+        """
         return jax.tree.map(
-            lambda u, low, high: jnp.clip(_origin(low, high) + u * _unit(low, high), low, high),
-            steps,
+            lambda u, low, high: _rounded(_origin(low, high) + u * _unit(low, high), low, high),
+            self.clip(steps),
             self.low,
             self.high,
         )
 
     def clip(self, steps: Any) -> Any:
         """Project onto the bounds, in the units of steps."""
-        return jax.tree.map(jnp.clip, steps, self.to_steps(self.low), self.to_steps(self.high))
+        return jax.tree.map(_within, steps, self.to_steps(self.low), self.to_steps(self.high))
+
+    def inward(self, gradient: Any, steps: Any) -> Any:
+        """The gradient without what descent against it would lead out of the bounds."""
+        return jax.tree.map(
+            lambda slope, u, low, high: jnp.where(((u <= low) & (slope > 0)) | ((u >= high) & (slope < 0)), 0.0, slope),
+            gradient,
+            steps,
+            self.to_steps(self.low),
+            self.to_steps(self.high),
+        )
+
+
+def _within(u: Any, low: Any, high: Any) -> Any:
+    """``jnp.clip``, whose derivative at a bound is 1/2, with the derivative 1 there."""
+    return jnp.where(u < low, low, jnp.where(u > high, high, u))
+
+
+@jax.custom_jvp
+def _rounded(x: Any, low: Any, high: Any) -> Any:
+    """What is within the bounds but for rounding; that a bound cuts the rounding off is not in the derivative."""
+    return jnp.clip(x, low, high)
+
+
+@_rounded.defjvp
+def _rounded_jvp(primals: tuple[Any, Any, Any], tangents: tuple[Any, Any, Any]) -> tuple[Any, Any]:
+    return _rounded(*primals), tangents[0]
 
 
 def _finite(low: Any, high: Any) -> Any:
@@ -88,42 +122,3 @@ def _origin(low: Any, high: Any) -> Any:
 
 def _unit(low: Any, high: Any) -> Any:
     return jnp.where(_finite(low, high), high - low, 1.0)
-
-
-def _pair(bounds: Any, path: Any) -> tuple[Any, Any]:
-    for part in path:
-        if bounds is None:
-            break
-        key = getattr(part, "key", getattr(part, "idx", getattr(part, "name", None)))
-        if isinstance(bounds, Mapping):
-            bounds = bounds.get(key)
-        else:
-            bounds = getattr(bounds, str(key), None) if hasattr(part, "name") else _item(bounds, key, path)
-    if bounds is None:
-        return -np.inf, np.inf
-    try:
-        low, high = bounds
-    except (TypeError, ValueError) as error:
-        msg = f"the bounds of parameter {name_of(path)!r} must be a pair (low, high), got {bounds!r}"
-        raise ParameterError(msg) from error
-    return np.asarray(-np.inf if low is None else low, float), np.asarray(np.inf if high is None else high, float)
-
-
-def _item(bounds: Any, key: Any, path: Any) -> Any:
-    try:
-        return bounds[key]
-    except (IndexError, KeyError, TypeError) as error:
-        msg = f"the bounds must be a pytree like the parameters with (low, high) as leaves; for {name_of(path)!r} got {bounds!r}"
-        raise ParameterError(msg) from error
-
-
-def _check_names(bounds: Any, params: Any, where: str) -> None:
-    if not isinstance(bounds, Mapping) or not isinstance(params, Mapping):
-        return
-    for name, inner in bounds.items():
-        if name not in params:
-            msg = (
-                f"there are bounds for {where}{name!r}, but no such parameter; there are: {', '.join(map(str, params))}"
-            )
-            raise ParameterError(msg)
-        _check_names(inner, params[name], f"{where}{name}.")

@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from diffea.errors import CheckpointError
-from diffea.files import UNFINISHED, read_npz, whole
+from diffea.files import UNFINISHED, named, whole
+from diffea.files.archives import read_npz
+from diffea.optimise.result import Step
 
 FORMAT = "diffea-checkpoint-2"
 KEPT = 3
+NAME = re.compile(r"step-(\d{8})\.npz")
+StateT = TypeVar("StateT")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,14 +29,12 @@ class Checkpoint:
     """The state of a run after some steps.
 
     Attributes:
-        step: steps done.
         arrays: the state, in an order that the optimiser knows.
-        notes: JSON values, such as the history.
+        history: of all steps so far.
     """
 
-    step: int
     arrays: Sequence[np.ndarray]
-    notes: Any
+    history: Sequence[Step]
 
 
 def fingerprint(*parts: Any) -> str:
@@ -49,59 +52,99 @@ def save(folder: Path, checkpoint: Checkpoint, run: str) -> None:
         folder: made if it is not there.
         checkpoint: the state.
         run: fingerprint of the run that it belongs to.
+
+    Raises:
+        OutputError: if it cannot be written; the ones before it stay.
     """
-    header = json.dumps({"format": FORMAT, "run": run, "step": checkpoint.step, "notes": checkpoint.notes})
+    step = len(checkpoint.history)
+    notes = [dataclasses.asdict(note) for note in checkpoint.history]
+    header = json.dumps({"format": FORMAT, "run": run, "step": step, "notes": notes})
     arrays = {f"array{index:05d}": np.asarray(array) for index, array in enumerate(checkpoint.arrays)}
-    with whole(folder / f"step-{checkpoint.step:08d}.npz") as file:
+    with whole(folder / f"step-{step:08d}.npz") as file:
         np.savez(file, header=np.asarray(header), **arrays)  # type: ignore[arg-type]
-    for old in sorted(folder.glob("step-*.npz"))[:-KEPT]:
-        old.unlink()
+    with named(folder):
+        for old in _paths(folder)[:-KEPT]:
+            old.unlink()
 
 
 def clear(folder: Path) -> None:
     """Remove the checkpoints of an earlier run."""
-    for old in (*folder.glob("step-*.npz"), *folder.glob(f"{UNFINISHED}*")):
-        old.unlink()
+    with named(folder):
+        for old in (*_paths(folder), *folder.glob(f"{UNFINISHED}*")):
+            old.unlink()
 
 
 def steps_done(folder: Path) -> int:
     """The step of the newest checkpoint in a folder, 0 without any."""
-    return max((int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.npz")), default=0)
+    return max(map(_step, _paths(folder)), default=0)
 
 
-def newest(folder: Path, run: str) -> Checkpoint | None:
-    """The newest checkpoint that is whole and belongs to this run; none where the folder has no checkpoint.
+def newest(folder: Path, run: str, read: Callable[[Checkpoint], StateT]) -> StateT | None:
+    """The state of the newest checkpoint that is whole and belongs to this run; none where the folder has no checkpoint.
 
     What a killed driver was writing is removed.
+
+    Args:
+        folder: of the checkpoints.
+        run: fingerprint of the run.
+        read: makes the state; raises CheckpointError for arrays that are none.
 
     Raises:
         CheckpointError: if there are checkpoints, but none that fits.
     """
-    for unfinished in folder.glob(f"{UNFINISHED}*"):
-        unfinished.unlink()
+    with named(folder):
+        for unfinished in folder.glob(f"{UNFINISHED}*"):
+            unfinished.unlink()
     refused = []
-    for path in sorted(folder.glob("step-*.npz"), reverse=True):
+    for path in reversed(_paths(folder)):
         try:
-            return _load(path, run)
+            return read(_load(path, run))
         except CheckpointError as error:
-            refused.append(str(error))
-            warnings.warn(f"{error}; trying the one before it", stacklevel=2)
+            refused.append(f"checkpoint {path}: {error}")
+            warnings.warn(f"{refused[-1]}; trying the one before it", stacklevel=2)
     if refused:
         msg = f"no checkpoint in {folder} fits this run: {'; '.join(refused)}. Start anew in another folder"
         raise CheckpointError(msg)
     return None
 
 
+def _paths(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*.npz") if NAME.fullmatch(path.name) and path.is_file())
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
 def _load(path: Path, run: str) -> Checkpoint:
     try:
         header, arrays = read_npz(path)
     except ValueError as error:
-        msg = f"checkpoint {path} is truncated or damaged ({error})"
+        msg = f"it is truncated or damaged ({error})"
         raise CheckpointError(msg) from error
     if header.get("format") != FORMAT:
-        msg = f"checkpoint {path} was written by another version of diffea"
+        msg = "it was written by another version of diffea"
         raise CheckpointError(msg)
     if header.get("run") != run:
-        msg = f"checkpoint {path} is of another run (other parameters, starting values, bounds or optimizer)"
+        msg = "it is of another run (other parameters, starting values, bounds or optimizer)"
         raise CheckpointError(msg)
-    return Checkpoint(header["step"], [arrays[name] for name in sorted(arrays)], header["notes"])
+    history = _history(header.get("notes"))
+    if not len(history) == header.get("step") == _step(path):
+        msg = f"it is damaged: expected {_step(path)} steps, got {len(history)}"
+        raise CheckpointError(msg)
+    return Checkpoint([arrays[name] for name in sorted(arrays)], history)
+
+
+def _history(notes: Any) -> list[Step]:
+    try:
+        history = [Step(**note) for note in notes]
+        numbers = np.asarray(
+            [(s.step, s.steps, s.loss, s.gradient_norm, s.seconds, s.validation or 0.0) for s in history]
+        )
+        if np.isfinite(numbers).all() and [step.step for step in history] == list(range(1, len(history) + 1)):
+            return history
+    except (TypeError, ValueError) as error:
+        msg = f"it is damaged: its history is none ({error})"
+        raise CheckpointError(msg) from error
+    msg = "it is damaged: its history has gaps, or numbers that are none"
+    raise CheckpointError(msg)

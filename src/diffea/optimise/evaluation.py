@@ -9,11 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
-from diffea.errors import LossError, NotFiniteError
+from diffea.errors import DiffeaError, FlatLossError, LossError, NotFiniteError
 from diffea.optimise.box import Box
 from diffea.parameters import brief, name_of
 from diffea.runtime import named_errors
+
+PROBE = 0.01  # in the units of steps
 
 
 class LossAndGradient:
@@ -22,6 +25,9 @@ class LossAndGradient:
     Args:
         loss: a function of the parameters.
         box: the units of steps.
+
+    Attributes:
+        at_start: whether the next evaluation is the first of a run that begins, not of one that goes on.
     """
 
     def __init__(self, loss: Callable[[Any], Any], box: Box) -> None:
@@ -30,41 +36,72 @@ class LossAndGradient:
 
         self._value_and_grad = jax.jit(jax.value_and_grad(in_steps))
         self._box = box
-        self._first = True
+        self.at_start = True
 
-    def __call__(self, steps: Any) -> tuple[float, Any]:
+    def __call__(self, steps: Any, known: tuple[float, Any] | None = None) -> tuple[float, Any]:
         """Loss and gradient.
+
+        Args:
+            steps: where.
+            known: both, if they were evaluated already.
 
         Raises:
             LossError: if the loss is not a number.
             NotFiniteError: if the loss or a gradient is NaN or infinite, naming the parameter.
+            FlatLossError: if the loss does not change at all around the start.
         """
         with named_errors():
-            value, gradient = self._value_and_grad(steps)
+            value, gradient = known or self._value_and_grad(steps)
             value = float(value)
         self.check(value, gradient, steps)
         return value, gradient
 
     def check(self, value: float, gradient: Any, steps: Any) -> None:
-        """See that loss and gradient are finite, and at the start that each parameter has an influence.
+        """See that loss and gradient are finite, and at the start that there is a way down and each parameter has an influence.
 
         Raises:
             NotFiniteError: naming the parameter.
+            FlatLossError: if the loss does not change at all around the start.
         """
         params = self._box.to_params(steps)
         if not np.isfinite(value):
             msg = f"the loss is {value} at {brief(params)}"
             raise NotFiniteError(msg)
+        idle = []
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
             if not np.isfinite(leaf).all():
                 msg = f"the gradient by parameter {name_of(path)!r} is not finite at {brief(params)}"
                 raise NotFiniteError(msg)
-            if self._first and not np.any(leaf):
+            if not np.any(leaf):
+                idle.append(name_of(path))
+        if self.at_start and len(idle) == len(jax.tree.leaves(gradient)) and self._flat(value, steps):
+            msg = (
+                f"the loss is {value} at the start and stays so around it: all gradients are exactly zero, and no step leads anywhere. CLs of "
+                "a signal that is far too strong is 0: check its normalisation, or minimise `objectives.log_cls` or "
+                "`objectives.upper_limit` instead; and see that the loss depends on the parameters"
+            )
+            raise FlatLossError(msg)
+        if self.at_start:
+            for name in idle:
                 warnings.warn(
-                    f"parameter {name_of(path)!r} has no influence on the loss at the start: its gradient is exactly zero",
+                    f"parameter {name!r} has no influence on the loss at the start: its gradient is exactly zero",
                     stacklevel=4,
                 )
-        self._first = False
+        self.at_start = False
+
+    def _flat(self, value: float, steps: Any) -> bool:
+        """Whether the loss is the same at two points beside one that has no gradient, which may also be a minimum."""
+        flat, unravel = ravel_pytree(steps)
+        aside = PROBE * np.random.default_rng(0).uniform(0.5, 1.0, flat.shape) * np.maximum(1.0, np.abs(flat))
+        for beside in (flat + aside, flat - aside):
+            try:
+                with named_errors():
+                    found, _ = self._value_and_grad(self._box.clip(unravel(beside)))
+            except DiffeaError:
+                return False
+            if float(found) != value:
+                return False
+        return True
 
 
 def scalar(value: Any) -> Any:

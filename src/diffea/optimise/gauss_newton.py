@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,10 +22,12 @@ import scipy.optimize
 from jax.flatten_util import ravel_pytree
 
 from diffea.errors import CheckpointError, FitError, YieldError
+from diffea.optimise.checkpoints import Checkpoint
 from diffea.optimise.composite import Composite
 from diffea.optimise.evaluation import norm, scalar
 from diffea.optimise.loops import NO_LONGER_BETTER, Run
 from diffea.optimise.result import Result, Step
+from diffea.optimise.states import OTHER, finite
 from diffea.runtime import named_errors
 
 RADIUS = 0.2  # of the range of a parameter
@@ -75,18 +78,22 @@ class State:
         return [np.asarray(part) for part in (*dataclasses.astuple(self.at), self.learned, self.radius)]
 
     @classmethod
-    def of(cls, arrays: list[np.ndarray]) -> State:
+    def of(cls, arrays: Sequence[np.ndarray]) -> State:
         """The inverse of ``arrays``.
 
         Raises:
-            CheckpointError: if they are another optimizer's.
+            CheckpointError: if they are another optimizer's, or not finite.
         """
         if len(arrays) != len(dataclasses.fields(Point)) + 2:
-            msg = "the checkpoint's state is of another optimizer: start anew in another folder"
-            raise CheckpointError(msg)
+            raise CheckpointError(OTHER)
         *parts, learned, radius = arrays
-        x, loss, *others = parts
-        return cls(Point(x, float(loss), *others), learned, float(radius))
+        x, loss, gradient, curvature, jacobian, slope = parts
+        size, bins = x.size, slope.size
+        expected = [(size,), (), (size,), (size, size), (bins, size), (bins,), (size, size), ()]
+        if [array.shape for array in arrays] != expected:
+            raise CheckpointError(OTHER)
+        finite(*arrays)
+        return cls(Point(x, float(loss), gradient, curvature, jacobian, slope), learned, float(radius))
 
 
 def gauss_newton(run: Run, loss: Composite, start: Any) -> Result:
@@ -105,10 +112,21 @@ def gauss_newton(run: Run, loss: Composite, start: Any) -> Result:
     evaluate = _Evaluation(run, loss, unravel)
     history: list[Step] = []
     state, best, lowest = None, np.asarray(begin), np.inf
-    if checkpoint := run.begin():
-        *arrays, best, lowest_array = checkpoint.arrays
-        state, lowest = State.of(arrays), float(lowest_array)
-        history = [Step(**step) for step in checkpoint.notes]
+
+    def read(checkpoint: Checkpoint) -> tuple[State, np.ndarray, float, list[Step]]:
+        if len(checkpoint.arrays) < 2:
+            raise CheckpointError(OTHER)
+        *arrays, best, lowest = checkpoint.arrays
+        found = State.of(arrays)
+        if not found.at.x.shape == best.shape == begin.shape or lowest.shape != ():
+            raise CheckpointError(OTHER)
+        for place in (found.at.x, best):
+            run.check_place(unravel(jnp.asarray(place)))
+        finite(lowest)
+        return found, best, float(lowest), list(checkpoint.history)
+
+    if begun := run.begin(read):
+        state, best, lowest, history = begun
         run.check_loss(state.at.loss, evaluate(state.at.x).loss)
     message = f"all {run.steps} evaluations made"
     while len(history) < run.steps and not run.stale(history):

@@ -7,23 +7,26 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import scipy.optimize
 from jax.flatten_util import ravel_pytree
 
-from diffea.errors import CheckpointError
+from diffea.errors import CheckpointError, NotFiniteError
 from diffea.optimise.box import Box
 from diffea.optimise.checkpoints import Checkpoint, clear, newest, save
-from diffea.optimise.evaluation import LossAndGradient, norm
+from diffea.optimise.evaluation import LossAndGradient, norm, scalar
 from diffea.optimise.result import Result, Step
+from diffea.optimise.states import OTHER, finite, plain, restored
+from diffea.optimise.updates import Updates, known
+from diffea.parameters import brief
 from diffea.runtime import named_errors
 
 NO_LONGER_BETTER = "the validation loss has not improved in {} validations"
+StateT = TypeVar("StateT")
 SAME = 1e-6  # relative: what other machines and chunk sizes do to a loss is far less
 
 
@@ -55,14 +58,31 @@ class Run:
     validate_every: int
     patience: int
 
-    def begin(self) -> Checkpoint | None:
-        """The checkpoint to go on from; those of an earlier run are removed where it is not resumed."""
+    def begin(self, read: Callable[[Checkpoint], StateT]) -> StateT | None:
+        """The state to go on from; checkpoints of an earlier run are removed where it is not resumed.
+
+        Args:
+            read: makes the state of a checkpoint, see ``newest``.
+        """
         if self.checkpoint is None:
             return None
         if self.resume:
-            return newest(self.checkpoint, self.fingerprint)
+            state = newest(self.checkpoint, self.fingerprint, read)
+            self.evaluate.at_start = state is None
+            return state
         clear(self.checkpoint)
         return None
+
+    def check_place(self, point: Any) -> None:
+        """See that a point of a checkpoint lies within the bounds, as all points do.
+
+        Raises:
+            CheckpointError: if not.
+        """
+        finite(*map(np.asarray, jax.tree.leaves(point)))
+        if not all(map(np.array_equal, *map(jax.tree.leaves, (point, self.box.clip(point))))):
+            msg = "its parameters are outside of their bounds"
+            raise CheckpointError(msg)
 
     def check_loss(self, noted: float, found: float) -> None:
         """See that the loss is still the one that the checkpoint was made with.
@@ -94,62 +114,60 @@ class Run:
         """The validation loss, where there is one and the step is due."""
         if self.validate is None or not self.due(number):
             return None
+        params = self.box.to_params(point)
         with named_errors():
-            return float(self.validate(self.box.to_params(point)))
+            value = float(scalar(self.validate(params)))
+        if not math.isfinite(value):
+            msg = f"the validation loss is {value} at {brief(params)}"
+            raise NotFiniteError(msg)
+        return value
 
     def keep(self, history: list[Step], arrays: list[Any]) -> None:
         """Write a checkpoint."""
         if self.checkpoint:
-            notes = [dataclasses.asdict(step) for step in history]
-            save(self.checkpoint, Checkpoint(len(history), arrays, notes), self.fingerprint)
+            save(self.checkpoint, Checkpoint(arrays, history), self.fingerprint)
 
 
-def descend(
-    run: Run, start: Any, optimizer: optax.GradientTransformation, schedule: Callable[[Any, int], Any] | None
-) -> Result:
+def descend(run: Run, start: Any, updates: Updates, schedule: Callable[[Any, int], Any] | None) -> Result:
     """Take optax steps, projected onto the bounds.
 
     Args:
         run: what to minimise.
         start: parameters.
-        optimizer: of optax.
+        updates: of an optax optimizer.
         schedule: puts the scheduled values of a step into the parameters; the loss of one step is then no measure of another.
     """
     point = run.box.to_steps(start)
-    state = optimizer.init(point)
+    state = updates.init(point)
     best, lowest, stale, history = point, np.inf, 0, []
-    if checkpoint := run.begin():
-        *arrays, lowest_array, stale_array = checkpoint.arrays
-        (point, state, best), lowest, stale = (
-            _unflatten((point, state, best), arrays),
-            float(lowest_array),
-            int(stale_array),
-        )
-        history = [Step(**step) for step in checkpoint.notes]
+
+    def read(checkpoint: Checkpoint) -> tuple[Any, ...]:
+        found = restored((point, state, best, np.inf, 0), checkpoint.arrays)
+        for place in (found[0], found[2]):
+            run.check_place(place)
+        return (*found[:3], float(found[3]), int(found[4]), list(checkpoint.history))
+
+    if begun := run.begin(read):
+        point, state, best, lowest, stale, history = begun
         validation = run.validation(best, 1)
         run.check_loss(lowest, run.evaluate(best)[0] if validation is None else validation)
-
-    @jax.jit
-    def update(gradient: Any, state: Any, point: Any) -> Any:
-        updates, state = optimizer.update(gradient, state, point)
-        return run.box.clip(optax.apply_updates(point, updates)), state
 
     message = f"all {run.steps} steps taken"
     while len(history) < run.steps and stale < run.patience:
         began, number = time.perf_counter(), len(history) + 1
         if schedule:
             point = run.box.to_steps(schedule(run.box.to_params(point), number))
-        value, gradient = run.evaluate(point)
+        value, gradient = run.evaluate(point, None if schedule else known(state))
         validation = run.validation(point, number)
         criterion = validation if run.validate else value
         if criterion is not None and (criterion < lowest or (schedule and not run.validate)):
             best, lowest, stale = point, criterion, 0
         else:
             stale += validation is not None
-        point, state = update(gradient, state, point)
+        point, state = updates(value, gradient, state, point)
         history.append(Step(number, run.steps, value, norm(gradient), time.perf_counter() - began, validation))
         run.progress(history[-1])
-        run.keep(history, [*jax.tree.leaves((point, state, best)), lowest, stale])
+        run.keep(history, plain((point, state, best, lowest, stale)))
     if stale >= run.patience:
         message = NO_LONGER_BETTER.format(stale)
     return Result(run.box.to_params(best), tuple(history), message)
@@ -165,9 +183,18 @@ def quasi_newton(run: Run, start: Any) -> Result:
     first, unravel = ravel_pytree(begin)
     log: list[tuple[Any, float, Any]] = []
     history: list[Step] = []
-    if checkpoint := run.begin():
-        log = list(zip(*checkpoint.arrays, strict=True))
-        history = [Step(**step) for step in checkpoint.notes]
+
+    def read(checkpoint: Checkpoint) -> tuple[list[Any], list[Step]]:
+        count, size = len(checkpoint.history), first.size
+        if [array.shape for array in checkpoint.arrays] != [(count, size), (count,), (count, size)]:
+            raise CheckpointError(OTHER)
+        finite(*checkpoint.arrays)
+        for place in checkpoint.arrays[0]:
+            run.check_place(unravel(jnp.asarray(place)))
+        return list(zip(*checkpoint.arrays, strict=True)), list(checkpoint.history)
+
+    if begun := run.begin(read):
+        log, history = begun
         run.check_loss(float(log[-1][1]), run.evaluate(unravel(jnp.asarray(log[-1][0])))[0])
     replay = iter(list(log))
 
@@ -207,13 +234,3 @@ def quasi_newton(run: Run, start: Any) -> Result:
 
 class _EnoughError(Exception):
     """Raised to leave SciPy after the last evaluation."""
-
-
-def _unflatten(like: Any, arrays: Any) -> Any:
-    leaves, tree = jax.tree.flatten(like)
-    if [np.shape(leaf) for leaf in leaves] != [array.shape for array in arrays]:
-        msg = "the checkpoint's state is of another optimizer: start anew in another folder"
-        raise CheckpointError(msg)
-    return jax.tree.unflatten(
-        tree, [jnp.asarray(array, jnp.asarray(leaf).dtype) for leaf, array in zip(leaves, arrays, strict=True)]
-    )

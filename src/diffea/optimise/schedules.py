@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from diffea.errors import ParameterError
+from diffea.parameters import not_numbers
 
 Schedule = Callable[[float], float]
 
@@ -18,9 +22,9 @@ def anneal(start: float, stop: float) -> Schedule:
         stop: positive.
 
     Raises:
-        ParameterError: if one of them is not positive.
+        ParameterError: if one of them is not a positive number.
     """
-    if not (start > 0 and stop > 0):
+    if not (0 < start < math.inf and 0 < stop < math.inf):
         msg = f"anneal(start, stop) goes through positive values, got {start} and {stop}"
         raise ParameterError(msg)
     return lambda fraction: float(start * (stop / start) ** fraction)
@@ -36,11 +40,27 @@ def scheduled(schedules: Mapping[str, Schedule], params: Any, step: int, steps: 
         steps: in the whole run.
 
     Raises:
-        ParameterError: if a schedule names no parameter.
+        ParameterError: if a schedule names no parameter, or gives what is not a finite number of its shape.
     """
     missing = [name for name in schedules if not isinstance(params, Mapping) or name not in params]
     if missing:
         msg = f"there are schedules for {missing}, but no such parameters at the top level"
         raise ParameterError(msg)
     fraction = (step - 1) / max(steps - 1, 1)
-    return {**params, **{name: schedule(fraction) + 0.0 * params[name] for name, schedule in schedules.items()}}
+    return {**params, **{name: _value(name, schedule, fraction, params[name]) for name, schedule in schedules.items()}}
+
+
+def _value(name: str, schedule: Any, fraction: float, now: Any) -> Any:
+    value = schedule(fraction) if callable(schedule) else schedule
+    if (
+        callable(schedule)
+        and not not_numbers(value)
+        and np.isfinite(value).all()
+        and np.shape(value) in ((), now.shape)
+    ):
+        return value + 0.0 * now
+    msg = (
+        f"the schedule of {name!r} must map the fraction of the run to a finite number, or to an array of shape {now.shape}, "
+        f"got {value!r} at {fraction:.3g}"
+    )
+    raise ParameterError(msg)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 from coffea.processor import ProcessorABC
 
-from diffea.errors import FillError
+from diffea.errors import FillError, HistogramError
+from diffea.histograms import binning
 from diffea.processor.fill import Fill
 from diffea.processor.variations import Shift
 
@@ -74,3 +76,56 @@ def axes_of(processor: DifferentiableProcessor) -> dict[str, tuple[Any, ...]]:
     return {
         name: tuple(axes) if isinstance(axes, tuple | list) else (axes,) for name, axes in processor.channels.items()
     }
+
+
+def check_axes(processor: Any) -> None:
+    """See that every channel has axes on which templates of chunks add up, and soft and hard ones have the same bins.
+
+    Raises:
+        FillError: if there is no processor, or it has no channels.
+        HistogramError: for what is no axis of ``hist``, and for axes that grow.
+    """
+    if not isinstance(processor, DifferentiableProcessor):
+        msg = f"expected an object of a class derived from diffea.DifferentiableProcessor, got {_kind(processor)}"
+        raise FillError(msg)
+    channels: Any = processor.channels
+    if not (isinstance(channels, Mapping) and channels):
+        msg = f"{type(processor).__name__}.channels must be a dict of hist axes by channel, got {channels!r}"
+        raise FillError(msg)
+    for channel, axes in axes_of(processor).items():
+        for axis in axes:
+            try:
+                binning(axis)
+            except HistogramError as error:
+                msg = f"channel {channel!r} of {type(processor).__name__}: {error}"
+                raise HistogramError(msg) from error
+
+
+def learned_edges(processor: DifferentiableProcessor, params: Any) -> dict[str, Any]:
+    """What ``edges`` returns, by channel, each of shape ``(bins + 1,)``.
+
+    Raises:
+        FillError: if a channel is none, has not one axis with edges, or as many edges as that has not.
+    """
+    learned, axes = processor.edges(params), axes_of(processor)
+    where = f"{type(processor).__name__}.edges"
+    if not isinstance(learned, Mapping):
+        msg = f"{where} must return a dict of edges by channel, got {_kind(learned)}"
+        raise FillError(msg)
+    for channel, edges in learned.items():
+        if channel not in axes:
+            msg = f"{where} names the channel {channel!r}; `channels` has: {', '.join(axes)}"
+            raise FillError(msg)
+        if len(axes[channel]) != 1 or not isinstance(binning(axes[channel][0]), np.ndarray):
+            msg = f"{where} names the channel {channel!r}, whose edges cannot be learned: it takes one axis that has edges and is not circular"
+            raise FillError(msg)
+        if np.shape(edges) != (len(axes[channel][0]) + 1,):
+            msg = (
+                f"{where} gives {channel!r} edges of shape {np.shape(edges)}; its axis has {len(axes[channel][0]) + 1}"
+            )
+            raise FillError(msg)
+    return dict(learned)
+
+
+def _kind(value: Any) -> str:
+    return f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+
 from diffea.errors import FillError
+from diffea.events.ragged import Ragged
 from diffea.templates.layout import NOMINAL, Key
 
 
@@ -39,37 +42,104 @@ class Fill:
         return self.observable if isinstance(self.observable, tuple) else (self.observable,)
 
 
-def named(fills: Iterable[Fill], axes: dict[str, tuple[Any, ...]], sample: str, where: str) -> list[tuple[Key, Fill]]:
+def fills_in(made: Any, where: str) -> list[Fill]:
+    """What a processor's ``fill`` made, as a list.
+
+    Raises:
+        FillError: if that is not some fills.
+    """
+    if isinstance(made, Fill) or not isinstance(made, Iterable) or isinstance(made, str | Mapping):
+        what = "one diffea.Fill; write `yield diffea.Fill(…)`" if isinstance(made, Fill) else type(made).__name__
+        msg = f"{where} must yield diffea.Fill(channel, observable, weight) for each template, or return a list of them, got {what}"
+        raise FillError(msg)
+    fills = list(made)
+    if not fills:
+        msg = f"{where} yields no diffea.Fill: without one there are no templates (of no events it yields empty arrays)"
+        raise FillError(msg)
+    for fill in fills:
+        if not isinstance(fill, Fill):
+            msg = f"{where} must yield diffea.Fill(channel, observable, weight), got {type(fill).__name__}"
+            raise FillError(msg)
+    return fills
+
+
+def named(
+    fills: Iterable[Fill], axes: Mapping[str, tuple[Any, ...]], sample: str, where: str
+) -> list[tuple[Key, Fill]]:
     """The fills with the templates they go into.
 
     Args:
-        fills: what a processor's ``fill`` yields.
+        fills: of a processor.
         axes: of each channel.
         sample: of the dataset being read.
         where: for the message.
 
     Raises:
-        FillError: if one is not a Fill, or does not fit its channel.
+        FillError: if one does not fit its channel.
     """
-    found = []
-    for fill in fills:
-        if not isinstance(fill, Fill):
-            msg = f"{where} must yield diffea.Fill(channel, observable, weight), got {type(fill).__name__}"
+    return [(_key(fill, axes, sample, where), fill) for fill in fills]
+
+
+def as_numbers(fill: Fill, rows: int, where: str) -> tuple[tuple[Any, ...], Any]:
+    """The observables and the weight of a fill as arrays or ``Ragged`` ones.
+
+    Args:
+        fill: of a block.
+        rows: of the block.
+        where: for the message.
+
+    Raises:
+        FillError: if one is not real numbers, one an event or an object.
+    """
+    where = f"{where}, channel {fill.channel!r}, variation {fill.variation!r}"
+    observables = tuple(_as_numbers(array, f"{where}: the observable") for array in fill.observables)
+    weight = None if fill.weight is None else _as_numbers(fill.weight, f"{where}: the weight")
+    for array in observables:
+        if array.ndim not in (1, 2) or array.shape[0] != rows:
+            msg = f"{where}: the observable has shape {array.shape}; expected one number for each of the {rows} events of a block"
             raise FillError(msg)
-        if fill.channel not in axes:
-            msg = f"{where} fills the channel {fill.channel!r}; `channels` has: {', '.join(axes) or 'none'}"
+    if weight is not None and weight.shape not in ((), (rows,)) and not isinstance(weight, Ragged):
+        msg = f"{where}: the weight has shape {weight.shape}; expected one number for each of the {rows} events of a block, or one for all"
+        raise FillError(msg)
+    if (found := {array.shape for array in (*observables, weight) if isinstance(array, Ragged)}) and (
+        len(found) > 1 or next(iter(found))[0] != rows
+    ):
+        msg = f"{where}: observables and weight are of unlike objects, of shapes {sorted(found)}; {rows} events are in a block"
+        raise FillError(msg)
+    return observables, weight
+
+
+def _key(fill: Fill, axes: Mapping[str, tuple[Any, ...]], sample: str, where: str) -> Key:
+    if fill.channel not in axes:
+        msg = f"{where} fills the channel {fill.channel!r}; `channels` has: {', '.join(axes) or 'none'}"
+        raise FillError(msg)
+    for what, name in (("sample", fill.sample), ("variation", fill.variation)):
+        if not (isinstance(name, str) and name) and not (what == "sample" and name is None):
+            msg = f"{where} fills the channel {fill.channel!r} with {what}={name!r}: a {what} is a text, such as {what}='signal'"
             raise FillError(msg)
-        if "/" in fill.channel or "/" in fill.variation:
-            msg = (
-                f"{where} fills channel {fill.channel!r}, variation {fill.variation!r}: the report and the files of a run name templates "
-                "channel/sample/variation, so that channels and variations have no '/' in their names"
-            )
-            raise FillError(msg)
-        if len(fill.observables) != len(axes[fill.channel]):
-            msg = (
-                f"{where} fills the channel {fill.channel!r} with {len(fill.observables)} observables; "
-                f"it has {len(axes[fill.channel])} axes"
-            )
-            raise FillError(msg)
-        found.append(((fill.channel, fill.sample or sample, fill.variation), fill))
-    return found
+    if "/" in fill.channel or "/" in fill.variation:
+        msg = (
+            f"{where} fills channel {fill.channel!r}, variation {fill.variation!r}: the report and the files of a run name templates "
+            "channel/sample/variation, so that channels and variations have no '/' in their names"
+        )
+        raise FillError(msg)
+    if len(fill.observables) != len(axes[fill.channel]):
+        msg = (
+            f"{where} fills the channel {fill.channel!r} with {len(fill.observables)} observables; "
+            f"it has {len(axes[fill.channel])} axes"
+        )
+        raise FillError(msg)
+    return fill.channel, fill.sample or sample, fill.variation
+
+
+def _as_numbers(array: Any, what: str) -> Any:
+    ragged = isinstance(array, Ragged)
+    try:
+        numbers = jnp.asarray(array.values if ragged else array)
+    except (TypeError, ValueError) as error:
+        msg = f"{what} is {type(array).__name__}; expected an array of numbers, or diffea.Ragged"
+        raise FillError(msg) from error
+    if not (jnp.issubdtype(numbers.dtype, jnp.floating) or numbers.dtype.kind in "bi"):
+        msg = f"{what} is of type {numbers.dtype}; expected real numbers"
+        raise FillError(msg)
+    return Ragged(numbers, jnp.asarray(array.mask)) if ragged else numbers

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 from diffea.errors import VariationError
-from diffea.processor.fill import Fill
+from diffea.processor.fill import Fill, fills_in
 from diffea.templates.layout import NOMINAL
-
-if TYPE_CHECKING:
-    from diffea.processor.base import DifferentiableProcessor
 
 Shift = Callable[[Mapping[str, Any], int], Mapping[str, Any] | None]
 DIRECTIONS = {"up": 1, "down": -1}
 
 
-def with_variations(processor: DifferentiableProcessor, params: Any, columns: Mapping[str, Any]) -> Iterator[Fill]:
+class Varied(Protocol):
+    """What has fills and variations."""
+
+    variations: Mapping[str, Shift]
+
+    def fill(self, params: Any, columns: Mapping[str, Any]) -> Iterable[Fill]:
+        """The fills."""
+
+
+def with_variations(processor: Varied, params: Any, columns: Mapping[str, Any]) -> Iterator[Fill]:
     """What ``fill`` yields, and again, for each of ``processor.variations``, on the columns shifted up and down.
 
     All are one compiled program: what a shift does not touch is computed once, and a shift that only replaces a weight
@@ -34,16 +40,22 @@ def with_variations(processor: DifferentiableProcessor, params: Any, columns: Ma
     Raises:
         VariationError: when a shift does not return columns that exist.
     """
-    yield from processor.fill(params, columns)
+    where = f"{type(processor).__name__}.fill"
+    yield from fills_in(processor.fill(params, columns), where)
     for name, shift in processor.variations.items():
         for direction, sign in DIRECTIONS.items():
             shifted = shift(columns, sign)
+            if shifted is None:
+                continue
+            if not isinstance(shifted, Mapping):
+                msg = f"the variation {name!r} must return a dict of columns, or None, got {type(shifted).__name__}"
+                raise VariationError(msg)
             if not shifted:
                 continue
             unknown = sorted(set(shifted) - set(columns))
             if unknown:
                 msg = f"the variation {name!r} shifts {unknown}, but the columns are {sorted(columns)}"
                 raise VariationError(msg)
-            for fill in processor.fill(params, {**columns, **shifted}):
+            for fill in fills_in(processor.fill(params, {**columns, **shifted}), where):
                 if fill.variation == NOMINAL:
                     yield dataclasses.replace(fill, variation=f"{name}_{direction}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from diffea.program.kernels import Kernels, kernels_of
+from diffea.program.hard import hard_sums
+from diffea.program.program import Mode, Program
 from diffea.program.runner import ProcessorAt
 from diffea.program.structure import Structure, pieces, structured
 
-__all__ = ["Kernels", "ProcessorAt", "Structure", "kernels_of", "pieces", "structured"]
+__all__ = ["Mode", "ProcessorAt", "Program", "Structure", "hard_sums", "pieces", "structured"]

@@ -5,67 +5,78 @@ from __future__ import annotations
 from typing import Any
 
 import hist
-import jax
 import numpy as np
 
-from diffea import soft
 from diffea.errors import NotFiniteError
 from diffea.events.blocks import Blocks
 from diffea.events.ragged import Ragged
 from diffea.histograms import category_values
+from diffea.histograms.window import checked_edges
 from diffea.parameters import brief
-from diffea.program.kernels import Kernels, bin_edges
+from diffea.processor.base import axes_of
+from diffea.processor.fill import Fill
+from diffea.program.program import Program
 from diffea.program.structure import Structure
-from diffea.templates import Layout, TemplateSet
+from diffea.program.traced import of_sample
+from diffea.templates import Key, Layout
 from diffea.templates.layout import with_edges
 
 
-def hard_templates(
-    kernels: Kernels, structure: Structure, sample: str, params: Any, blocks: Blocks, scale: float, where: str
-) -> TemplateSet:
-    """Templates of a batch under ``soft.hard()``, filled by boost-histogram.
+def hard_sums(
+    program: Program,
+    structure: Structure,
+    sample: str,
+    whole: Layout,
+    params: Any,
+    blocks: Blocks,
+    scale: float,
+    where: str,
+) -> tuple[int, np.ndarray]:
+    """Sums of a batch under ``soft.hard()``, filled by boost-histogram.
 
     Args:
-        kernels: of the processor.
+        program: of the processor.
         structure: of the blocks.
         sample: of the dataset.
+        whole: the layout of the analysis.
         params: the parameters.
         blocks: the batch.
         scale: of the weights.
         where: the batch comes from, for the message.
 
+    Returns:
+        the number of rows that were filled, and the sums of weights and of their squares, shape ``(2, whole.size)``.
+
     Raises:
         NotFiniteError: if an observable or a weight is NaN or infinite.
+        HistogramError: if learned edges do not ascend.
     """
     rows = int(blocks.rows)
-    arrays = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:rows], blocks.arrays)
-    edges = bin_edges(kernels.processor, params)
-    learned = dict(kernels.processor.edges(params))
-    histograms: dict[Any, hist.Hist] = {}
-    with soft.hard():
-        fills = kernels.fills(structure, sample, params, arrays)
-    layout = kernels.layout(structure, sample, params)
-    for key, fill in fills:
-        if key not in histograms:
-            axes = layout.axes[fill.channel]
-            if fill.channel in learned:
-                axes = tuple(with_edges(axis, values) for axis, values in zip(axes, edges[fill.channel], strict=True))
-            histograms[key] = hist.Hist(*axes, storage=hist.storage.Weight())
-        weight, *observables = _one_row_each(1.0 if fill.weight is None else fill.weight, *fill.observables, rows=rows)
-        for name, numbers in (("weight", weight), *(("observable", observable) for observable in observables)):
-            if not np.isfinite(numbers).all():
-                count = np.sum(~np.isfinite(numbers))
-                msg = (
-                    f"{where}: the {name} of {'/'.join(key)} is NaN or infinite in {count} events with exact cuts; look at "
-                    f"`{type(kernels.processor).__name__}.fill` at the parameters {brief(params)}"
-                )
-                raise NotFiniteError(msg)
-        entries = [
-            category_values(axis, numbers) if axis.traits.discrete else numbers
-            for axis, numbers in zip(layout.axes[fill.channel], observables, strict=True)
-        ]
-        histograms[key].fill(*entries, weight=weight * scale)
-    return _gather(layout, histograms, learned)
+    traced = program.traced(structure, params, hard=True)
+    fills, edges = traced.rows(params, blocks.arrays, rows)
+    axes = axes_of(program.processor)
+    for channel in traced.learned:
+        (axis,), (found,) = axes[channel], edges[channel]
+        axes[channel] = (with_edges(axis, checked_edges(np.asarray(found))),)
+    histograms: dict[Key, hist.Hist] = {}
+    for key, fill in zip(of_sample(traced.keys, sample), fills, strict=True):
+        histogram = histograms.setdefault(key, hist.Hist(*axes[fill.channel], storage=hist.storage.Weight()))
+        place = f"{where}: the %s of {'/'.join(key)} is NaN or infinite in %s events with exact cuts; look at "
+        place += f"`{program.name}.fill` at the parameters {brief(params)}"
+        _fill(histogram, fill, rows, scale, place)
+    return rows, _gathered(whole, histograms)
+
+
+def _fill(histogram: hist.Hist, fill: Fill, rows: int, scale: float, message: str) -> None:
+    weight, *observables = _one_row_each(1.0 if fill.weight is None else fill.weight, *fill.observables, rows=rows)
+    for name, numbers in (("weight", weight), *(("observable", observable) for observable in observables)):
+        if count := np.sum(~np.isfinite(numbers)):
+            raise NotFiniteError(message % (name, count))
+    entries = [
+        category_values(axis, numbers) if axis.traits.discrete else numbers
+        for axis, numbers in zip(histogram.axes, observables, strict=True)
+    ]
+    histogram.fill(*entries, weight=weight * scale)
 
 
 def _one_row_each(*columns: Any, rows: int) -> list[np.ndarray]:
@@ -79,10 +90,10 @@ def _one_row_each(*columns: Any, rows: int) -> list[np.ndarray]:
     return [np.broadcast_to(array[:, None] if array.ndim == 1 else array, mask.shape)[mask] for array in arrays]
 
 
-def _gather(layout: Layout, histograms: dict[Any, hist.Hist], edges: dict[str, Any]) -> TemplateSet:
-    sums = np.zeros((2, layout.size))
+def _gathered(whole: Layout, histograms: dict[Key, hist.Hist]) -> np.ndarray:
+    sums = np.zeros((2, whole.size))
     for key, histogram in histograms.items():
         padding = [(int(not axis.traits.underflow), int(not axis.traits.overflow)) for axis in histogram.axes]
-        sums[0, layout.spans[key]] = np.pad(np.asarray(histogram.values(flow=True)), padding).ravel()
-        sums[1, layout.spans[key]] = np.pad(np.asarray(histogram.variances(flow=True)), padding).ravel()
-    return TemplateSet(layout, sums[0], sums[1], edges)
+        sums[0, whole.spans[key]] = np.pad(np.asarray(histogram.values(flow=True)), padding).ravel()
+        sums[1, whole.spans[key]] = np.pad(np.asarray(histogram.variances(flow=True)), padding).ravel()
+    return sums

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import jax
@@ -13,12 +12,10 @@ from diffea.errors import NotFiniteError
 from diffea.events.columns import check
 from diffea.parameters import as_arrays, brief, finite
 from diffea.processor.base import DifferentiableProcessor
-from diffea.program.hard import hard_templates
-from diffea.program.kernels import kernels_of
+from diffea.program.hard import hard_sums
+from diffea.program.program import Mode, Program
 from diffea.program.structure import structured
-from diffea.runtime import Portable
-from diffea.templates import TemplateSet
-from diffea.templates.derivatives import TemplateJacobian
+from diffea.templates import TemplateJacobian, TemplateSet
 
 
 class ProcessorAt(ProcessorABC):
@@ -36,7 +33,7 @@ class ProcessorAt(ProcessorABC):
     def __init__(
         self, processor: DifferentiableProcessor, params: Any, *, jacobian: bool = False, hard: bool = False
     ) -> None:
-        self.processor = Portable(copy.deepcopy(processor))
+        self.program = Program(processor)
         self.params = jax.tree.map(np.asarray, as_arrays(params))
         self.jacobian = jacobian
         self.hard = hard
@@ -47,24 +44,24 @@ class ProcessorAt(ProcessorABC):
         Raises:
             ColumnError, NotFiniteError, FillError: for what is wrong with the chunk, naming it.
         """
-        kernels = kernels_of(self.processor)
+        program = self.program
         metadata = events.metadata
         dataset = metadata.get("dataset", "")
         where = f"dataset {dataset!r}, file {metadata.get('filename')}, entries from {metadata.get('entrystart')}"
-        columns = check(kernels.processor.columns(events), len(events), where)
+        columns = check(program.processor.columns(events), len(events), where)
         sample = str(metadata.get("sample", dataset))
-        structure, blocks = structured(columns, kernels.dtype)
+        structure, blocks = structured(columns, program.dtype)
+        layout = program.layout(structure, sample, self.params)
+        edges = jax.tree.map(np.asarray, dict(program.processor.edges(self.params)))
         if self.hard:
-            return {dataset: hard_templates(kernels, structure, sample, self.params, blocks, 1.0, where)}
-        layout = kernels.layout(structure, sample, self.params)
-        edges = dict(kernels.processor.edges(self.params))
-        found = kernels.run(
-            "jacobian" if self.jacobian else "values", structure, sample, layout, self.params, blocks, 1.0
-        )
+            _, sums = hard_sums(program, structure, sample, layout, self.params, blocks, 1.0, where)
+            return {dataset: TemplateSet(layout, sums[0], sums[1], edges)}
+        mode: Mode = "jacobian" if self.jacobian else "values"
+        _, found = program.run(mode, structure, sample, layout, self.params, blocks, 1.0)
         if not finite(found):
             msg = (
                 f"{where}: a template{' or its derivative' if self.jacobian else ''} is NaN or infinite; look at "
-                f"`{type(kernels.processor).__name__}.fill` at the parameters {brief(self.params)}"
+                f"`{program.name}.fill` at the parameters {brief(self.params)}"
             )
             raise NotFiniteError(msg)
         if not self.jacobian:

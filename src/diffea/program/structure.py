@@ -26,6 +26,11 @@ class Structure:
     static: tuple[tuple[str, Any], ...]
     shapes: Any
 
+    @property
+    def rows(self) -> int:
+        """Of a block."""
+        return int(jax.tree.leaves(self.shapes)[0].shape[0])
+
     @functools.cached_property
     def identity(self) -> tuple[Any, ...]:
         leaves, tree = jax.tree.flatten(self.shapes)

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from diffea.analysis import Analysis, Variant
+from diffea.analysis import Analysis
 from diffea.distributed import Templates, distribute
 from diffea.errors import AnalysisError
 from diffea.events.splits import Part
 from diffea.files import whole
+from diffea.program import Program
 from diffea.run.numbers import numbers
 from diffea.run.states import State, describe
 from diffea.run.training import MeasuredStep, Watch, train_variant
@@ -65,9 +66,9 @@ def run_variant(
     model = variant.model
     with contextlib.ExitStack() as stack:
 
-        def read(part: Part, variant: Variant = variant) -> Templates:
+        def read(program: Program, part: Part) -> Templates:
             return distribute(
-                variant.processor,
+                program,
                 analysis.fileset(data),
                 client=client,
                 schemaclass=analysis.schemaclass,
@@ -77,18 +78,20 @@ def run_variant(
                 split=analysis.split and analysis.split.of(part),
             )
 
-        train = stack.enter_context(read("train"))
+        program = Program(variant.processor)  # one, so that the same code trains and judges
+        train = stack.enter_context(read(program, "train"))
         split = analysis.split
-        validation = stack.enter_context(read("validation")) if split and split.validation else None
-        test = stack.enter_context(read("test")) if split else train
+        validation = stack.enter_context(read(program, "validation")) if split and split.validation else None
+        test = stack.enter_context(read(program, "test")) if split else train
         judge = functools.partial(State.of, variant.objective, limit=variant.limit)
         if variant.baseline is None:
             before = judge(model, train, test, variant.params)
         else:
             baseline = variant.baseline
             with contextlib.ExitStack() as shortly:
-                first = shortly.enter_context(read("train", baseline))
-                other = shortly.enter_context(read("test", baseline)) if analysis.split else first
+                other_program = Program(baseline.processor)
+                first = shortly.enter_context(read(other_program, "train"))
+                other = shortly.enter_context(read(other_program, "test")) if analysis.split else first
                 before = judge(baseline.model, first, other, baseline.params)
         watch = Watch(train, validation, progress)
         found, pretrained = train_variant(variant, train, validation, out, steps, resume, watch)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from diffea.errors import ChoiceError
 from diffea.events.ragged import Ragged
 from diffea.soft.context import is_hard, width_scale
-from diffea.soft.transition import check_width
+from diffea.soft.transition import checked_width
 
 __all__ = ["choice"]
 
@@ -39,7 +39,7 @@ def choice(logits: Any, options: Sequence[Any], *, temperature: Any = 1.0, strai
     if logits.ndim != 1 or len(options) != logits.shape[0] or not len(options):
         msg = f"expected one logit for each option, got logits of shape {logits.shape} for {len(options)} options"
         raise ChoiceError(msg)
-    check_width(temperature)
+    temperature = checked_width(temperature)
     scale = width_scale()
     best = jnp.argmax(logits)
     shares = jax.nn.softmax(logits / (temperature if scale is None else temperature * scale))

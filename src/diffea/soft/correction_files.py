@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+import math
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,12 @@ from diffea.errors import CorrectionError
 from diffea.soft.correction_nodes import Bins, Formula, Node, Transform
 
 __all__ = ["read_correction"]
+
+SCHEMA = 2
+DEEPEST = 200  # brackets within brackets; correctionlib's parser ends the process at some thousands
+LONGEST = 2000  # operations of a formula, likewise
+OPERATION = re.compile(r"[-+*/^<>=!&|,(]")
+KINDS: dict[str, tuple[type, ...]] = {"real": (float, int), "int": (int,), "string": (str,)}
 
 
 def read_correction(
@@ -28,14 +39,11 @@ def read_correction(
         fixed: inputs that are fixed.
 
     Raises:
-        CorrectionError: when there is no such correction or input, or it holds what has no differentiable meaning.
+        CorrectionError: when there is no such correction or input, it is not of the schema, or holds what has no differentiable meaning.
     """
     content = source if isinstance(source, Mapping) else _content(Path(source))
-    found = {correction["name"]: correction for correction in content["corrections"]}
-    if name not in found:
-        msg = f"expected one of the corrections {', '.join(found)}, got {name!r}"
-        raise CorrectionError(msg)
-    reader = _Reader(found[name], fixed)
+    correction = _found(content, name)
+    reader = _Reader(correction, fixed)
     unknown = sorted(set(fixed) - set(reader.types))
     if unknown:
         msg = f"expected to fix some of the inputs {', '.join(reader.types)} of {name!r}, got {', '.join(unknown)}"
@@ -44,12 +52,43 @@ def read_correction(
         msg = f"expected an input of {name!r} that is not fixed, got all of {', '.join(fixed)}: this is a constant"
         raise CorrectionError(msg)
     inputs = {key: kind for key, kind in reader.types.items() if key not in fixed}
-    return inputs, reader.node(found[name]["data"])
+    try:
+        return inputs, reader.node(correction["data"])
+    except CorrectionError as error:
+        msg = f"correction {name!r}: {error}"
+        raise CorrectionError(msg) from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        msg = f"correction {name!r} is not of correctionlib's schema {SCHEMA}: {type(error).__name__}: {error}"
+        raise CorrectionError(msg) from error
 
 
-def _content(path: Path) -> Mapping[str, Any]:
-    content = path.read_bytes()
-    return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+def _content(path: Path) -> Any:
+    try:
+        content = path.read_bytes()
+        return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+    except (OSError, EOFError, ValueError, zlib.error, RecursionError) as error:
+        msg = f"expected {path} to be a correctionlib file (.json or .json.gz), got {type(error).__name__}: {error}"
+        raise CorrectionError(msg) from error
+
+
+def _found(content: Any, name: str) -> Mapping[str, Any]:
+    """The one correction of that name."""
+    corrections = content.get("corrections") if isinstance(content, Mapping) else None
+    if not isinstance(corrections, Sequence) or not all(isinstance(c, Mapping) and "name" in c for c in corrections):
+        msg = f"expected a list of named corrections, as in correctionlib's schema {SCHEMA}, got {content!r:.200}"
+        raise CorrectionError(msg)
+    if (version := content.get("schema_version", SCHEMA)) != SCHEMA:
+        msg = f"expected a file of schema {SCHEMA}, got {version!r}: `correction convert` of correctionlib makes one"
+        raise CorrectionError(msg)
+    found = [correction for correction in corrections if correction["name"] == name]
+    if len(found) != 1:
+        names = ", ".join(str(correction["name"]) for correction in corrections)
+        msg = f"expected one of the corrections {names}, got {name!r}{', which comes twice' if found else ''}"
+        raise CorrectionError(msg)
+    if _depth(found[0]) > DEEPEST:
+        msg = f"correction {name!r} is nested more than {DEEPEST} deep"
+        raise CorrectionError(msg)
+    return found[0]
 
 
 class _Reader:
@@ -57,15 +96,25 @@ class _Reader:
 
     def __init__(self, correction: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
         self.name = correction["name"]
-        self.types = {variable["name"]: variable["type"] for variable in correction["inputs"]}
-        self.variables = [_core.Variable.from_string(json.dumps(variable)) for variable in correction["inputs"]]
+        try:
+            self.inputs = [(variable["name"], variable["type"]) for variable in correction["inputs"]]
+            self.variables = [_core.Variable.from_string(json.dumps(variable)) for variable in correction["inputs"]]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            msg = f"expected the inputs of {self.name!r} with name and type, got {correction.get('inputs')!r:.200} ({error})"
+            raise CorrectionError(msg) from error
+        if twice := [name for name, count in Counter(name for name, _ in self.inputs).items() if count > 1]:
+            msg = f"expected every input of {self.name!r} once, got {', '.join(twice)} twice"
+            raise CorrectionError(msg)
+        self.types = dict(self.inputs)
         self.formulas = correction.get("generic_formulas") or []
         self.fixed = fixed
+        for name in set(fixed) & set(self.types):
+            self._check_fixed(name, fixed[name])
 
     def node(self, spec: Any) -> Node:
         """The node of a part of the file."""
         if not isinstance(spec, Mapping):
-            return float(spec)
+            return _number(spec)
         kind = spec["nodetype"]
         if kind == "category":
             return self.node(self._chosen(spec))
@@ -74,21 +123,40 @@ class _Reader:
         if kind == "multibinning":
             return self._bins(spec["inputs"], spec["edges"], spec)
         if kind == "transform":
-            whole = self.types[spec["input"]] == "int"
+            whole = self._type(spec["input"], "real", "int") == "int"
             return Transform(spec["input"], self.node(spec["rule"]), self.node(spec["content"]), whole)
         if kind == "formula":
             return self._formula(spec)
         if kind == "formularef":
-            return self._formula({**self.formulas[spec["index"]], "parameters": spec["parameters"]})
+            return self._formula({**self._generic(spec["index"]), "parameters": spec["parameters"]})
         msg = (
             f"expected {self.name!r} to be made of categories, bins, transforms and formulas, got a {kind!r}: "
             "evaluate it in `columns` instead"
         )
         raise CorrectionError(msg)
 
+    def _check_fixed(self, name: str, value: Any) -> None:
+        kind = self.types[name]
+        value = value.item() if np.ndim(value) == 0 and hasattr(value, "item") else value
+        fits = isinstance(value, KINDS[kind]) and not isinstance(value, bool)
+        if not fits or (isinstance(value, float) and not math.isfinite(value)):
+            msg = f"expected the input {name!r} of {self.name!r} to be fixed to a finite value of type {kind}, got {value!r}"
+            raise CorrectionError(msg)
+
+    def _type(self, name: Any, *kinds: str) -> str:
+        """The type of an input, which must be one of some."""
+        if name not in self.types or self.types[name] not in kinds:
+            msg = f"expected one of the inputs {', '.join(self.types)} of type {' or '.join(kinds)}, got {name!r}"
+            raise CorrectionError(msg)
+        return self.types[name]
+
     def _chosen(self, spec: Mapping[str, Any]) -> Any:
         """What a category node holds for the fixed input."""
         keys = [item["key"] for item in spec["content"]]
+        kind = self._type(spec["input"], "string", "int")
+        if len(set(keys)) < len(keys) or not all(type(key) in KINDS[kind] for key in keys):
+            msg = f"expected different keys of type {kind} for the category {spec['input']!r}, got {keys}"
+            raise CorrectionError(msg)
         if spec["input"] not in self.fixed:
             msg = f"expected the category {spec['input']!r} as a keyword: it takes {keys}"
             raise CorrectionError(msg)
@@ -101,17 +169,30 @@ class _Reader:
         return spec["default"]
 
     def _bins(self, inputs: list[str], edges: list[Any], spec: Mapping[str, Any]) -> Bins:
+        for name in inputs:
+            self._type(name, "real", "int")
         flow = spec["flow"] if isinstance(spec["flow"], str) else self.node(spec["flow"])
         return Bins(tuple(inputs), tuple(map(_edges, edges)), tuple(map(self.node, spec["content"])), flow)
 
+    def _generic(self, index: Any) -> Mapping[str, Any]:
+        if type(index) is not int or not 0 <= index < len(self.formulas):
+            msg = f"expected the number of one of {len(self.formulas)} generic formulas, got {index!r}"
+            raise CorrectionError(msg)
+        return self.formulas[index]
+
     def _formula(self, spec: Mapping[str, Any]) -> Formula:
+        expression = spec["expression"]
+        if _brackets(expression) > DEEPEST or len(OPERATION.findall(expression)) > LONGEST:
+            raise CorrectionError(_too_deep(expression))
+        parameters = [_number(parameter) for parameter in spec.get("parameters") or []]
+        text = json.dumps({**spec, **({"parameters": parameters} if parameters else {})})
         try:
-            parsed = _core.Formula.from_string(json.dumps(spec), self.variables)
+            parsed = _core.Formula.from_string(text, self.variables)
         except RuntimeError as error:
-            msg = (
-                f"expected a formula of {self.name!r} that correctionlib can parse, got {spec['expression']!r}: {error}"
-            )
+            msg = f"expected a formula of {self.name!r} that correctionlib can parse, got {expression!r:.200}: {error}"
             raise CorrectionError(msg) from error
+        if _levels(parsed.ast) > DEEPEST:
+            raise CorrectionError(_too_deep(expression))
         return Formula(self._tree(parsed.ast))
 
     def _tree(self, ast: Any) -> Any:
@@ -119,11 +200,65 @@ class _Reader:
         if kind == "LITERAL":
             return float(ast.data)
         if kind == "VARIABLE":
-            return list(self.types)[ast.data]
+            return self.inputs[ast.data][0]
         return (ast.data.name, *map(self._tree, ast.children))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        msg = f"expected a finite number, got {value!r:.200}"
+        raise CorrectionError(msg)
+    return float(value)
 
 
 def _edges(spec: Any) -> tuple[float, ...]:
     if isinstance(spec, Mapping):
-        return tuple(np.linspace(spec["low"], spec["high"], spec["n"] + 1).tolist())
-    return tuple(map(float, spec))
+        low, high, count = _number(spec["low"]), _number(spec["high"]), spec["n"]
+        if type(count) is not int or count < 1:
+            msg = f"expected a number of bins, got {count!r}"
+            raise CorrectionError(msg)
+        return tuple(np.linspace(low, high, count + 1).tolist())
+    return tuple(
+        float(edge) if edge in ("inf", "+inf", "-inf") or abs(edge) == math.inf else _number(edge) for edge in spec
+    )
+
+
+def _depth(content: Any) -> int:
+    """How many lists and objects lie within each other."""
+    depth, level = 0, [content]
+    while level:
+        depth += 1
+        level = [inner for outer in level for inner in _inner(outer)]
+        if depth > DEEPEST:
+            break
+    return depth
+
+
+def _inner(content: Any) -> Iterator[Any]:
+    if isinstance(content, Mapping):
+        yield from content.values()
+    elif isinstance(content, Sequence) and not isinstance(content, str | bytes):
+        yield from content
+
+
+def _brackets(expression: str) -> int:
+    depth = deepest = 0
+    for character in expression:
+        depth += (character == "(") - (character == ")")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _levels(ast: Any) -> int:
+    levels, level = 0, [ast]
+    while level:
+        levels += 1
+        level = [child for parent in level for child in parent.children]
+    return levels
+
+
+def _too_deep(expression: str) -> str:
+    return (
+        f"expected a formula of at most {DEEPEST} operations within each other, {LONGEST} in all, got {expression!r:.60}…: "
+        "make it of several nodes, or compute it in `columns`"
+    )

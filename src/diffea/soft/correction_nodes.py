@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffea.errors import CorrectionError
 from diffea.soft.context import is_hard, width_scale
 from diffea.soft.transition import PROFILES, step
 
@@ -18,6 +20,7 @@ __all__ = ["Bins", "Formula", "Node", "Transform", "covered", "evaluate"]
 Node: TypeAlias = "float | Bins | Formula | Transform"
 Values: TypeAlias = Mapping[str, Any]
 Widths: TypeAlias = Mapping[str, Any]
+FLOWS = ("clamp", "error", "wrap")
 
 
 def evaluate(node: Node, values: Values, widths: Widths) -> Any:
@@ -41,12 +44,38 @@ class Bins:
         contents: a node for each bin, row-major.
         flow: what is outside of the edges: the nearest bin (``clamp``), the bins as if they were repeated (``wrap``), a NaN
             (``error``), or another node.
+
+    Raises:
+        CorrectionError: when an input comes twice, edges do not ascend, or there are not as many contents as bins, or some are no number.
     """
 
     inputs: tuple[str, ...]
     edges: tuple[tuple[float, ...], ...]
     contents: tuple[Node, ...]
     flow: Node | str
+
+    def __post_init__(self) -> None:
+        if len(set(self.inputs)) < len(self.inputs) or len(self.inputs) != len(self.edges):
+            msg = (
+                f"expected edges of each input, and each input once, got {len(self.edges)} for {', '.join(self.inputs)}"
+            )
+            raise CorrectionError(msg)
+        for name, edges in zip(self.inputs, self.edges, strict=True):
+            if len(edges) < 2 or not np.all(np.diff(edges) > 0):
+                msg = f"expected at least two edges of {name!r} that ascend, got {edges}"
+                raise CorrectionError(msg)
+            if self.flow == "wrap" and not np.isfinite(edges).all():
+                msg = f"expected finite edges of {name!r}, whose bins are repeated, got {edges}"
+                raise CorrectionError(msg)
+        if len(self.contents) != (count := math.prod(len(edges) - 1 for edges in self.edges)):
+            msg = f"expected a content for each of {count} bins of {', '.join(self.inputs)}, got {len(self.contents)}"
+            raise CorrectionError(msg)
+        if isinstance(self.flow, str) and self.flow not in FLOWS:
+            msg = f"expected the flow of {', '.join(self.inputs)} to be a node or one of {', '.join(FLOWS)}, got {self.flow!r}"
+            raise CorrectionError(msg)
+        if wrong := [c for c in (*self.contents, self.flow) if isinstance(c, float) and not math.isfinite(c)]:
+            msg = f"expected finite contents of the bins of {', '.join(self.inputs)}, got {wrong[0]}"
+            raise CorrectionError(msg)
 
     def __call__(self, values: Values, widths: Widths) -> jax.Array:
         columns = [jnp.asarray(values[name]) for name in self.inputs]
@@ -143,7 +172,11 @@ def _above(x: jax.Array, edges: np.ndarray, width: Any) -> jax.Array:
         return (x[..., None] >= edges).astype(dtype)
     scale = width_scale()
     width = jnp.asarray(width if scale is None else width * scale, dtype)
-    return step(x[..., None].astype(dtype), jnp.asarray(edges, dtype), width, PROFILES["sigmoid"])
+    finite = np.isfinite(edges)
+    above = step(
+        x[..., None].astype(dtype), jnp.asarray(np.where(finite, edges, 0.0), dtype), width, PROFILES["sigmoid"]
+    )
+    return jnp.where(finite, above, (edges < 0).astype(above.dtype))
 
 
 def _mixed(shares: list[jax.Array], contents: list[Any]) -> jax.Array:

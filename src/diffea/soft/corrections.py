@@ -14,7 +14,7 @@ from diffea.errors import CorrectionError
 from diffea.events.ragged import Ragged, elementwise
 from diffea.soft.correction_files import read_correction
 from diffea.soft.correction_nodes import Bins, Node, covered, evaluate
-from diffea.soft.transition import check_width
+from diffea.soft.transition import checked_width
 
 __all__ = ["ScaleFactor", "reweight"]
 
@@ -24,25 +24,26 @@ class ScaleFactor:
 
     Args:
         inputs: names of the inputs, in the order in which they are given.
-        edges: of each input, ascending, shape (n,).
-        values: shape (n + 1, …), one more than there are edges of each input: what is outside has a value too.
+        edges: of each input, ascending and finite, shape (n,).
+        values: finite, shape (n + 1, …), one more than there are edges of each input: what is outside has a value too.
 
     Attributes:
         inputs: likewise.
 
     Raises:
-        CorrectionError: when there are not as many values as bins.
+        CorrectionError: when there are not as many values as bins, edges do not ascend, or a number is not finite.
     """
 
     inputs: tuple[str, ...]
 
     def __init__(self, inputs: tuple[str, ...], edges: tuple[np.ndarray, ...], values: np.ndarray) -> None:
-        expected = tuple(len(axis) + 1 for axis in edges)
-        if np.shape(values) != expected or len(inputs) != len(edges):
-            msg = f"expected values of shape {expected} for the inputs {inputs}, got {np.shape(values)}"
+        borders = tuple((-np.inf, *_numbers(axis, f"edges of {inputs}", 1).tolist(), np.inf) for axis in edges)
+        table = _numbers(values, f"values of {inputs}", len(edges))
+        expected = tuple(len(axis) - 1 for axis in borders)
+        if table.shape != expected or len(inputs) != len(edges) or not all(isinstance(name, str) for name in inputs):
+            msg = f"expected values of shape {expected} for the inputs {inputs}, got {table.shape}"
             raise CorrectionError(msg)
-        borders = tuple((-np.inf, *map(float, axis), np.inf) for axis in edges)
-        node = Bins(tuple(inputs), borders, tuple(np.ravel(values).tolist()), "clamp")
+        node = Bins(tuple(inputs), borders, tuple(table.ravel().tolist()), "clamp")
         self._set(dict.fromkeys(inputs, "real"), node, {})
 
     def _set(self, inputs: Mapping[str, str], node: Node, fixed: Mapping[str, Any]) -> None:
@@ -62,7 +63,8 @@ class ScaleFactor:
             fixed: the inputs that are fixed, such as the categories: ``systematic="nominal"``.
 
         Raises:
-            CorrectionError: when there is no such correction, input or category, or it holds random numbers or networks.
+            CorrectionError: when there is no such file, correction, input or category, when it is not of the schema (edges that do not
+                ascend, numbers that are none, inputs that are not named), or holds random numbers or networks.
         """
         inputs, node = read_correction(source, name, fixed)
         factor = cls.__new__(cls)
@@ -90,8 +92,7 @@ class ScaleFactor:
                 f"expected a column for each of {', '.join(self.inputs)}, got {len(inputs)} (and {len(widths)} widths)"
             )
             raise CorrectionError(msg)
-        for number in widths:
-            check_width(number)
+        widths = tuple(map(checked_width, widths))
 
         def factor(*columns: jax.Array) -> jax.Array:
             columns = tuple(jnp.broadcast_arrays(*columns))
@@ -116,6 +117,19 @@ class ScaleFactor:
                 "clip the column (jnp.clip), or select in `columns`"
             )
             raise CorrectionError(msg)
+
+
+def _numbers(array: Any, what: str, axes: int) -> np.ndarray:
+    """An array of finite numbers."""
+    try:
+        found = np.asarray(array)
+    except ValueError as error:
+        msg = f"expected {what} as an array, got {array!r:.200}"
+        raise CorrectionError(msg) from error
+    if found.dtype.kind not in "fiu" or found.ndim != axes or not np.isfinite(found).all():
+        msg = f"expected {what} as an array of finite numbers with {axes} axes, got {array!r:.200}"
+        raise CorrectionError(msg)
+    return found.astype(float)
 
 
 def reweight(log_density: Callable[[Any, Any], jax.Array], x: Any, params: Any, generated: Any) -> jax.Array:

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from diffea.errors import WidthError
 from diffea.events.ragged import Ragged
 from diffea.soft.context import is_hard
-from diffea.soft.transition import Shape, check_width, transition
+from diffea.soft.transition import Shape, checked_width, transition
 
 __all__ = ["above", "all_of", "any_of", "below", "between", "not_", "outside"]
 
@@ -42,7 +42,7 @@ def above(x: Any, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sig
         passed = above(x.values, _per_event(threshold), width=_per_event(width), shape=shape)
         return Ragged(jnp.where(x.mask, passed, 0.0), x.mask)
     if is_hard():
-        check_width(width)
+        checked_width(width)
         return (jnp.asarray(x) > threshold).astype(_floating(x, threshold))
     return transition(x, threshold, width, shape)
 

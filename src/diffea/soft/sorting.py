@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from diffea.events.ragged import Ragged
 from diffea.soft.context import is_hard, width_scale
-from diffea.soft.transition import check_width
+from diffea.soft.transition import checked_width
 
 __all__ = ["rank", "sort"]
 
@@ -71,7 +71,7 @@ def sort(x: Ragged, *, strength: Any) -> Ragged:
 
 
 def _strength(strength: Any) -> Any:
-    check_width(strength)
+    strength = checked_width(strength)
     scale = width_scale()
     return strength if scale is None else strength * scale
 

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from diffea.errors import WidthError
 from diffea.soft.context import width_scale
 
-__all__ = ["PROFILES", "Profile", "Shape", "check_width", "step", "transition"]
+__all__ = ["PROFILES", "Profile", "Shape", "checked_width", "step", "transition"]
 
 Shape = Literal["sigmoid", "normal", "polynomial"]
 
@@ -131,7 +131,7 @@ def transition(x: ArrayLike, center: ArrayLike, width: ArrayLike, shape: Shape =
     Raises:
         WidthError: when the width is known and not a positive number, or the shape is none of the three.
     """
-    check_width(width)
+    width = checked_width(width)
     if shape not in get_args(Shape):
         msg = f"expected a transition of shape {', '.join(get_args(Shape))}, got {shape!r}"
         raise WidthError(msg)
@@ -142,15 +142,16 @@ def transition(x: ArrayLike, center: ArrayLike, width: ArrayLike, shape: Shape =
     return step(*(v.astype(dtype) for v in operands), PROFILES[shape])
 
 
-def check_width(width: Any) -> None:
-    """See that a width that is known before compilation is a positive number.
+def checked_width(width: Any) -> Any:
+    """A width; NaN where it is not known before compilation and turns out not to be positive.
 
     Raises:
-        WidthError: when it is not.
+        WidthError: when it is known and not a positive number.
     """
     if isinstance(width, jax.core.Tracer):
-        return
+        return jnp.where(width > 0, width, jnp.nan)
     known = np.asarray(width, dtype=float)
     if known.size == 0 or not np.all(np.isfinite(known) & (known > 0)):
         msg = f"expected a positive width in the unit of the column, got {width}: for an exact cut use soft.hard()"
         raise WidthError(msg)
+    return width

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from diffea.errors import DiffeaError
+from diffea.errors import TemplateError
 from diffea.templates.layout import Key, Layout, as_key
 
 
@@ -65,9 +65,9 @@ class TemplateJacobian(Mapping[Key, TemplateDerivative]):
         """The sum of two Jacobians of the same templates.
 
         Raises:
-            DiffeaError: if the templates are others.
+            TemplateError: if the templates are others.
         """
         if self.layout != other.layout:
             msg = "Jacobians of unlike templates do not add up: keep them by dataset"
-            raise DiffeaError(msg)
+            raise TemplateError(msg)
         return TemplateJacobian(self.layout, self.flat + other.flat, self.params)

@@ -11,7 +11,7 @@ from typing import Any
 import hist
 import numpy as np
 
-from diffea.errors import UnknownTemplateError
+from diffea.errors import TemplateError, UnknownTemplateError
 
 Key = tuple[str, str, str]
 NOMINAL = "nominal"
@@ -31,6 +31,15 @@ def with_edges(axis: Any, edges: Any) -> hist.axis.Variable:
     return hist.axis.Variable(np.asarray(edges), name=axis.name, label=axis.label, **flow)
 
 
+def axis_identity(axis: Any) -> tuple[Any, ...]:
+    """What two axes must have in common for their bins to be the same: name, kind, flow bins, and every edge or category."""
+    traits = axis.traits
+    flags = tuple(
+        getattr(traits, name) for name in ("underflow", "overflow", "circular", "growth", "discrete", "ordered")
+    )
+    return axis.name, flags, tuple(axis) if traits.discrete else tuple(axis.edges.tolist())
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layout:
     """Where each template lies in one flat vector of bins; flow bins included, C order.
@@ -46,7 +55,7 @@ class Layout:
     @functools.cached_property
     def identity(self) -> tuple[Any, ...]:
         channels = sorted({channel for channel, _, _ in self.keys})
-        return self.keys, tuple((channel, *map(repr, self.axes[channel])) for channel in channels)
+        return self.keys, tuple((channel, *map(axis_identity, self.axes[channel])) for channel in channels)
 
     def __hash__(self) -> int:
         return hash(self.identity)
@@ -71,6 +80,21 @@ class Layout:
     @functools.cached_property
     def size(self) -> int:
         return sum(math.prod(self.shape(channel)) for channel, _, _ in self.keys)
+
+    def union(self, other: Layout) -> Layout:
+        """The layout of the templates of both.
+
+        Raises:
+            TemplateError: if a channel of both has other axes here than there.
+        """
+        if self == other:
+            return self
+        for channel in sorted({key[0] for key in self.keys} & {key[0] for key in other.keys}):
+            pair = [tuple(map(axis_identity, layout.axes[channel])) for layout in (self, other)]
+            if pair[0] != pair[1]:
+                msg = f"templates on unlike axes in channel {channel!r} do not add up: got {self.axes[channel]} and {other.axes[channel]}"
+                raise TemplateError(msg)
+        return Layout({**other.axes, **self.axes}, tuple(sorted({*self.keys, *other.keys})))
 
     def within(self, whole: Layout) -> np.ndarray:
         """Positions of this layout's bins in another one that has all of its templates."""

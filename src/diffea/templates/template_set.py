@@ -8,9 +8,10 @@ from typing import Any
 
 import hist
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from diffea.errors import UnknownTemplateError
+from diffea.errors import TemplateError, UnknownTemplateError
 from diffea.templates.layout import Key, Layout, as_key, with_edges
 
 
@@ -108,20 +109,28 @@ class TemplateSet(Mapping[Key, Template]):
         return self is other
 
     def __add__(self, other: TemplateSet) -> TemplateSet:
-        """The sum; templates that only one side has are kept (so that datasets of unlike samples add up)."""
+        """The sum, also under JAX's transformations; templates that only one side has are kept.
+
+        Learned edges of one channel must be the same on both sides; where they are not known before compilation and turn out to
+        differ, the sum is NaN.
+
+        Raises:
+            TemplateError: if a channel has other axes, or other learned edges, on the other side.
+        """
         if not isinstance(other, TemplateSet):
             return NotImplemented
-        if self.layout == other.layout:
-            layout = self.layout
-        else:
-            keys = tuple(sorted({*self.layout.keys, *other.layout.keys}))
-            layout = Layout({**other.layout.axes, **self.layout.axes}, keys)
-        return TemplateSet(
-            layout,
-            self._spread(self.values_flat, layout) + other._spread(other.values_flat, layout),
-            self._spread(self.variances_flat, layout) + other._spread(other.variances_flat, layout),
-            {**other.edges, **self.edges},
-        )
+        layout = self.layout.union(other.layout)
+        edges = _common_edges(self, other)
+        both = [
+            (templates._spread(templates.values_flat, layout), templates._spread(templates.variances_flat, layout))
+            for templates in (self, other)
+        ]
+        values, variances = (left + right for left, right in zip(*both, strict=True))
+        for channel in sorted({*self.edges} & {*other.edges}):
+            if _traced(self.edges[channel], other.edges[channel]):
+                same = jnp.all(self.edges[channel] == other.edges[channel])
+                values, variances = (jnp.where(same, flat, jnp.nan) for flat in (values, variances))
+        return TemplateSet(layout, values, variances, edges)
 
     def to_hists(self) -> dict[Key, hist.Hist]:
         """Every template as a ``hist.Hist`` with Weight storage."""
@@ -137,6 +146,25 @@ class TemplateSet(Mapping[Key, Template]):
     def _spread(self, flat: Any, layout: Layout) -> Any:
         if layout is self.layout:
             return flat
-        spread = np.zeros(layout.size)
-        spread[self.layout.within(layout)] = np.asarray(flat)
-        return spread
+        positions = self.layout.within(layout)
+        if isinstance(flat, np.ndarray):
+            spread = np.zeros((*flat.shape[:-1], layout.size))
+            spread[..., positions] = flat
+            return spread
+        return jnp.zeros((*flat.shape[:-1], layout.size), flat.dtype).at[..., positions].set(flat)
+
+
+def _traced(*arrays: Any) -> bool:
+    return any(isinstance(array, jax.core.Tracer) for array in arrays)
+
+
+def _common_edges(left: TemplateSet, right: TemplateSet) -> dict[str, Any]:
+    channels = [{key[0] for key in templates} for templates in (left, right)]
+    for channel in channels[0] & channels[1]:
+        here, there = left.edges.get(channel), right.edges.get(channel)
+        if here is None and there is None:
+            continue
+        if here is None or there is None or not (_traced(here, there) or np.array_equal(here, there)):
+            msg = f"templates of unlike learned edges in channel {channel!r} do not add up: got {here} and {there}"
+            raise TemplateError(msg)
+    return {**right.edges, **left.edges}

@@ -1,0 +1,192 @@
+"""Program: all that is compiled of a processor, soft and hard alike, for one ``distribute``."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from diffea.errors import FillError
+from diffea.events.blocks import Blocks
+from diffea.portable import Portable
+from diffea.processor.base import DifferentiableProcessor, axes_of, check_axes
+from diffea.program import kernels
+from diffea.program.structure import Structure
+from diffea.program.traced import Traced, of_sample, trace
+from diffea.templates import Key, Layout
+
+Mode = Literal["values", "vjp", "jacobian", "by-bin"]
+COMPILER = {
+    "xla_cpu_prefer_vector_width": 512,
+    "xla_disable_hlo_passes": "cpu-parallel-task-assigner",  # shards run side by side, each in one thread, whatever the machine
+}
+
+
+class Program(Portable[DifferentiableProcessor]):
+    """A processor as it was when the program was made, and what is compiled of it in this process.
+
+    It lasts as long as somebody holds it: the templates on the driver, the shards on a worker. Nothing of it is shared with
+    another program, so that none ever runs code that is older than itself.
+
+    Args:
+        processor: whose ``fill`` is run; a copy is taken, what is done to it later is for its next use.
+        dtype: in which floating-point columns and parameters enter ``fill``; sums are float64.
+
+    Raises:
+        HistogramError: if a channel has an axis whose templates would not add up.
+        FillError: if the processor cannot be copied to workers.
+    """
+
+    def __init__(self, processor: DifferentiableProcessor, dtype: Any = np.float64) -> None:
+        check_axes(processor)
+        try:
+            super().__init__(copy.deepcopy(processor))
+        except Exception as error:
+            msg = (
+                f"{type(processor).__name__} cannot be copied to workers: {type(error).__name__}: {error}; make files, locks and the like "
+                "in `columns`, not in the processor"
+            )
+            raise FillError(msg) from error
+        self._begin(dtype)
+
+    def _begin(self, dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
+        self._traced: dict[Any, tuple[Traced, Traced]] = {}
+        self._compiled: dict[Any, Any] = {}
+        self._operations: dict[Any, float] = {}
+        self._layouts: dict[str, Portable[Layout]] = {}
+        self._spent = threading.local()
+        self._tracing = threading.RLock()
+
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "dtype": self.dtype}
+
+    @classmethod
+    def _of(cls, token: str, state: dict[str, Any]) -> Program:
+        made = super()._of(token, state)
+        made._begin(state["dtype"])
+        return made
+
+    @property
+    def processor(self) -> DifferentiableProcessor:
+        """The copy."""
+        return self.value
+
+    @property
+    def name(self) -> str:
+        """Of the processor's class, for messages."""
+        return type(self.processor).__name__
+
+    def traced(self, structure: Structure, params: Any, *, hard: bool = False) -> Traced:
+        """The reading of ``fill`` for a structure and parameters of these shapes; soft and hard are read together.
+
+        Raises:
+            FillError: for what ``fill`` or ``edges`` return that does not fit, or if hard cuts fill other templates than soft ones.
+        """
+        cached = structure, _shapes(params)
+        with self._tracing:
+            if cached not in self._traced:
+                shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), self.dtype), params)
+                both = tuple(trace(self.processor, structure, shapes, hard=cuts) for cuts in (False, True))
+                if set(both[0].keys) != set(both[1].keys):
+                    unlike = sorted("/".join(key[::2]) for key in {*both[0].keys} ^ {*both[1].keys})
+                    msg = f"{self.name}.fill makes other templates with hard cuts than with soft ones: {', '.join(unlike)} differ"
+                    raise FillError(msg)
+                self._traced[cached] = both[0], both[1]
+            return self._traced[cached][hard]
+
+    def layout(self, structure: Structure, sample: str, params: Any) -> Layout:
+        """The templates that this structure fills, in the order of the fills; nothing is computed."""
+        keys = of_sample(self.traced(structure, params).keys, sample)
+        return Layout(axes_of(self.processor), tuple(dict.fromkeys(keys)))
+
+    def keep(self, layout: Portable[Layout]) -> Layout:
+        """A layout that arrived with a step; the next step finds it here."""
+        return self._layouts.setdefault(layout.token, layout).value
+
+    def operations(self, structure: Structure, params: Any) -> float:
+        """How many operations XLA counts in the fills of one event; nothing is computed.
+
+        Args:
+            structure: of the blocks.
+            params: pytree of shapes.
+        """
+        cached = structure, _shapes(params)
+        if cached not in self._operations:
+            block = kernels.block(self.traced(structure, params), self.processor, self.dtype)
+            valid = jax.ShapeDtypeStruct((structure.rows,), bool)
+            lowered = jax.jit(lambda *of: block(1.0, *of)).lower(params, structure.shapes, valid)
+            flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
+            self._operations[cached] = max(flops / structure.rows, 1.0)
+        return self._operations[cached]
+
+    def run(
+        self, mode: Mode, structure: Structure, sample: str, whole: Layout, params: Any, blocks: Blocks, *more: Any
+    ) -> tuple[int, Any]:
+        """Sum over the rows of a batch.
+
+        Args:
+            mode: ``values``: templates; ``vjp``: gradient, given cotangents; ``jacobian``: templates and derivatives, in
+                forward mode; ``by-bin``: the same in reverse mode, bin by bin.
+            structure: of the blocks.
+            sample: of the dataset.
+            whole: the layout of the analysis, of which this structure fills a part.
+            params: pytree of float64 arrays.
+            blocks: the batch.
+            *more: scale of the weights; for ``vjp`` then the cotangents, shape ``(2, whole.size)``.
+
+        Returns:
+            the number of rows that were summed, counted where they are summed; and for ``values`` the sums of weights and of
+            their squares, shape ``(2, whole.size)``; for ``vjp`` a pytree like params; for ``jacobian`` and ``by-bin`` the sums, and
+            their derivative of shape ``(2, whole.size, number of parameters)``.
+        """
+        traced = self.traced(structure, params)
+        positions = _positions(traced.keys, sample, whole)
+        cached = mode, structure, _shapes(params)
+        if cached not in self._compiled:
+            program = kernels.MODES[mode](kernels.block(traced, self.processor, self.dtype))
+            self._compiled[cached] = jax.jit(program, compiler_options=COMPILER)
+        kernel = self._compiled[cached]
+        scale, *cotangents = more
+        known, began = kernel._cache_size(), time.perf_counter()
+        count, found = jax.tree.map(
+            np.asarray, kernel(params, blocks, scale, *(part[:, positions] for part in cotangents))
+        )
+        if kernel._cache_size() > known:
+            self._spent.seconds = self.compile_seconds + time.perf_counter() - began
+        if mode != "vjp":
+            found = jax.tree.map(lambda part: _spread(part, positions, whole.size), found)
+        return int(count), found
+
+    @property
+    def compile_seconds(self) -> float:
+        """Spent by this thread on calls that compiled."""
+        return getattr(self._spent, "seconds", 0.0)
+
+    @property
+    def compilations(self) -> int:
+        """How many programs were compiled so far."""
+        return sum(kernel._cache_size() for kernel in self._compiled.values())
+
+
+def _positions(keys: tuple[Key, ...], sample: str, whole: Layout) -> np.ndarray:
+    """Where in the whole layout lie the bins of each of the distinct keys, one after the other."""
+    bins = np.arange(whole.size)
+    spans = [bins[whole.spans[key]] for key in of_sample(tuple(dict.fromkeys(keys)), sample)]
+    return np.concatenate(spans) if spans else np.empty(0, dtype=np.intp)
+
+
+def _spread(sums: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:
+    """Sums in their places of the whole layout; two that have one place add up."""
+    spread = np.zeros((2, size, *sums.shape[2:]))
+    np.add.at(spread.swapaxes(0, 1), positions, sums.swapaxes(0, 1))
+    return spread
+
+
+def _shapes(params: Any) -> Any:
+    leaves, tree = jax.tree.flatten(params)
+    return tuple(np.shape(leaf) for leaf in leaves), tree
