@@ -20,12 +20,13 @@ import numpy as np
 from jax import Array
 
 from diffea import runtime
-from diffea.errors import FitError, YieldError
+from diffea.errors import FitError, SpecError, YieldError
 from diffea.statistics import jaxopt_solvers, likelihood
 from diffea.statistics.config import poi_index
 from diffea.statistics.layout import Layout
 from diffea.statistics.model import BoundModel
-from diffea.statistics.rates import Prepared, Settings, rates
+from diffea.statistics.rates import Prepared, rates
+from diffea.statistics.settings import Settings
 from diffea.statistics.solver import CONVERGED, NO_BACKGROUND, REASONS, Minimum, Solver, scoring
 from diffea.statistics.yields import is_concrete
 
@@ -57,6 +58,24 @@ class Fit:
         return REASONS.get(int(self.status), "")
 
 
+class Range(NamedTuple):
+    """Where a fit may find the parameter of interest."""
+
+    low: Array | float
+    high: Array | float = np.inf
+
+
+def own_range(bound: BoundModel) -> Range | None:
+    """From the lower bound of the parameter of interest up; None for a model without.
+
+    What is said about a best fit (its uncertainties, how well it describes the data) must not be said about the point
+    where a fit stopped for a bound that is 10 because nobody gave another.
+    """
+    if bound.settings.poi_name is None:
+        return None
+    return Range(float(bounds(bound.layout)[0][poi_index(bound.layout, bound.settings)]))
+
+
 def bounds(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds of all parameters."""
     table = np.concatenate([item.bounds for item in layout.sets.values()])
@@ -75,6 +94,7 @@ def profile(
     poi: Array | float | None,
     solver: Solver,
     start: Array | None = None,
+    poi_range: Range | None = None,
 ) -> Fit:
     """Minimise the deviance; traceable, raises nothing.
 
@@ -85,8 +105,10 @@ def profile(
         poi: value at which the parameter of interest is held; None to fit it.
         solver: how.
         start: initial values other than the model's.
+        poi_range: where a free parameter of interest may be; within its bounds by default.
     """
-    return _finish(bound, prepared, data, poi, minimise(bound, prepared, data, poi, solver, start))
+    problem = _problem(bound, prepared, poi, start, poi_range)
+    return _finish(bound, prepared, data, poi, _solve(bound, prepared, data, problem, solver, 1e-2))
 
 
 def minimise(
@@ -108,10 +130,10 @@ def profiles(
     data: Array,
     pois: Sequence[Array | float | None],
     solver: Solver,
-    poi_low: Array | float,
+    poi_range: Range,
 ) -> list[Fit]:
-    """Several fits to the same data in one loop: `profile` at each value, None for the free fit (from `poi_low` up)."""
-    problems = [_problem(bound, prepared, poi, None, poi_low if poi is None else None) for poi in pois]
+    """Several fits to the same data in one loop: `profile` at each value, None for the free fit within `poi_range`."""
+    problems = [_problem(bound, prepared, poi, None, poi_range) for poi in pois]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
     ends = jax.vmap(lambda problem: _solve(bound, prepared, data, problem, solver, 1e-2))(stacked)
     return [
@@ -134,19 +156,32 @@ class _Problem(NamedTuple):
 
 
 def _problem(
-    bound: BoundModel, prepared: Prepared, poi: Array | float | None, start: Array | None, poi_low: Array | float | None
+    bound: BoundModel, prepared: Prepared, poi: Array | float | None, start: Array | None, poi_range: Range | None
 ) -> _Problem:
+    _refuse_start_outside(bound.layout, None if poi is None else bound.settings.poi_name)
     low, high = map(jnp.asarray, bounds(bound.layout))
     first = jnp.asarray(initial(bound.layout) if start is None else start)
     free = ~prepared.fixed
-    if poi is not None or poi_low is not None:
+    if poi is not None:
         index = poi_index(bound.layout, bound.settings)
-        if poi is None:
-            low = low.at[index].set(poi_low)
-        else:
-            first, low, high = first.at[index].set(poi), low.at[index].min(poi), high.at[index].max(poi)
-            free = free.at[index].set(False)
+        first, low, high = first.at[index].set(poi), low.at[index].min(poi), high.at[index].max(poi)
+        free = free.at[index].set(False)
+    elif poi_range is not None:
+        index = poi_index(bound.layout, bound.settings)
+        low, high = low.at[index].set(poi_range.low), high.at[index].set(poi_range.high)
+        first = first.at[index].set(jnp.clip(first[index], *poi_range))
     return jax.lax.stop_gradient(_Problem(first, low, high, free))
+
+
+def _refuse_start_outside(layout: Layout, held: str | None) -> None:
+    """As pyhf, which takes the model and refuses to fit it."""
+    for name, item in layout.sets.items():
+        if name != held and not np.all((item.bounds[:, 0] <= item.inits) & (item.inits <= item.bounds[:, 1])):
+            msg = (
+                f"parameters[{name!r}]: a fit starts at inits {item.inits.tolist()}, outside of bounds "
+                f"{item.bounds.tolist()}: change one of them"
+            )
+            raise SpecError(msg)
 
 
 def _solve(

@@ -20,18 +20,10 @@ from jax import Array
 
 from diffea.statistics.interpolation import ADDITIVE_CODES, MULTIPLICATIVE_CODES, code4_polynomial
 from diffea.statistics.layout import Layout
+from diffea.statistics.settings import Settings
 from diffea.statistics.yields import Yields
 
 _TINY = 1e-100
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is chosen besides the numbers: interpolation codes and the parameter of interest."""
-
-    normsys: str
-    histosys: str
-    poi_name: str | None
 
 
 @jax.tree_util.register_dataclass

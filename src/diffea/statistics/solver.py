@@ -12,7 +12,7 @@ from jax import Array
 
 from diffea.statistics.likelihood import Expansion
 
-CONVERGED, EXHAUSTED, NOT_FINITE, STALLED, NO_ROOT, NO_BACKGROUND = range(6)
+CONVERGED, EXHAUSTED, NOT_FINITE, STALLED, NO_ROOT, NO_BACKGROUND, AT_EDGE = range(7)
 
 REASONS = {
     EXHAUSTED: "the iterations ran out; look for parameters that nothing constrains, or allow more (max_iterations)",
@@ -23,6 +23,8 @@ REASONS = {
     NO_ROOT: "no value of the parameter of interest is excluded at this confidence level; is there any signal?",
     NO_BACKGROUND: "signal without background, where the asymptotic formulae do not hold and an optimiser finds "
     "significance for nothing: merge bins, widen the kernel, or add a floor to the background",
+    AT_EDGE: "the likelihood rises up to where a bin without events is expected to have none, and beyond that is not "
+    "defined; keep the signal from being negative (test statistic 'qtilde' or 'ttilde', or bounds of the parameters)",
 }
 
 
@@ -124,9 +126,10 @@ def scoring(
 
         iterations = state.iterations + 1
         done = accept & (jnp.max(jnp.abs(y)) < solver.tolerance) & (damping < 1e-2)
+        stuck, spent = damping > _LARGEST_DAMPING, iterations >= solver.max_iterations
         status = jnp.select(
-            [done, ~jnp.isfinite(at.value), damping > _LARGEST_DAMPING, iterations >= solver.max_iterations],
-            [CONVERGED, NOT_FINITE, STALLED, EXHAUSTED],
+            [done, ~jnp.isfinite(at.value), (stuck | spent) & ~jnp.isfinite(new.value), stuck, spent],
+            [CONVERGED, NOT_FINITE, AT_EDGE, STALLED, EXHAUSTED],
             _RUNNING,
         )
         return _State(pars, at, trial, predicted, damping, iterations, status)
