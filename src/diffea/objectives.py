@@ -24,7 +24,7 @@ from jax import Array
 from diffea.statistics import asymptotics, diagnostics
 from diffea.statistics import hypotests as _tests
 from diffea.statistics import limits as _limits
-from diffea.statistics.config import free_poi_index, poi_index
+from diffea.statistics.config import free_poi_index
 from diffea.statistics.fits import ensure, ensure_codes
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel

@@ -130,7 +130,7 @@ def test_toys(n: float) -> None:
 def test_no_events_expected_below_zero() -> None:
     """Without a lower bound the best fit to nothing is where nothing is expected: said, not guessed."""
     bound, data = experiment(0.0, 55.0)
-    with pytest.raises(FitError, match="a bin without events .* 'qtilde'"):
+    with pytest.raises(FitError, match=r"a bin without events .* 'qtilde'"):
         hypotest(bound, 1.0, data, test_stat="q")
     found = hypotest(bound, 1.0, np.array([55.0, 1.0]), test_stat="q")
     np.testing.assert_allclose(found.q, ratio(1.0, 1.0, 55.0, low=-np.inf), rtol=1e-9)

@@ -21,7 +21,7 @@ from jax import Array
 
 from diffea import runtime
 from diffea.errors import FitError, SpecError, YieldError
-from diffea.statistics import jaxopt_solvers, likelihood
+from diffea.statistics import jaxopt_solvers, likelihood, starts
 from diffea.statistics.config import poi_index
 from diffea.statistics.layout import Layout
 from diffea.statistics.model import BoundModel
@@ -143,7 +143,7 @@ def profiles(
 
 
 def _finish(bound: BoundModel, prepared: Prepared, data: Array, poi: Array | float | None, end: Minimum) -> Fit:
-    pars, value = anchored(bound, prepared, data, poi, end.pars, end.free)
+    pars, value = anchored(bound, prepared, data, poi, end)
     culprit = _culprit(bound.layout, bound.settings, prepared, data, pars)
     return Fit(pars, value, end.free, end.status, end.iterations, culprit)
 
@@ -190,29 +190,42 @@ def _solve(
     layout, settings = bound.layout, bound.settings
     prepared, data = jax.lax.stop_gradient((prepared, data))
     if solver.method == "scoring":
-        expand = functools.partial(likelihood.expansion, layout, settings, prepared, data=data)
-        return scoring(lambda pars: expand(pars=pars), *problem, solver, damping)
+        start, low, high, free = problem
+
+        def once(start: Array, floor: Array) -> Minimum:
+            seen = starts.with_floor(layout, rates(layout, settings, prepared, start), data, floor)
+            expand = functools.partial(likelihood.expansion, layout, settings, prepared, data=seen)
+            return scoring(lambda pars: expand(pars=pars), start, low, high, free, solver, damping)
+
+        def from_start(start: Array) -> Minimum:
+            return starts.up_to_the_edge(once, jnp.clip(start, low, high))
+
+        def doubt(end: Minimum) -> Array:
+            return starts.doubtful(layout, settings, prepared, end.pars, free, end.value)
+
+        return starts.from_several(from_start, doubt, start) if starts.has_shifts(layout) else from_start(start)
     return jaxopt_solvers.minimise(
         lambda pars: likelihood.deviance(layout, settings, prepared, pars, data), *problem, solver
     )
 
 
 def anchored(
-    bound: BoundModel, prepared: Prepared, data: Array, poi: Array | float | None, pars: Array, free: Array
+    bound: BoundModel, prepared: Prepared, data: Array, poi: Array | float | None, end: Minimum
 ) -> tuple[Array, Array]:
     """Parameters at a minimum, and the deviance there, with their derivatives.
 
     Args:
         bound, prepared, data: what was fitted.
         poi: value at which the parameter of interest was held, None if it was fitted.
-        pars: where the minimisation ended.
-        free: parameters that are neither fixed nor at a bound there.
+        end: where the minimisation ended.
     """
     layout, settings = bound.layout, bound.settings
-    pars, free = jax.lax.stop_gradient((pars, free))
+    end = jax.lax.stop_gradient(end)
+    pars, free = end.pars, end.free
+    seen = starts.with_floor(layout, rates(layout, settings, jax.lax.stop_gradient(prepared), pars), data, end.floor)
     target = pars if poi is None else pars.at[poi_index(layout, settings)].set(poi)
-    pars = _attach(layout, settings, prepared, data, pars, free, target)
-    return pars, profiled(layout, settings, prepared, data, pars, target, free)
+    pars = _attach(layout, settings, prepared, seen, pars, free, target)
+    return pars, profiled(layout, settings, prepared, seen, pars, target, free)
 
 
 def _attach(

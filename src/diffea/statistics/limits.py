@@ -111,7 +111,7 @@ class _Line(NamedTuple):
 
     def differentiable(self, poi: Array, minimum: Minimum) -> Array:
         """The ratio at a minimum that was found, with its derivatives."""
-        _, value = anchored(self.bound, self.prepared, self.data, poi, minimum.pars, minimum.free)
+        _, value = anchored(self.bound, self.prepared, self.data, poi, minimum)
         return jnp.maximum(2.0 * (value - self.lowest), 0.0)
 
 
@@ -165,7 +165,7 @@ def _observed(
 def _begin(pars: Array) -> Minimum:
     pars = jax.lax.stop_gradient(pars)
     whole = jnp.asarray(0)
-    return Minimum(pars, jnp.ones(pars.shape, bool), jnp.asarray(0.0), jnp.zeros_like(pars), whole, whole)
+    return Minimum(pars, jnp.ones(pars.shape, bool), jnp.asarray(0.0), jnp.zeros_like(pars), whole, whole, jnp.asarray(0.0))
 
 
 @functools.partial(jax.jit, static_argnames=("cl", "band", "test_stat", "solver"), inline=True)
