@@ -200,10 +200,12 @@ def _solve(
         def from_start(start: Array) -> Minimum:
             return starts.up_to_the_edge(once, jnp.clip(start, low, high))
 
-        def doubt(end: Minimum) -> Array:
-            return starts.doubtful(layout, settings, prepared, end.pars, free, end.value)
+        def doubt(end: Minimum) -> starts.Doubt:
+            return starts.doubt(layout, settings, prepared, data, free, end)
 
-        return starts.from_several(from_start, doubt, start) if starts.has_shifts(layout) else from_start(start)
+        if not starts.has_shifts(layout):
+            return from_start(start)
+        return starts.from_several(from_start, doubt, start, around_zero=starts.has_few_shifts(layout))
     return jaxopt_solvers.minimise(
         lambda pars: likelihood.deviance(layout, settings, prepared, pars, data), *problem, solver
     )

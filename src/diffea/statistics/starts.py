@@ -4,8 +4,6 @@ A variation may empty a bin in which nothing was seen: the likelihood rises up t
 minimisation is repeated with ever fewer events in such bins, down to 1e-9, whose logarithm keeps it inside; everything
 stays differentiable, and the deviance is right to about 1e-8.
 
-Fits start from several points for models whose variations move the expectation one way, whichever sign their parameter has.
-
 A variation moves the bins by its odd part $O$, which has the sign of $\alpha$, and its even part $E$, which has not. For its even part
 the likelihood may have a minimum on either side of $\alpha = 0$: what a fit has left unexplained, of length $\sqrt{2D}$, bends
 the likelihood down by at most $2\sqrt{2D}\,\lVert E\rVert$, constraint and odd part bend it up by $1 + \lVert O\rVert^2$, lengths counted
@@ -22,17 +20,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from diffea.statistics.information import covariance
+from diffea.statistics.interpolation import code4p
 from diffea.statistics.layout import Layout
-from diffea.statistics.rates import Prepared, shifts_at_one_sigma
+from diffea.statistics.likelihood import fisher_information
+from diffea.statistics.rates import Prepared, derivatives, shifts_at_one_sigma
 from diffea.statistics.settings import Settings
 from diffea.statistics.solver import AT_EDGE, CONVERGED, Minimum
 
-_DISTANCES = (1.5, 0.5)
-_MASKS = np.array([1, 2, 4, 8, 3, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15])
-_SIGNS = np.array([[(-1.0) ** (row & mask).bit_count() for mask in _MASKS.tolist()] for row in range(16)])
-
-
 _FLOORS = (0.0, 1e-3, 1e-6, 1e-9)
+_DISTANCES = (1.5, 0.5)
+_FEW = 3
+_GRID = np.linspace(-4.0, 4.0, 33)
+_NEAR, _SLACK = 0.5, 0.5
+_MASKS = (1, 2, 4, 8, 3, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15)
+_SIGNS = np.array([[(-1.0) ** (row & mask).bit_count() for mask in _MASKS] for row in range(16)])
 
 
 def with_floor(layout: Layout, nu: Array, data: Array, floor: Array | float) -> Array:
@@ -52,30 +54,41 @@ def up_to_the_edge(minimise: Callable[[Array, Array], Minimum], start: Array) ->
 
     def more(state: tuple[Array, Minimum]) -> Array:
         number, last = state
-        failed = (last.status == AT_EDGE) & (number < len(_FLOORS))
-        return (number == 0) | failed | ((last.floor > 0) & (number < len(_FLOORS)))
+        at_edge = (last.status == AT_EDGE) | (last.floor > 0)
+        return (number == 0) | (at_edge & (number < len(_FLOORS)))
 
     return jax.lax.while_loop(more, again, (jnp.asarray(0), _nothing(start)))[1]
 
 
 def _nothing(start: Array) -> Minimum:
-    zero = jnp.zeros(start.shape)
-    whole, real = jnp.asarray(0), jnp.asarray(0.0)
-    return Minimum(zero, jnp.zeros(start.shape, bool), real, zero, whole, whole, real)
+    zero, whole = jnp.zeros(start.shape), jnp.asarray(0)
+    return Minimum(zero, jnp.zeros(start.shape, bool), jnp.asarray(0.0), zero, whole, whole, jnp.asarray(0.0))
 
 
 class Sides(NamedTuple):
-    """Lengths of the odd and the even part of every parameter's shift, and their angle: shapes (parameters,)."""
+    """Odd and even part of every parameter's shift, in uncertainties of the data; shapes (parameters, bins)."""
 
     odd: Array
     even: Array
 
 
 def sides(layout: Layout, settings: Settings, prepared: Prepared, pars: Array) -> Sides:
-    """What a variation by one sigma up and down does to the expectation, in uncertainties of the data."""
+    """What a variation by one sigma up and down does to the expectation."""
     nu, up, down = shifts_at_one_sigma(layout, settings, prepared, pars)
     width = jnp.sqrt(jnp.where(nu > 0, nu, 1.0))
-    return Sides(*(jnp.linalg.norm(0.5 * part / width, axis=1) for part in (up - down, up + down)))
+    return Sides(0.5 * (up - down) / width, 0.5 * (up + down) / width)
+
+
+def bends(shift: Sides, residual: Array | float) -> Array:
+    """Parameters whose even part could make a second minimum, if so much is left unexplained; shape (parameters,).
+
+    An even part along the odd one and not larger only makes one side steeper than the other, and does not count.
+    """
+    odd, even = (jnp.linalg.norm(part, axis=1) for part in shift)
+    along = jnp.abs(jnp.sum(shift.odd * shift.even, axis=1)) / jnp.where(odd > 0, odd, 1.0)
+    across = jnp.sqrt(jnp.maximum(even**2 - along**2, 0.0))
+    turning = jnp.hypot(across, jnp.maximum(along - odd, 0.0))
+    return 2.0 * turning * residual > 1.0 + odd**2
 
 
 def has_shifts(layout: Layout) -> bool:
@@ -83,38 +96,104 @@ def has_shifts(layout: Layout) -> bool:
     return bool(layout.histosys_parameter.size or layout.normsys_parameter.size)
 
 
-def doubtful(layout: Layout, settings: Settings, prepared: Prepared, pars: Array, free: Array, value: Array) -> Array:
-    """Parameters on whose other side there may be a lower minimum than this one, shape (parameters,)."""
-    odd, even = sides(layout, settings, prepared, pars)
-    return free & (2.0 * even * jnp.sqrt(2.0 * jnp.maximum(value, 0.0)) > 1.0 + odd**2)
+class Doubt(NamedTuple):
+    """Parameters that may have a lower minimum elsewhere, and where; shapes (parameters,)."""
+
+    doubtful: Array
+    place: Array
+
+
+def has_few_shifts(layout: Layout) -> bool:
+    """Whether so few parameters shift anything that all that could have a second minimum are tried."""
+    return len({*layout.histosys_parameter.tolist(), *layout.normsys_parameter.tolist()}) <= _FEW
+
+
+def doubt(layout: Layout, settings: Settings, prepared: Prepared, data: Array, free: Array, end: Minimum) -> Doubt:
+    """Whether there may be a lower minimum than this one.
+
+    Of many parameters that could have a second minimum those are doubtful of whose other side a quadratic expansion in
+    all other parameters expects a minimum about as low.
+    """
+    shift = sides(layout, settings, prepared, end.pars)
+    could = free & bends(shift, jnp.sqrt(2.0 * jnp.maximum(end.value, 0.0)))
+    if has_few_shifts(layout):
+        return Doubt(could, end.pars)
+
+    def expected() -> Doubt:
+        rise = _rise(layout, settings, prepared, data, shift, end)
+        inner = (rise[:, 1:-1] < rise[:, :-2]) & (rise[:, 1:-1] < rise[:, 2:])
+        away = jnp.abs(_GRID[1:-1] - end.pars[:, None]) > _NEAR
+        heights = jnp.where(inner & away, rise[:, 1:-1], jnp.inf)
+        place = jnp.asarray(_GRID)[1 + jnp.argmin(heights, axis=1)]
+        return Doubt(could & (heights.min(axis=1) < _SLACK), place)
+
+    return jax.lax.cond(could.any(), expected, lambda: Doubt(could, end.pars))
+
+
+def _rise(
+    layout: Layout, settings: Settings, prepared: Prepared, data: Array, shift: Sides, end: Minimum
+) -> Array:
+    """By how much the deviance rises if a parameter goes to a point of the grid, the others following; (parameters, points)."""
+    at = derivatives(layout, settings, prepared, end.pars)
+    width = jnp.sqrt(jnp.where(at.rates > 0, at.rates, 1.0))
+    jacobian, residual = at.jacobian / width, (data[: layout.nbins_total] - at.rates) / width
+    cov = covariance(fisher_information(layout, settings, prepared, end.pars), end.free)
+    own = jnp.where(end.free, jnp.diagonal(cov), 1.0)
+    follow = cov @ jacobian
+
+    def product(a: Array, b: Array) -> Array:
+        """Of two shifts of each parameter, as far as the other parameters cannot undo them."""
+        undone = jnp.sum(((a @ jacobian.T) @ cov) * (b @ jacobian.T), axis=1)
+        by_itself = jnp.sum(a * follow, axis=1) * jnp.sum(b * follow, axis=1) / own
+        return (jnp.sum(a * b, axis=1) - undone + by_itself)[:, None]
+
+    (up, down), (up_here, down_here) = code4p(jnp.asarray(_GRID)), code4p(end.pars)
+    step = _GRID - end.pars[:, None]
+    even = (up - down) - (up_here - down_here)[:, None]
+    linear = (shift.odd @ residual)[:, None] * step + (shift.even @ residual)[:, None] * even
+    squares = product(shift.odd, shift.odd) * step**2 + product(shift.even, shift.even) * even**2
+    return 0.5 * (squares + _GRID**2 - end.pars[:, None] ** 2) + product(shift.odd, shift.even) * step * even - linear
+
+
+class _Search(NamedTuple):
+    number: Array
+    last: Array
+    doubt: Doubt
+    first: Array
+    best: Minimum
 
 
 def from_several(
-    minimise: Callable[[Array], Minimum], doubt: Callable[[Minimum], Array], start: Array
+    minimise: Callable[[Array], Minimum], doubt: Callable[[Minimum], Doubt], start: Array, *, around_zero: bool
 ) -> Minimum:
-    """The lowest minimum from `start` and, if there is `doubt`, from points on either side of the doubtful parameters.
+    """The lowest minimum from `start` and, if there is doubt, from points on the other sides of the doubtful parameters.
 
-    Up to four parameters are tried in all combinations, more in 16 combinations in which every two of them occur with
-    all signs.
+    Up to four parameters are tried in all combinations, more in 16 in which every two of them have all signs: on either
+    side of 0 at two distances, or where they are and where their other minimum is expected.
     """
+    distances = _DISTANCES if around_zero else (0.0,)
 
-    def begin(number: Array, doubtful: Array) -> Array:
+    def begin(search: _Search) -> Array:
+        doubtful, place = search.doubt
+        combination, distance = jnp.divmod(jnp.maximum(search.number - 1, 0), len(distances))
         column = (jnp.cumsum(doubtful) - 1) % len(_MASKS)
-        combination, distance = jnp.divmod(jnp.maximum(number - 1, 0), len(_DISTANCES))
-        shift = jnp.asarray(_DISTANCES)[distance] * jnp.asarray(_SIGNS)[combination][column]
-        return jnp.where(doubtful & (number > 0), shift, start)
+        signs = jnp.asarray(_SIGNS)[-1 - combination % len(_SIGNS)][column]
+        if around_zero:
+            other = jnp.where(doubtful, jnp.asarray(distances)[distance] * signs, start)
+        else:
+            other = jnp.where(doubtful & (signs < 0), place, search.first)
+        return jnp.where(search.number == 0, start, other)
 
-    def again(state: tuple[Array, Array, Array, Minimum]) -> tuple[Array, Array, Array, Minimum]:
-        number, last, doubtful, best = state
-        end = minimise(begin(number, doubtful))
-        first = number == 0
-        doubtful = jnp.where(first, doubt(end), doubtful)
-        last = jnp.where(first, jnp.where(doubtful.any(), len(_DISTANCES) * 2 ** jnp.minimum(doubtful.sum(), 4), 0), last)
+    def again(search: _Search) -> _Search:
+        end, best = minimise(begin(search)), search.best
+        is_first = search.number == 0
+        doubts = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), doubt(end), search.doubt)
+        last = jnp.where(doubts.doubtful.any(), len(distances) * 2 ** jnp.minimum(doubts.doubtful.sum(), 4), 0)
         margin = 1e-10 * (1.0 + jnp.abs(best.value))
         lower = (end.status == CONVERGED) & ((best.status != CONVERGED) | (end.value < best.value - margin))
-        best = jax.tree.map(lambda new, old: jnp.where(first | lower, new, old), end, best)
-        return number + 1, last, doubtful, best
+        best = jax.tree.map(lambda new, old: jnp.where(is_first | lower, new, old), end, best)
+        return _Search(search.number + 1, last, doubts, jnp.where(is_first, end.pars, search.first), best)
 
-    whole, none = jnp.asarray(0), jnp.zeros(start.shape, bool)
-    state = (whole, whole, none, _nothing(start))
-    return jax.lax.while_loop(lambda state: state[0] <= state[1], again, state)[-1]
+    whole, zero = jnp.asarray(0), jnp.zeros(start.shape)
+    search = _Search(whole, whole, Doubt(jnp.zeros(start.shape, bool), zero), zero, _nothing(start))
+    return jax.lax.while_loop(lambda search: search.number <= search.last, again, search).best
