@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from diffea import HistFactory, objectives
+from diffea.errors import JudgementError
 from diffea.judge import Judge
 
 CODES = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
@@ -70,3 +71,29 @@ def test_cls_and_limit_with_other_interpolation_codes() -> None:
     assert abs(judge.cls() / default.cls() - 1) > 0.1
     limit = float(objectives.upper_limit(other_codes()))
     np.testing.assert_allclose(judge.limit(limit, tolerance=1e-4), limit, rtol=5e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"guess": 0.0},
+        {"guess": -1.0},
+        {"guess": np.nan},
+        {"guess": np.inf},
+        {"cl": 1.0},
+        {"cl": np.nan},
+        {"tolerance": 0.0},
+    ],
+)
+def test_a_limit_is_looked_for_from_where_it_may_be(options: dict[str, float]) -> None:
+    with pytest.raises(JudgementError, match="from a positive guess, at a level between 0 and 1"):
+        Judge(HistFactory(SPEC).workspace()).limit(**options)
+
+
+def test_without_a_parameter_of_interest_or_a_value_for_it_nothing_is_excluded() -> None:
+    workspace = HistFactory(SPEC).workspace()
+    with pytest.raises(JudgementError, match="strength is tested at a finite number, got nan"):
+        Judge(workspace).cls(np.nan)
+    workspace["measurements"][0]["config"]["poi"] = ""
+    with pytest.raises(JudgementError, match="names no parameter of interest"):
+        Judge(workspace)

@@ -24,6 +24,9 @@ class Judge:
     Args:
         workspace: a valid pyhf workspace; its first measurement names the parameter of interest.
         modifier_settings: interpolation codes, which a workspace does not hold; pyhf's own by default.
+
+    Raises:
+        JudgementError: if the workspace has no parameter of interest.
     """
 
     def __init__(
@@ -34,6 +37,9 @@ class Judge:
             settings = {"modifier_settings": modifier_settings} if modifier_settings else {}
             self._model = read.model(**settings)
             self._data = read.data(self._model)
+        if self._model.config.poi_index is None:
+            msg = "the workspace names no parameter of interest, so that there is nothing to exclude: give its measurement a `poi`"
+            raise JudgementError(msg)
         # where the fit to background-only data ends: from μ = 1, far above the limit of a strong signal, SciPy does not move
         self._start = self._model.config.suggested_init()
         low, high = self._model.config.suggested_bounds()[self._model.config.poi_index]
@@ -43,8 +49,11 @@ class Judge:
         """Expected CLs of the background-only hypothesis's median experiment.
 
         Raises:
-            JudgementError: if none of pyhf's minimisers succeeds.
+            JudgementError: if none of pyhf's minimisers succeeds, or ``poi_test`` is no number.
         """
+        if not np.isfinite(poi_test):
+            msg = f"{self._model.config.poi_name} is tested at a finite number, got {poi_test}"
+            raise JudgementError(msg)
         failures = []
         for optimizer in OPTIMIZERS:
             with _backend(optimizer), warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -75,8 +84,11 @@ class Judge:
             tolerance: relative.
 
         Raises:
-            JudgementError: if CLs does not reach 1 − cl, or pyhf's minimisers fail.
+            JudgementError: if CLs does not reach 1 − cl, or pyhf's minimisers fail; if an argument is no such number.
         """
+        if not (0 < guess < np.inf and 0 < cl < 1 and tolerance > 0):
+            msg = f"a limit is looked for from a positive guess, at a level between 0 and 1, got guess = {guess}, cl = {cl}, tolerance = {tolerance}"
+            raise JudgementError(msg)
         low, high = 0.98 * guess, 1.02 * guess
 
         def above(poi_test: float) -> float:

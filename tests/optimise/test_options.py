@@ -145,3 +145,29 @@ def test_a_bound_that_holds_the_start_does_not_make_it_flat() -> None:
     result = run({"x": (0.0, 1.0)}, params={"x": 1.0}, loss=lambda p: -p["x"], optimizer="l-bfgs-b")
     assert float(result.params["x"]) == 1.0
     assert result.history[0].gradient_norm == 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (lambda x: None, "one number, got NoneType"),
+        (lambda x: "low", "one number, got str"),
+        (lambda x: (x, x), "one number, got tuple"),
+        (lambda x: {"loss": x}, "one number, got dict"),
+        (lambda x: [], "one number, got list"),
+        (lambda x: object(), "one number, got object"),
+        (lambda x: x * 1j, r"shape \(\) of complex128"),
+        (lambda x: x > 0, r"shape \(\) of bool"),
+        (lambda x: jnp.stack([x]), r"shape \(1,\) of float64"),
+    ],
+)
+@pytest.mark.parametrize("optimizer", ["sgd", "gauss-newton"])
+def test_a_loss_that_is_no_real_number_is_named(value, text, optimizer) -> None:
+    residual = Composite(lambda p: p["x"], value)
+    with pytest.raises(errors.LossError, match=f"the loss must be .*{text}"):
+        run(params={"x": 1.0}, loss=residual, optimizer=OPTIMIZERS[optimizer])
+
+
+def test_a_gradient_whose_square_is_no_number_has_a_norm() -> None:
+    result = run(params={"x": 3.0, "y": 4.0}, loss=lambda p: 1e200 * (3.0 * p["x"] + 4.0 * p["y"]), steps=1)
+    assert result.history[0].gradient_norm == pytest.approx(5e200)

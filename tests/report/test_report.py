@@ -251,6 +251,9 @@ def rewrite(path: Path, change: Callable[[Any], Any]) -> None:
         ("", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         ("\x00", "is not JSON"),
+        ('{"seconds": NaN}', "is not JSON .NaN is no finite number"),
+        ('{"seconds": 1e999}', "is not JSON .1e999 is no finite number"),
+        (f'{{"seconds": {10**400}}}', "is not JSON .1000.* is no finite number"),
         (None, "is not JSON"),
     ],
 )  # fmt: skip

@@ -104,18 +104,29 @@ class LossAndGradient:
         return True
 
 
-def scalar(value: Any) -> Any:
+def scalar(value: Any) -> jax.Array:
     """The value of a loss.
 
     Raises:
-        LossError: if it is not one number.
+        LossError: if it is not one real number.
     """
-    if jnp.shape(value) != ():
-        msg = f"the loss must be one number, got an array of shape {jnp.shape(value)}"
+    if isinstance(value, str | bytes) or not jax.tree_util.all_leaves([value]):
+        msg = f"the loss must be one number, got {type(value).__name__}"
         raise LossError(msg)
-    return value
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        msg = f"the loss must be one number, got {type(value).__name__}"
+        raise LossError(msg) from error
+    real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
+    if array.shape != () or not real:
+        msg = f"the loss must be one real number, got an array of shape {array.shape} of {array.dtype}"
+        raise LossError(msg)
+    return array.astype(float)
 
 
 def norm(gradient: Any) -> float:
-    """Euclidean norm over all leaves."""
-    return float(np.sqrt(sum(float(jnp.vdot(leaf, leaf)) for leaf in jax.tree.leaves(gradient))))
+    """Euclidean norm over all leaves, also where its square is no number."""
+    flat = np.asarray(ravel_pytree(gradient)[0])
+    largest = float(np.abs(flat).max(initial=0.0))
+    return largest * float(np.linalg.norm(flat / largest)) if largest > 0 else 0.0

@@ -21,6 +21,7 @@ from diffea.report.nuisances import nuisances
 __all__ = ["leaves", "write"]
 
 PAGE = "report.html"
+NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
 NO_MODEL: tuple[type[Exception], ...] = (
     AssertionError,
     LookupError,
@@ -95,7 +96,7 @@ def _nuisances(run: Run) -> list[dict[str, Any]]:
 
 def _objective(objective: str) -> str:
     """In a physicist's words where it is one of the two common ones."""
-    if match := re.fullmatch(r"cls(?:\(poi_test=([^,)]+)\))?", objective):
+    if match := re.fullmatch(rf"cls(?:\(poi_test=({NUMBER})\))?", objective):
         return f"Expected CLs at μ = {float(match[1] or 1):g}"
     return "Expected upper limit" if re.fullmatch(r"upper_limit(\(cl=0\.95\))?", objective) else objective
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import jsonschema
 
 from diffea.errors import ReportError
 
+LONGEST = 18  # digits of a whole number that 64 bits hold
 AGAIN = "it is not from a finished `diffea run`, or was changed. Run the analysis again"
 
 
@@ -74,7 +76,9 @@ def read(path: Path) -> Any:
         ReportError: if it is not there, or something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_whole
+        )
     except FileNotFoundError as error:
         msg = f"there is no {path.name} in {path.parent}: expected the folder that `diffea run --out` wrote"
         raise ReportError(msg) from error
@@ -100,3 +104,15 @@ def check(path: Path, content: Mapping[str, Any], schema: Mapping[str, Any], nee
     if error is not None:
         msg = f"{path}: {error.json_path}: {error.message:.300}: {AGAIN}"
         raise ReportError(msg)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        msg = f"{text:.50} is no finite number"
+        raise ValueError(msg)
+    return value
+
+
+def _whole(text: str) -> int | float:
+    return int(text) if len(text) < LONGEST else _finite(text)
