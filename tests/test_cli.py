@@ -12,8 +12,10 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from distributed import Client
@@ -21,8 +23,11 @@ from distributed import Client
 import diffea.cli
 from diffea.analysis import Analysis
 from diffea.cli.progress import progress
-from diffea.errors import FitError, ReportError
-from diffea.run import MeasuredStep, result_folders
+from diffea.errors import AnalysisError, FitError, OutputError, ParameterError, ReportError
+from diffea.files.locks import locked
+from diffea.run import MeasuredStep, result_folder, result_folders
+from diffea.run.numbers import numbers
+from tests.disks import full_disk
 
 CONTENT = b"not really a ROOT file " * 1000
 
@@ -209,18 +214,87 @@ def test_an_error_of_diffea_is_a_message_and_leaves_nothing(folder: Path, monkey
 @pytest.mark.parametrize("resume", [True, False])
 def test_only_resume_keeps_older_checkpoints(folder: Path, monkeypatch: pytest.MonkeyPatch, resume: bool) -> None:
     found = []
+    checkpoints = [Path("out/one/checkpoint") / name for name in ("step-00000050.npz", "pretraining/step-00000003.npz")]
+    others = [Path("out/one/checkpoint/notes.md"), Path("out/one/step-00000001.npz")]
 
-    def look(*args: object, out: Path, **kwargs: object) -> None:
-        found.append((out / "checkpoint" / "step-00000050.npz").exists())
+    def look(*args: object) -> None:
+        found.append([path for path in (*checkpoints, *others) if path.exists()])
         msg = "far enough"
         raise FitError(msg)
 
     write_analysis(folder / "small")
+    for path in (*checkpoints, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.setattr(diffea.run, "_contents", look)
+    refused(call("run", "small", "--data", ".", "--out", "out", *(["--resume"] if resume else [])))
+    assert found == [[*(checkpoints if resume else []), *others]]
+
+
+@pytest.mark.parametrize("at", [".", "one"])
+def test_two_runs_in_one_folder(folder: Path, at: str) -> None:
+    write_analysis(folder / "small")
     (folder / "out" / "one" / "checkpoint").mkdir(parents=True)
     (folder / "out" / "one" / "checkpoint" / "step-00000050.npz").touch()
-    monkeypatch.setattr(diffea.cli, "run_variant", look)
-    refused(call("run", "small", "--data", ".", "--out", "out", *(["--resume"] if resume else [])))
-    assert found == [resume]
+    told = []
+
+    def second() -> None:  # as another process would, another thread holds what is not its own
+        told.append(refused(call("run", "small", "--data", ".", "--out", "out")))
+
+    with locked(folder / "out" / at):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert "is in use by another run (process" in told[0]
+    assert (folder / "out" / "one" / "checkpoint" / "step-00000050.npz").exists()
+
+
+NAMES = ["../../x", "/tmp/x", "a/b", "..", ".", "", " ", ".hidden", "a\\b", "a\nb", "x" * 300, "con", 3]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "checkpoint", "data", "seeds"])
+def test_a_variant_that_leads_out_of_its_folder_is_refused(folder: Path, name: Any) -> None:
+    demo = diffea.cli.demo_analysis
+    (variant,) = demo.variants.values()
+    with pytest.raises(AnalysisError, match="a variant's name is that of its folder"):
+        dataclasses.replace(demo, variants={name: variant, "other": variant})
+    if name:
+        with pytest.raises(AnalysisError, match="a variant's name is that of its folder"):
+            result_folder(folder / "out", name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_analysis_whose_name_leads_elsewhere_is_refused(folder: Path, name: Any) -> None:
+    with pytest.raises(AnalysisError, match="an analysis's name is one of files and folders"):
+        dataclasses.replace(diffea.cli.demo_analysis, name=name)
+
+
+def test_what_leads_out_of_its_folder_removes_and_writes_nothing(folder: Path) -> None:
+    write_analysis(folder / "small")
+    text = (folder / "small" / "analysis.py").read_text().replace('"one"', '"../../x"')
+    (folder / "small" / "analysis.py").write_text(text)
+    (folder / "x" / "checkpoint").mkdir(parents=True)
+    (folder / "x" / "checkpoint" / "step-00000001.npz").touch()
+    before = sorted(folder.rglob("*"))
+    assert "a variant's name is that of its folder" in refused(call("run", "small", "--data", ".", "--out", "a/b"))
+    assert sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts) == before
+
+
+def test_a_place_that_cannot_be_written_to_is_named(folder: Path) -> None:
+    write_analysis(folder / "small")
+    (folder / "file").touch()
+    for out in (f"{folder}/file/out", "/proc/diffea"):
+        assert f"could not write {out}: " in refused(call("run", "small", "--data", ".", "--out", out))
+
+
+def test_data_that_find_no_room_are_not_kept(folder: Path) -> None:
+    def fill(place: Path) -> None:
+        (place / "half.root").write_bytes(bytes(100_000))
+
+    analysis = dataclasses.replace(diffea.cli.demo_analysis, default_data=fill)
+    with full_disk(1000), pytest.raises(OutputError, match=r"could not write .*out/data: File too large"):
+        diffea.cli.run_analysis(analysis, data=None, out=folder / "out")
+    assert list(folder.iterdir()) == []
 
 
 def test_all_without_further_initialisations(folder: Path) -> None:
@@ -305,3 +379,25 @@ def test_fetch_of_something_else_than_published(folder: Path, server: str) -> No
 
 def test_report_of_an_empty_folder(folder: Path) -> None:
     assert "holds no result.json" in refused(call("report", "."))
+
+
+@pytest.mark.parametrize("change", [{"steps": 1.5}, {"steps": float("nan")}, {"validate_every": 0}, {"patience": True}])
+def test_a_variant_whose_numbers_are_none_is_refused_before_it_runs(change: dict[str, Any]) -> None:
+    (variant,) = diffea.cli.demo_analysis.variants.values()
+    with pytest.raises(ParameterError, match=f"{next(iter(change))} is a number of"):
+        dataclasses.replace(variant, **change)
+
+
+def test_parameters_of_every_structure_are_told_by_their_names() -> None:
+    class Cuts(NamedTuple):
+        mt: float
+        iso: Any
+
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Network:
+        weight: Any
+        bias: Any
+
+    params = {"net": Network(np.ones((1, 2)), None), "cuts": [Cuts(1.5, {"a": np.inf})]}
+    assert numbers(params) == {"net": {"weight": [[1.0, 1.0]]}, "cuts": [[1.5, {"a": None}]]}

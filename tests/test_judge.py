@@ -39,6 +39,17 @@ def test_the_measurement_names_the_parameter_of_interest() -> None:
     assert HistFactory(none).config.poi_name is None
 
 
+def test_a_measurement_keeps_its_name_in_a_workspace() -> None:
+    workspace = HistFactory(SPEC).workspace()
+    assert [(m["name"], m["config"]["poi"]) for m in workspace["measurements"]] == [("m", "strength")]
+    workspace["measurements"].insert(0, {"name": "first", "config": {"poi": "", "parameters": []}})
+    for name, expected in ((None, "first"), ("m", "m")):
+        again = HistFactory.from_workspace(workspace, measurement=name).workspace()
+        assert [measurement["name"] for measurement in again["measurements"]] == [expected]
+    plain = {key: part for key, part in SPEC.items() if key != "measurements"}
+    assert HistFactory(plain, poi_name="strength").workspace()["measurements"][0]["name"] == "measurement"
+
+
 @pytest.mark.parametrize("guess", [1.0, None])
 def test_a_limit_far_below_one(guess: float | None) -> None:
     """From μ = 1, SciPy's fit to background alone does not move, and CLs is 1 everywhere."""

@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +18,12 @@ from coffea.nanoevents import NanoAODSchema
 from diffea.errors import AnalysisError
 from diffea.events.splits import Split
 from diffea.fetch import RemoteFile
-from diffea.optimise import Schedule
+from diffea.files.names import unfit
+from diffea.optimise import Schedule, check_count
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
+
+TAKEN = ("checkpoint", "data", "seeds")  # folders among the results
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,11 +34,17 @@ class Pretraining:
         objective: a function of the TemplateSet, minimised.
         optimizer: of optax, ``"l-bfgs-b"`` or ``"gauss-newton"``.
         steps: how many at most.
+
+    Raises:
+        ParameterError: if that is no such number.
     """
 
     objective: Callable[[Any], Any]
     optimizer: optax.GradientTransformation | str
     steps: int
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps, 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +65,9 @@ class Variant:
         patience: stop after so many validations without improvement.
         limit: whether to quote the expected 95 % CL limit.
         baseline: what the result is compared with, if something else than this variant at the parameters it starts from.
+
+    Raises:
+        ParameterError: if a number of steps or validations is none.
     """
 
     processor: DifferentiableProcessor
@@ -71,6 +83,12 @@ class Variant:
     patience: int | None = None
     limit: bool = True
     baseline: Variant | None = None
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps, 0)
+        check_count("validate_every", self.validate_every, 1)
+        if self.patience is not None:
+            check_count("patience", self.patience, 1, "validations")
 
     @functools.cached_property
     def model(self) -> HistFactory:
@@ -97,6 +115,9 @@ class Analysis:
         seeds: how many initialisations ``diffea run --all`` takes.
         reseeded: the same analysis from another initialisation (first weights, or split of the events), given its number.
         figures: what is drawn, in the folder of the results, when every variant has run; gives the files it wrote.
+
+    Raises:
+        AnalysisError: if its name or that of a variant cannot be one of a folder within the results.
     """
 
     name: str
@@ -113,6 +134,28 @@ class Analysis:
     seeds: int = 1
     reseeded: Callable[[int], Analysis] | None = None
     figures: Callable[[Path], Sequence[Path]] | None = None
+
+    def __post_init__(self) -> None:
+        if reason := unfit(self.name):
+            msg = f"an analysis's name is one of files and folders, got {self.name!r}: {reason}"
+            raise AnalysisError(msg)
+        check_variant_names(self.variants)
+
+
+def check_variant_names(names: Iterable[str]) -> None:
+    """See that each variant of an analysis can have a folder of its own among the results.
+
+    Raises:
+        AnalysisError: naming the variant that cannot.
+    """
+    names = list(names)
+    if names == [""]:
+        return
+    for name in names:
+        reason = f"the results have {name!r} for something else" if name in TAKEN else unfit(name)
+        if reason:
+            msg = f"a variant's name is that of its folder (or '' for a single one), got {name!r}: {reason}"
+            raise AnalysisError(msg)
 
 
 def load_analysis(place: Path) -> Analysis:

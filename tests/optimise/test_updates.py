@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
+from diffea.distributed import distribute
 from diffea.errors import ParameterError
 from diffea.optimise import anneal, optimise
 
@@ -124,3 +126,20 @@ def test_optimizers_with_unusual_states_go_on_from_a_checkpoint(optimizer, tmp_p
 def test_what_is_no_optimizer_for_these_parameters_is_named(optimizer) -> None:
     with pytest.raises(ParameterError, match=r"optimizer (is an optax|does not work with these parameters)"):
         optimise(lambda p: p["x"] ** 2, {"x": 1.0}, optimizer=optimizer, steps=2)
+
+
+@pytest.mark.slow
+def test_every_evaluation_of_a_line_search_is_a_pass_over_the_data(tmp_path) -> None:
+    evaluations = []
+    with distribute(Search(), write_fileset(tmp_path), schemaclass=QuietSchema, gradient="jacobian") as templates:
+
+        def loss(params):
+            made = templates(params)
+            jax.debug.callback(lambda _: evaluations.append(1), made.values_flat)
+            return jnp.sum((made.values_flat - 30.0) ** 2) / 1e4
+
+        before = templates.passes
+        result = optimise(loss, PARAMS, optimizer=optax.lbfgs(), steps=4, bounds={"mt": (20.0, 70.0)})
+        assert templates.passes - before == len(evaluations) > len(result.history) == 4
+    losses = [step.loss for step in result.history]
+    assert losses == sorted(losses, reverse=True)

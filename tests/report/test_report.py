@@ -232,3 +232,128 @@ def test_a_normalisation_and_a_shape_of_one_name_move_together(tmp_path: Path) -
     np.testing.assert_allclose(moved(plain), np.abs(shift), rtol=1e-6)
     nominal = plain.histogram("after", "hard_test", "tagged", "ttbar").values
     np.testing.assert_allclose(moved(both), np.abs(shift + 0.5 * nominal), rtol=1e-6)
+
+
+def rewrite(path: Path, change: Callable[[Any], Any]) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["result.json", "workspace.json", "templates.json"])
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("{}", "lacks (analysis|before)|is no workspace of pyhf's"),
+        ("[]", "holds no JSON object but a list"),
+        ("null", "holds no JSON object but a NoneType"),
+        ('"text"', "holds no JSON object but a str"),
+        ("", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("\x00", "is not JSON"),
+        (None, "is not JSON"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_empty_of_another_kind_or_cut_off_is_named(
+    tmp_path: Path, name: str, text: str | None, what: str
+) -> None:
+    out = made.make_out(tmp_path / "out")
+    whole = (out / name).read_text(encoding="utf-8")
+    (out / name).write_text(whole[: len(whole) // 2] if text is None else text, encoding="utf-8")
+    with pytest.raises(ReportError, match=f"{name}.*({what})"):
+        report.write(out)
+    assert not (out / "report.html").exists()
+
+
+def histogram(templates: Any) -> Any:
+    return templates["after"]["hard_test"]["tagged/ttbar/nominal"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("result.json", lambda r: r.update(history={}), r"history: .* not of type 'array'"),
+        ("result.json", lambda r: r["history"].append({"step": 1}), r"history\[25\]: 'loss' is a required property"),
+        ("result.json", lambda r: r["history"][3].update(loss="low"), r"history\[3\].loss: 'low' is not"),
+        ("result.json", lambda r: r.update(before=None), r"\$.before: None is not of type 'object'"),
+        ("result.json", lambda r: r["after"].pop("hard_test"), r"after: 'hard_test' is a required property"),
+        ("result.json", lambda r: r["after"].update(soft="x"), r"\$.after.soft"),
+        ("result.json", lambda r: r.update(params=[1, 2]), r"\$.params: \[1, 2\] is not of type 'object'"),
+        ("result.json", lambda r: r["params"].pop("after"), "'after' is a required property"),
+        ("result.json", lambda r: r["params"]["after"].pop("mt"), "not the same ones before and after, see mt"),
+        ("result.json", lambda r: r["params"]["after"].update(mt="x"), "params are not numbers"),
+        ("result.json", lambda r: r.update(events=[1]), r"\$.events"),
+        ("result.json", lambda r: r.update(limit_after="low"), r"\$.limit_after"),
+        ("result.json", lambda r: r.update(seconds_by_stage={"read": None}), r"\$.seconds_by_stage.read"),
+        ("result.json", lambda r: r.update(modifier_settings={"normsys": {"interpcode": "x"}}), "is no model that can be fitted"),
+        ("templates.json", lambda t: t.pop("before"), "lacks before"),
+        ("templates.json", lambda t: t["after"].pop("soft"), r"\$.after: 'soft' is a required property"),
+        ("templates.json", lambda t: t["after"].update(soft=[]), r"\$.after.soft"),
+        ("templates.json", lambda t: t["after"]["soft"].update(ttbar=histogram(t)), "'ttbar' does not match"),
+        ("templates.json", lambda t: histogram(t).pop("edges"), "'edges' is a required property"),
+        ("templates.json", lambda t: histogram(t).update(values="x"), "tagged/ttbar/nominal.*'x' is not of type 'array'"),
+        ("templates.json", lambda t: histogram(t)["values"].pop(), r"nominal \(after, hard_test\): \(6,\) bins have \(5,\) values"),
+        ("templates.json", lambda t: histogram(t).update(values=[[1.0], [1.0, 2.0]]), "its values are no array"),
+        ("templates.json", lambda t: histogram(t).update(edges=[]), "should be non-empty|is too short"),
+        ("workspace.json", lambda w: w.pop("measurements"), "'measurements' is a required property"),
+        ("workspace.json", lambda w: w.update(measurements=[]), "workspace.json is no workspace of pyhf's"),
+        ("workspace.json", lambda w: w["measurements"][0]["config"].pop("poi"), "workspace.json is no workspace of pyhf's"),
+        ("workspace.json", lambda w: w["channels"][0].update(samples=3), "workspace.json is no workspace of pyhf's"),
+        ("workspace.json", lambda w: w["measurements"][0]["config"].update(poi="nothing"), "is no model that can be fitted"),
+        ("workspace.json", lambda w: w["channels"][0]["samples"][0]["data"].pop(), "is no model that can be fitted"),
+    ],
+)  # fmt: skip
+def test_a_file_that_lacks_something_is_named_with_the_place(tmp_path: Path, name: str, change: Any, text: str) -> None:
+    out = made.make_out(tmp_path / "out")
+    rewrite(out / name, change)
+    with pytest.raises(ReportError, match=text) as told:
+        report.write(out)
+    assert name in str(told.value)
+    assert not (out / "report.html").exists()
+
+
+def test_the_band_is_that_of_the_models_variations_not_of_names_that_look_like_some(tmp_path: Path) -> None:
+    """``setup`` and ``setdown`` are two templates of their own; the sides of ``jes`` are called as one likes."""
+    expected = read_run(made.make_out(tmp_path / "plain")).uncertainty("after", "hard_test", "tagged", ["ttbar"])
+    out = made.make_out(tmp_path / "out")
+
+    def rename(templates: dict[str, Any]) -> None:
+        for when in templates.values():
+            for kind in when.values():
+                for key in [key for key in kind if key.endswith("/jes_up")]:
+                    begin = key.removesuffix("jes_up")
+                    nominal = kind[f"{begin}nominal"]
+                    for name, factor in {"setup": 2.0, "setdown": 0.5, "hi": 9.0, "lo": 0.1}.items():
+                        kind[begin + name] = {**nominal, "values": (factor * np.array(nominal["values"])).tolist()}
+                    kind[f"{begin}harder"], kind[f"{begin}softer"] = kind.pop(key), kind.pop(f"{begin}jes_down")
+
+    def tell(result: dict[str, Any]) -> None:
+        sides = {
+            f"{channel}/{sample}": {"jes": {"hi": f"{channel}/{sample}/harder", "lo": f"{channel}/{sample}/softer"}}
+            for channel in made.EDGES
+            for sample in made.SAMPLES
+        }
+        result["shifts"] = {"before": sides, "after": sides}
+
+    rewrite(out / "templates.json", rename)
+    rewrite(out / "result.json", tell)
+    run = read_run(out)
+    for kind in ("hard_test", "soft"):
+        assert set(run.shifts("before", kind, "tagged", "ttbar")) == {"jes"}
+    np.testing.assert_allclose(run.uncertainty("after", "hard_test", "tagged", ["ttbar"]), expected, rtol=1e-12)
+    rewrite(out / "result.json", lambda result: result.update(shifts=None))  # as from a run before they were told
+    assert read_run(out).shifts("after", "hard_test", "tagged", "ttbar") == {}
+
+
+def test_bins_without_end_are_drawn_by_their_numbers(tmp_path: Path) -> None:
+    def open_end(templates: dict[str, Any]) -> None:
+        for when in templates.values():
+            for key, stored in ((key, stored) for kind in when.values() for key, stored in kind.items()):
+                if key.startswith("tagged/"):
+                    stored["edges"][0][-1] = None
+
+    out = made.make_out(tmp_path / "out")
+    rewrite(out / "templates.json", open_end)
+    found = read_run(out).histogram("after", "soft", "tagged", "ttbar")
+    assert (found.edges.tolist(), found.label) == (list(range(7)), "bin")
+    assert report.write(out).is_file()

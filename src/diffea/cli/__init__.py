@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import logging
 import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,14 @@ from rich.table import Table
 
 from diffea import report
 from diffea.analysis import Analysis, load_analysis
+from diffea.cli.interrupts import interrupts
 from diffea.cli.progress import progress
 from diffea.cli.tables import spread, summary
 from diffea.demo import analysis as demo_analysis
 from diffea.errors import AnalysisError, ClusterError, DiffeaError
 from diffea.fetch import RemoteFile, fetch
+from diffea.files import UNFINISHED, named
+from diffea.files.locks import locked
 from diffea.run import result_folder, run_variant
 
 ANALYSES = Path("analyses")
@@ -46,7 +48,8 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with interrupts(log_console):
+                return super().invoke(ctx)
         except DiffeaError as error:
             raise click.ClickException(str(error)) from error
 
@@ -177,25 +180,21 @@ def run_analysis(
 ) -> None:
     """Run some or all variants, from one or more initialisations, write their reports, and print what changed."""
     names = list(analysis.variants) if variant is None else [variant]
-    if data is None:
-        data = _made_data(analysis, out)
     log_console.print(f"[bold]{escape(analysis.title)}[/]", soft_wrap=True)
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    with cluster(workers, scheduler) as client, contextlib.ExitStack() as stack:
+    with locked(out), contextlib.ExitStack() as stack:
+        data = _made_data(analysis, out) if data is None else data
+        client = stack.enter_context(cluster(workers, scheduler))
         if performance_report:
-            out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_performance_report(out / "performance-report.html"))
         for name, seed in itertools.product(names, range(seeds)):
-            folder = result_folder(out, name, seed)
-            if not resume:  # a later --resume must not find the checkpoints of an older run
-                shutil.rmtree(folder / "checkpoint", ignore_errors=True)
             with progress(log_console, (name or analysis.name) + (f", seed {seed}" if seed else "")) as tell:
                 results[name].append(
                     run_variant(
                         analysis.reseeded(seed) if analysis.reseeded and seed else analysis,
                         name,
                         data=data,
-                        out=folder,
+                        out=result_folder(out, name, seed),
                         client=client,
                         steps=steps,
                         resume=resume,
@@ -271,13 +270,13 @@ def _made_data(analysis: Analysis, out: Path) -> Path:
     folder = out / "data"
     if folder.is_dir() or analysis.default_data is None:
         return folder
-    temporary = out.parent / f".{out.name}-data-{uuid.uuid4().hex}"
-    temporary.mkdir(parents=True)
+    temporary = out / f"{UNFINISHED}data"
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
     try:
-        with log_console.status("making the data"):
+        with named(folder), log_console.status("making the data"):
+            temporary.mkdir()
             analysis.default_data(temporary)
-        out.mkdir(exist_ok=True)
-        temporary.replace(folder)
+            temporary.replace(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -78,10 +78,10 @@ def optimise(
     if not is_optax and name not in (L_BFGS_B, GAUSS_NEWTON):
         msg = f"optimizer is an optax transformation, {L_BFGS_B!r} or {GAUSS_NEWTON!r}, got {optimizer!r}"
         raise ParameterError(msg)
-    _check_count("steps", steps, 0)
-    _check_count("validate_every", validate_every, 1)
+    check_count("steps", steps, 0)
+    check_count("validate_every", validate_every, 1)
     if patience is not None:
-        _check_count("patience", patience, 1, "validations")
+        check_count("patience", patience, 1, "validations")
     for what, function in {"loss": loss, "progress": progress, "validate": validate}.items():
         if not callable(function) and (what == "loss" or function is not None):
             msg = f"{what} is a function, got {function!r}"
@@ -135,7 +135,12 @@ def _minimise(
     return descend(run, start, Updates(optimizer, loss, run.box), schedule if schedules else None)
 
 
-def _check_count(what: str, count: Any, least: int, of: str = "steps") -> None:
+def check_count(what: str, count: Any, least: int, of: str = "steps") -> None:
+    """See that something is a whole number, and not too small.
+
+    Raises:
+        ParameterError: if not.
+    """
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
         msg = f"{what} is a number of {of}, {least} or more, got {count!r}"
         raise ParameterError(msg)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyhf
 
 from diffea.errors import ReportError
+from diffea.report import schema
+from diffea.report.schema import AGAIN, check, read
 
-__all__ = ["Histogram", "Run", "find_runs", "read_run"]
+__all__ = ["Histogram", "Run", "find_runs", "leaves", "read_run"]
 
 RESULT, WORKSPACE, TEMPLATES = "result.json", "workspace.json", "templates.json"
-WHEN = ("before", "after")
+WHEN, KINDS = ("before", "after"), ("soft", "hard_test")
+FEW = 8
 OPTIONAL = (
     "title",
     "variant",
@@ -33,6 +36,7 @@ OPTIONAL = (
     "passes_over_data",
     "seconds",
     "seconds_by_stage",
+    "shifts",
     "split",
     "skipped",
     "skipped_share",
@@ -40,12 +44,11 @@ OPTIONAL = (
     "versions",
 )
 NEEDED = ("analysis", "objective", "params", "before", "after", "history")
-SHIFT = re.compile(r"(?P<name>.+?)_?(?P<side>up|down|hi|lo)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """One template: bin edges (of the bin numbers, for several axes), values and variances, each flat."""
+    """One template: bin edges (of the bin numbers, for several axes and bins without end), values and variances, each flat."""
 
     edges: np.ndarray
     values: np.ndarray
@@ -55,12 +58,11 @@ class Histogram:
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Histogram:
         values = np.asarray(stored["values"], float)
-        axes = stored["edges"]
-        flat = np.asarray(axes[0], float) if len(axes) == 1 else np.arange(values.size + 1.0)
-        label = stored.get("label") or stored.get("name") or ""
-        return cls(
-            flat, values.ravel(), np.asarray(stored["variances"], float).ravel(), label if len(axes) == 1 else "bin"
-        )
+        axes = [np.asarray(edges, float) for edges in stored["edges"]]
+        drawn = len(axes) == 1 and np.isfinite(axes[0]).all()
+        edges = axes[0] if drawn else np.arange(values.size + 1.0)
+        label = (stored.get("label") or stored.get("name") or "") if drawn else "bin"
+        return cls(edges, values.ravel(), np.asarray(stored["variances"], float).ravel(), label)
 
 
 @dataclass(frozen=True)
@@ -126,16 +128,30 @@ class Run:
         return None if stored is None else Histogram.read(stored)
 
     def shifts(self, when: str, kind: str, channel: str, sample: str) -> dict[str, np.ndarray]:
-        """Half the difference of the two sides of each variation of a template, by the nuisance parameter's name."""
-        sides: dict[str, dict[str, np.ndarray]] = {}
-        for key in self.templates[when][kind]:
-            other, name, variation = names_of(key)
-            match = SHIFT.fullmatch(variation)
-            if (other, name) == (channel, sample) and match:
-                side = "up" if match["side"].lower() in ("up", "hi") else "down"
-                histogram = Histogram.read(self.templates[when][kind][key])
-                sides.setdefault(match["name"], {})[side] = histogram.values
-        return {name: (pair["up"] - pair["down"]) / 2 for name, pair in sides.items() if len(pair) == 2}
+        """Half the difference of the two sides of each shape variation of a template, by the nuisance parameter's name."""
+        moves = {}
+        for name, sides in self._sides(when, channel, sample).items():
+            high, low = (self._side(when, kind, sides[side]) for side in ("hi", "lo"))
+            if high is not None and low is not None:
+                moves[name] = (high - low) / 2
+        return moves
+
+    def _sides(self, when: str, channel: str, sample: str) -> Mapping[str, Mapping[str, Any]]:
+        """What the model's histosys modifiers name, or, in a result that does not tell, the templates that a processor's variations make."""
+        if self.result["shifts"] is not None:
+            return self.result["shifts"].get(when, {}).get(f"{channel}/{sample}", {})
+        begin = f"{channel}/{sample}"
+        return {
+            modifier["name"]: {"hi": f"{begin}/{modifier['name']}_up", "lo": f"{begin}/{modifier['name']}_down"}
+            for modifier in self.modifiers.get((channel, sample), [])
+            if modifier["type"] == "histosys"
+        }
+
+    def _side(self, when: str, kind: str, side: str | Sequence[float]) -> np.ndarray | None:
+        if not isinstance(side, str):
+            return np.asarray(side, float)
+        stored = self.templates[when][kind].get(side)
+        return None if stored is None else Histogram.read(stored).values
 
     def uncertainty(self, when: str, kind: str, channel: str, samples: list[str]) -> np.ndarray:
         """Of the sum of the samples, before any fit: MC statistics, normalisations and shapes in quadrature, shape (bins,)."""
@@ -165,16 +181,41 @@ def names_of(key: str) -> tuple[str, str, str]:
     return channel, sample, variation
 
 
+def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """Dotted name and array of every leaf of a JSON tree; up to 8 numbers of a list are leaves of their own."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from leaves(value, f"{name}.{key}" if name else str(key))
+        return
+    if isinstance(tree, list):
+        try:
+            array = np.asarray(tree, float)
+        except (TypeError, ValueError):
+            array = None
+        if array is None or array.size <= FEW:
+            for index, value in enumerate(tree):
+                yield from leaves(value, f"{name}[{index}]")
+            return
+        yield name, array
+    elif tree is not None:
+        yield name, np.asarray(tree, float)
+
+
 def read_run(folder: Path) -> Run:
     """Read the files of one run.
 
     Raises:
         ReportError: a file is missing, is not JSON, or lacks what the report needs.
     """
-    result, workspace, templates = (_read(folder / name) for name in (RESULT, WORKSPACE, TEMPLATES))
-    if missing := [key for key in NEEDED if key not in result]:
-        msg = f"{folder / RESULT} lacks {', '.join(missing)}: it is not from a finished `diffea run`. Run the analysis again"
-        raise ReportError(msg)
+    paths = [folder / name for name in (RESULT, WORKSPACE, TEMPLATES)]
+    result, workspace, templates = map(read, paths)
+    check(paths[0], result, schema.RESULT, NEEDED)
+    _check_parameters(paths[0], result["params"])
+    _check_workspace(paths[1], workspace)
+    check(paths[2], templates, schema.TEMPLATES, WHEN)
+    for when, kind in itertools.product(WHEN, KINDS):
+        for key, stored in templates[when][kind].items():
+            _check_histogram(f"{paths[2]}: {key} ({when}, {kind})", stored)
     return Run(folder, dict.fromkeys(OPTIONAL) | result, workspace, templates)
 
 
@@ -186,12 +227,36 @@ def find_runs(out: Path) -> Iterator[tuple[str, Path]]:
         yield from ((path.parent.name, path.parent) for path in sorted(out.glob(f"*/{RESULT}")))
 
 
-def _read(path: Path) -> Any:
+def _check_workspace(path: Path, workspace: Mapping[str, Any]) -> None:
+    """See that pyhf takes a workspace."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        msg = f"there is no {path.name} in {path.parent}: expected the folder that `diffea run --out` wrote"
+        pyhf.schema.validate(workspace, "workspace.json")
+    except (pyhf.exceptions.InvalidSpecification, pyhf.exceptions.SchemaNotFound) as error:
+        lines = str(error).splitlines()
+        msg = f"{path} is no workspace of pyhf's ({lines[0] if lines else error}): {AGAIN}"
         raise ReportError(msg) from error
+
+
+def _check_parameters(path: Path, params: Mapping[str, Any]) -> None:
+    """See that the parameters are numbers, the same ones before and after."""
+    try:
+        before, after = ({name: array.shape for name, array in leaves(params[when])} for when in WHEN)
+    except (TypeError, ValueError) as error:
+        msg = f"{path}: params are not numbers ({error}): {AGAIN}"
+        raise ReportError(msg) from error
+    if unlike := sorted(name for name in {*before, *after} if before.get(name) != after.get(name)):
+        msg = f"{path}: params are not the same ones before and after, see {', '.join(unlike)}: {AGAIN}"
+        raise ReportError(msg)
+
+
+def _check_histogram(where: str, stored: Mapping[str, Any]) -> None:
+    """See that bins, edges, values and variances fit each other."""
+    try:
+        values, variances = (np.asarray(stored[part], float) for part in ("values", "variances"))
     except ValueError as error:
-        msg = f"{path} is not JSON ({error}): run the analysis again"
+        msg = f"{where}: its values are no array ({error}): {AGAIN}"
         raise ReportError(msg) from error
+    shape = tuple(len(edges) - 1 for edges in stored["edges"])
+    if not values.shape == variances.shape == shape:
+        msg = f"{where}: {shape} bins have {values.shape} values and {variances.shape} variances: {AGAIN}"
+        raise ReportError(msg)

@@ -10,17 +10,24 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import pyhf
 
 from diffea.errors import ReportError
 from diffea.files import whole
 from diffea.report import plots
-from diffea.report.contents import Run, find_runs, read_run
+from diffea.report.contents import RESULT, WORKSPACE, Run, find_runs, leaves, read_run
 from diffea.report.nuisances import nuisances
 
 __all__ = ["leaves", "write"]
 
 PAGE = "report.html"
-FEW = 8
+NO_MODEL: tuple[type[Exception], ...] = (
+    AssertionError,
+    LookupError,
+    TypeError,
+    ValueError,
+    *(error for error in vars(pyhf.exceptions).values() if isinstance(error, type) and issubclass(error, Exception)),
+)
 
 
 def write(out: Path) -> Path:
@@ -48,6 +55,7 @@ def write(out: Path) -> Path:
 
 
 def _run(run: Run) -> dict[str, Any]:
+    rows = _nuisances(run)
     samples = {name: run.samples(name) for name in run.channels}
     backgrounds = dict.fromkeys(s for pair in samples.values() for s in pair[0])
     signals = dict.fromkeys(s for pair in samples.values() for s in pair[1])
@@ -70,8 +78,19 @@ def _run(run: Run) -> dict[str, Any]:
             for fitted in [any(channel == name for channel, _ in run.modifiers)]
         ],
         "parameters": _parameters(run.result),
-        "nuisances": nuisances(run.workspace, run.result["modifier_settings"]),
+        "nuisances": rows,
     }
+
+
+def _nuisances(run: Run) -> list[dict[str, Any]]:
+    try:
+        return nuisances(run.workspace, run.result["modifier_settings"])
+    except NO_MODEL as error:
+        msg = (
+            f"{run.folder / WORKSPACE}, with the modifier_settings of {RESULT}, is no model that can be fitted "
+            f"({type(error).__name__}: {error}): run the analysis again"
+        )
+        raise ReportError(msg) from error
 
 
 def _objective(objective: str) -> str:
@@ -136,26 +155,6 @@ def _limits(params: Any, bounds: Any, name: str = "") -> Iterator[tuple[str, tup
 
 def _size(array: np.ndarray) -> float:
     return float(array.ravel()[0]) if array.size == 1 else float(np.sqrt(np.mean(array**2)))
-
-
-def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Dotted name and array of every leaf of a JSON tree; up to 8 numbers of a list are leaves of their own."""
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from leaves(value, f"{name}.{key}" if name else str(key))
-        return
-    if isinstance(tree, list):
-        try:
-            array = np.asarray(tree, float)
-        except (TypeError, ValueError):
-            array = None
-        if array is None or array.size <= FEW:
-            for index, value in enumerate(tree):
-                yield from leaves(value, f"{name}[{index}]")
-            return
-        yield name, array
-    elif tree is not None:
-        yield name, np.asarray(tree, float)
 
 
 def _index(runs: Mapping[str, Run]) -> dict[str, Any]:

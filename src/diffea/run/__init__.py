@@ -11,15 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from diffea.analysis import Analysis
+from diffea.analysis import Analysis, check_variant_names
 from diffea.distributed import Templates, distribute
 from diffea.errors import AnalysisError
 from diffea.events.splits import Part
 from diffea.files import whole
+from diffea.files.locks import locked
 from diffea.program import Program
 from diffea.run.numbers import numbers
-from diffea.run.states import State, describe
-from diffea.run.training import MeasuredStep, Watch, train_variant
+from diffea.run.states import State, describe, shifts
+from diffea.run.training import MeasuredStep, Watch, clear_checkpoints, train_variant
 from diffea.runtime import versions
 from diffea.templates.gap import soft_hard_gap
 
@@ -57,10 +58,34 @@ def run_variant(
 
     Raises:
         AnalysisError: if there is no such variant.
+        LockedError: if another run works in ``out``.
+        OutputError: if ``out`` cannot be written to.
     """
     if name not in analysis.variants:
         msg = f"the analysis {analysis.name!r} has no variant {name!r}; it has: {', '.join(analysis.variants)}"
         raise AnalysisError(msg)
+    with locked(out):
+        if not resume:  # a later --resume must not find the checkpoints of an older run
+            clear_checkpoints(out)
+        contents = _contents(analysis, name, data, out, client, steps, resume, progress)
+        texts = {out / file: json.dumps(content, indent=1, allow_nan=False) for file, content in contents.items()}
+        for path, text in texts.items():
+            with whole(path) as opened:
+                opened.write(text.encode())
+    return contents["result.json"]
+
+
+def _contents(
+    analysis: Analysis,
+    name: str,
+    data: Path,
+    out: Path,
+    client: Any,
+    steps: int | None,
+    resume: bool,
+    progress: Callable[[MeasuredStep], None] | None,
+) -> dict[str, dict[str, Any]]:
+    """Train a variant and judge it: what is to be written, by file, the result last."""
     variant = analysis.variants[name]
     began = time.perf_counter()
     model = variant.model
@@ -105,6 +130,7 @@ def run_variant(
             "params": {"before": numbers(variant.params), "after": numbers(found.params)},
             "bounds": numbers(variant.bounds),
             "modifier_settings": model.modifier_settings,
+            "shifts": {"before": shifts((variant.baseline or variant).model), "after": shifts(model)},
             **{when: state.values for when, state in states.items()},
             **({f"limit_{when}": state.limit for when, state in states.items()} if variant.limit else {}),
             "not_judged": {when: state.failures for when, state in states.items()},
@@ -123,20 +149,20 @@ def run_variant(
             "skipped_share": train.ledger.lost,
             "versions": versions(),
         }
-    contents = {
+    return {
         "workspace.json": states["after"].test.workspace(),
         "templates.json": {when: state.histograms for when, state in states.items()},
         "result.json": result,
     }
-    texts = {out / file: json.dumps(content, indent=1, allow_nan=False) for file, content in contents.items()}
-    for path, text in texts.items():
-        with whole(path) as opened:
-            opened.write(text.encode())
-    return result
 
 
 def result_folder(out: Path, variant: str, seed: int = 0) -> Path:
-    """Where a run leaves its files: OUT/VARIANT, or OUT/seeds/SEED/VARIANT for a further initialisation."""
+    """Where a run leaves its files: OUT/VARIANT, or OUT/seeds/SEED/VARIANT for a further initialisation.
+
+    Raises:
+        AnalysisError: if the variant's name leads elsewhere.
+    """
+    check_variant_names([variant])
     return (out / "seeds" / str(seed) if seed else out) / variant
 
 

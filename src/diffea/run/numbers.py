@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
+
+from diffea.parameters import name_of
 
 
 def numbers(tree: Any) -> Any:
@@ -16,6 +19,8 @@ def numbers(tree: Any) -> Any:
         return [numbers(value) for value in tree]
     if tree is None:
         return None
+    if not jax.tree_util.all_leaves([tree]):  # such as a module
+        return {name_of(path): numbers(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
     array = np.asarray(tree)
     if np.isfinite(array).all():
         return array.tolist()

@@ -92,6 +92,18 @@ def _histograms(templates: TemplateSet) -> dict[str, Any]:
     }
 
 
+def shifts(model: HistFactory) -> dict[str, dict[str, dict[str, Any]]]:
+    """Which templates, or numbers, are the two sides of each shape variation, by ``channel/sample`` and modifier."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for channel, sample, modifier, field, source in model.spec.sources():
+        if modifier is not None and modifier.type == "histosys":
+            sides = found.setdefault(f"{channel.name}/{sample.name}", {}).setdefault(modifier.name, {})
+            sides[field.removesuffix("_data")] = (
+                list(source.numbers or ()) if source.key is None else "/".join(source.key)
+            )
+    return found
+
+
 def describe(objective: Callable[..., Any]) -> str:
     """An objective in words, such as ``cls(poi_test=10.0)``."""
     if isinstance(objective, functools.partial):

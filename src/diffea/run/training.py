@@ -10,7 +10,7 @@ from typing import Any
 from diffea.analysis import Variant
 from diffea.distributed import Templates
 from diffea.optimise import Composite, Result, Step, optimise
-from diffea.optimise.checkpoints import steps_done
+from diffea.optimise.checkpoints import clear, steps_done
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,17 @@ class MeasuredStep(Step):
     memory: int = 0
 
 
+def checkpoint_folders(out: Path) -> tuple[Path, Path]:
+    """Of the main stage and of the pretraining."""
+    return out / "checkpoint", out / "checkpoint" / "pretraining"
+
+
+def clear_checkpoints(out: Path) -> None:
+    """Remove the checkpoints of an earlier run, and nothing else."""
+    for folder in checkpoint_folders(out):
+        clear(folder)
+
+
 def train_variant(
     variant: Variant,
     train: Templates,
@@ -40,7 +51,7 @@ def train_variant(
     tell: Callable[[Step], None],
 ) -> tuple[Result, Result | None]:
     """The results of the main stage, and of the pretraining, if there is one."""
-    model, folder = variant.model, out / "checkpoint"
+    model, (folder, before) = variant.model, checkpoint_folders(out)
 
     def descend(objective: Callable[[Any], Any], start: Any, **options: Any) -> Result:
         return optimise(
@@ -59,10 +70,8 @@ def train_variant(
     if stage := variant.pretraining:
         count = stage.steps if steps is None else min(stage.steps, steps)
         if resume and steps_done(folder):  # the main stage began where this one ended, whatever is asked for now
-            count = steps_done(folder / "pretraining")
-        first = descend(
-            stage.objective, start, optimizer=stage.optimizer, steps=count, checkpoint=folder / "pretraining"
-        )
+            count = steps_done(before)
+        first = descend(stage.objective, start, optimizer=stage.optimizer, steps=count, checkpoint=before)
         start = first.params
     main = descend(
         lambda templates: variant.objective(model(templates)),

@@ -20,7 +20,7 @@ from diffea.statistics.interpolation import ADDITIVE_CODES, MULTIPLICATIVE_CODES
 from diffea.statistics.layout import FIELDS, Layout, make_layout
 from diffea.statistics.rates import Prepared, Settings, by_sample, prepare, rates
 from diffea.statistics.spec import Key, read_spec, read_workspace, with_measurement
-from diffea.statistics.workspace import write_workspace
+from diffea.statistics.workspace import measurement_name, write_workspace
 from diffea.statistics.yields import Yields, check_yields, count_bins, gather, is_concrete, places
 
 
@@ -186,6 +186,7 @@ class HistFactory:
             codes[kind] = code
         self.settings = Settings(codes["normsys"], codes["histosys"], poi_name)
         self.observations: dict[str, list[float]] | None = None
+        self._measurement = measurement_name(spec)
         self._layouts: dict[tuple[int, ...], Layout] = {}
         if poi_name is not None:
             self._check_poi(poi_name)
@@ -216,6 +217,7 @@ class HistFactory:
         spec, poi, observations = read_workspace(workspace, patches, measurement)
         model = cls(spec, poi_name=poi, modifier_settings=modifier_settings)
         model.observations = observations
+        model._measurement = measurement or measurement_name(workspace)
         if not model.template_keys:
             bins = count_bins(model.spec, None)
             for name, n in bins.items():
@@ -289,7 +291,7 @@ class HistFactory:
         Raises:
             YieldError, UnknownTemplateError: as for calling the model.
         """
-        return write_workspace(self._source, self.spec, self(numbers), observations)
+        return write_workspace(self._source, self.spec, self(numbers), observations, self._measurement)
 
     def _layout(self, nbins: dict[str, int]) -> Layout:
         key = tuple(nbins.values())

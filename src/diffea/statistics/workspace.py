@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 VERSION = "1.0.0"
 
 
-def write_workspace(source: Mapping[str, Any], spec: Spec, bound: BoundModel, observations: Any) -> dict[str, Any]:
+def measurement_name(spec: Mapping[str, Any]) -> str:
+    """The name of the first measurement of a specification or workspace, ``"measurement"`` where it has none."""
+    first, *_ = spec.get("measurements") or [{}]
+    return str(first.get("name", "measurement"))
+
+
+def write_workspace(
+    source: Mapping[str, Any], spec: Spec, bound: BoundModel, observations: Any, measurement: str
+) -> dict[str, Any]:
     """The workspace of a bound model; pyhf's schema has accepted it.
 
     Args:
@@ -25,6 +33,7 @@ def write_workspace(source: Mapping[str, Any], spec: Spec, bound: BoundModel, ob
         spec: the same, read.
         bound: the model with numbers.
         observations: events of all bins, flat or by channel; None for the background-only Asimov data.
+        measurement: its name.
     """
     numbers: dict[str, list[float]] = {}
     for name in FIELDS:
@@ -52,7 +61,7 @@ def write_workspace(source: Mapping[str, Any], spec: Spec, bound: BoundModel, ob
     workspace = {
         "channels": channels,
         "measurements": [
-            {"name": "measurement", "config": {"poi": poi, "parameters": list(source.get("parameters", []))}}
+            {"name": measurement, "config": {"poi": poi, "parameters": list(source.get("parameters", []))}}
         ],
         "observations": [{"name": c, "data": main[s].tolist()} for c, s in bound.layout.slices.items()],
         "version": VERSION,

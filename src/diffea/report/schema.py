@@ -1,0 +1,102 @@
+"""What the files of a run must hold for the report, as JSON schemas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from diffea.errors import ReportError
+
+AGAIN = "it is not from a finished `diffea run`, or was changed. Run the analysis again"
+
+
+def _object(required: tuple[str, ...] = (), /, **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": properties}
+
+
+def _each(schema: Any) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": schema}
+
+
+def _optional(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [{"type": "null"}, schema]}
+
+
+TEXT, COUNT, NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
+STATE = _object(
+    ("soft", "hard_train", "hard_test"),
+    **dict.fromkeys(("soft", "hard_train", "hard_test"), _optional(NUMBER)),
+)
+STEPS = {"type": "array", "items": _object(("loss", "gradient_norm"), step=COUNT, loss=NUMBER, gradient_norm=NUMBER)}
+SIDE = {"anyOf": [TEXT, {"type": "array", "items": NUMBER}]}
+RESULT = _object(
+    analysis=TEXT,
+    objective=TEXT,
+    params=_object(("before", "after")),
+    before=STATE,
+    after=STATE,
+    history=STEPS,
+    bounds={},
+    modifier_settings=_optional(_each(_each(TEXT))),
+    events=_optional(_each(_each(COUNT))),
+    split=_optional(_object()),
+    shifts=_optional(_each(_each(_each(_object(("hi", "lo"), hi=SIDE, lo=SIDE))))),
+    skipped=_optional({"type": "array"}),
+    versions=_optional(_each(TEXT)),
+    not_judged=_optional(_each(_each(TEXT))),
+    **dict.fromkeys(("title", "variant", "message"), _optional(TEXT)),
+    **dict.fromkeys(("limit_before", "limit_after", "seconds"), _optional(NUMBER)),
+    **dict.fromkeys(("chunks", "workers", "passes_over_data"), _optional(COUNT)),
+    **dict.fromkeys(("seconds_by_stage", "skipped_share", "soft_hard_gap"), _optional(_each(NUMBER))),
+)
+ARRAY: dict[str, Any] = {"type": "array", "items": {"anyOf": [NUMBER, {"$ref": "#/$defs/array"}]}}
+HISTOGRAM = _object(
+    ("edges", "values", "variances"),
+    edges={"type": "array", "minItems": 1, "items": {"type": "array", "items": _optional(NUMBER)}},
+    values={"$ref": "#/$defs/array"},
+    variances={"$ref": "#/$defs/array"},
+    label=TEXT,
+    name=TEXT,
+)
+HISTOGRAMS = {**_each(HISTOGRAM), "propertyNames": {"pattern": "^[^/]+/.+/[^/]+$"}}
+WHEN = _object(("soft", "hard_test"), soft=HISTOGRAMS, hard_test=HISTOGRAMS)
+TEMPLATES = {**_object(("before", "after"), before=WHEN, after=WHEN), "$defs": {"array": ARRAY}}
+
+
+def read(path: Path) -> Any:
+    """The JSON object in a file.
+
+    Raises:
+        ReportError: if it is not there, or something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        msg = f"there is no {path.name} in {path.parent}: expected the folder that `diffea run --out` wrote"
+        raise ReportError(msg) from error
+    except (OSError, ValueError, RecursionError) as error:
+        msg = f"{path} is not JSON ({error}): run the analysis again"
+        raise ReportError(msg) from error
+    if not isinstance(content, Mapping):
+        msg = f"{path} holds no JSON object but a {type(content).__name__}: {AGAIN}"
+        raise ReportError(msg)
+    return content
+
+
+def check(path: Path, content: Mapping[str, Any], schema: Mapping[str, Any], needed: tuple[str, ...] = ()) -> None:
+    """See that the content of a file has what the report needs.
+
+    Raises:
+        ReportError: naming the file, the place in it, and what was expected.
+    """
+    if missing := [key for key in needed if key not in content]:
+        msg = f"{path} lacks {', '.join(missing)}: {AGAIN}"
+        raise ReportError(msg)
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(content))
+    if error is not None:
+        msg = f"{path}: {error.json_path}: {error.message:.300}: {AGAIN}"
+        raise ReportError(msg)
