@@ -7,6 +7,7 @@ import shutil
 from types import SimpleNamespace
 
 import awkward as ak
+import coffea.processor
 import hist
 import jax
 import jax.numpy as jnp
@@ -173,6 +174,18 @@ def test_workers_compute_the_same_bits(fileset, templates) -> None:
         distribute(Crowd(), fileset, client=client) as remote,
     ):
         np.testing.assert_array_equal(remote(PARAMS).values_flat, templates(PARAMS).values_flat)
+
+
+def test_coffeas_runner_makes_the_same_templates(fileset, templates) -> None:
+    def run(**options):
+        executor = coffea.processor.IterativeExecutor(status=False)
+        runner = coffea.processor.Runner(executor, schema=BaseSchema, chunksize=10_000)
+        return runner({"d": {"files": dict.fromkeys(fileset["d"], "Events")}}, Crowd().at(PARAMS, **options))["d"]
+
+    for found, expected in ((run(), templates(PARAMS)), (run(hard=True), templates.hard(PARAMS))):
+        for key in expected:
+            np.testing.assert_allclose(found[key].flow_values, expected[key].flow_values, rtol=1e-12)
+            np.testing.assert_allclose(found[key].flow_variances, expected[key].flow_variances, rtol=1e-12)
 
 
 class Undefined(Crowd):
