@@ -12,7 +12,6 @@ from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
 
 from diffea import errors
 from diffea.distributed import distribute as distribute_nano
-from diffea.portable import _alive
 from diffea.processor import DifferentiableProcessor, Fill
 from diffea.program import Program
 
@@ -93,6 +92,8 @@ def test_a_processor_by_value_compiles_each_shape_once_a_worker(tmp_path, client
             yield Fill("few", columns["met"] + params["shift"] + int(columns["kind"]), columns["weight"])
 
     def compilations():
+        from diffea.portable import _alive
+
         return sum(alive.compilations for alive in list(_alive.values()) if isinstance(alive, Program))
 
     for number in range(5):
