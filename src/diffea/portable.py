@@ -58,8 +58,9 @@ class Portable(Generic[T]):
             raise WorkerMismatchError(msg) from error
         unlike = [module for module, digest in self._sources.items() if source_of(module) != digest]
         if unlike:
+            name = value.__name__ if isinstance(value, type) else type(value).__name__
             msg = (
-                f"this worker imported {type(value).__name__} from another text of {', '.join(unlike)} than the driver did: give all "
+                f"this worker imported {name} from another text of {', '.join(unlike)} than the driver did: give all "
                 "machines the same files and restart the workers (client.restart())"
             )
             raise WorkerMismatchError(msg)
@@ -93,7 +94,7 @@ def _dumps(value: object) -> tuple[bytes, dict[str, str]]:
 
     Those are all of them where one does not pickle, such as for a lock among its globals.
     """
-    modules = reachable(type(value))
+    modules = reachable(value if isinstance(value, type) else type(value))
     with _by_value(modules):
         try:
             return cloudpickle.dumps(value), {}
