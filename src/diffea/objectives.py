@@ -24,7 +24,7 @@ from jax import Array
 from diffea.statistics import asymptotics, diagnostics
 from diffea.statistics import hypotests as _tests
 from diffea.statistics import limits as _limits
-from diffea.statistics.config import poi_index
+from diffea.statistics.config import free_poi_index
 from diffea.statistics.fits import ensure, ensure_codes
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
@@ -154,8 +154,8 @@ def poi_uncertainty(
     Args:
         poi_true: value of the parameter of interest behind the Asimov data (INFERNO takes signal plus background, 1).
     """
+    index = free_poi_index(bound.layout, bound.settings)
     cov, _ = _covariance(bound, poi_true, data, solver)
-    index = poi_index(bound.layout, bound.settings)
     return jnp.sqrt(cov[index, index])
 
 

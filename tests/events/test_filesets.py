@@ -70,6 +70,7 @@ def test_a_data_group_spec_is_a_fileset(path) -> None:
         ({"d": [["a.root", "Events"]]}, "path or address, got .'a.root', 'Events'."),
         ({"d": {"files": ["a.root"], "treename": 3}}, "dataset 'd': for a.root expected the name of its tree.* got 3"),
         ({"d": {"files": ["a.root"], "treename": ["Events"]}}, "name of its tree"),
+        ({"d": {"files": ["a.root"], "treename": ""}}, "name of its tree"),
         ({"d": {"files": {"a.root": None}}}, "name of its tree"),
         ({"d": {"files": {"a.root": ""}}}, "name of its tree"),
         ({"d": {"files": {"a.root": {"object_path": 3}}}}, "name of its tree"),

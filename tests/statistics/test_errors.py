@@ -46,12 +46,10 @@ BROKEN: list[tuple[str, Callable[[Any], Any], str]] = [
     ("a modifier twice", lambda s: _sample(s)["modifiers"].append(_sample(s)["modifiers"][1]), "has a normsys 'norm' already"),
     ("name of unlike kinds", lambda s: _sample(s)["modifiers"].append(modifier("mu", "normsys", {"hi": 1.1, "lo": 0.9})), "cannot share"),
     ("shapesys shared", lambda s: _sample(s)["modifiers"].append(modifier("method", "shapesys", [1.0] * 4)), "used at .* already"),
-    ("no parameter of interest", lambda s: _sample(s, 0, 0)["modifiers"].pop(0), "parameter of interest 'mu'"),
     ("lumi without settings", lambda s: s.update(parameters=[]), "lumi modifier 'lumi' needs"),
     ("settings twice", lambda s: s["parameters"].append(s["parameters"][0]), "configured twice"),
     ("too many inits", lambda s: s["parameters"].append({"name": "mu", "inits": [1.0, 2.0]}), "expected 1 value"),
     ("unused setting", lambda s: s["parameters"].append({"name": "mu", "sigmas": [1.0]}), "does not use 'sigmas'"),
-    ("init out of bounds", lambda s: s["parameters"].append({"name": "mu", "inits": [20.0]}), "outside of bounds"),
     ("a measurement of nothing", lambda s: s.update(measurements=[{"name": "m"}]), r"measurements\[0\]: expected"),
     ("one channel no sample", lambda s: s["channels"][0].update(samples=[]), r"channels\[0\].samples"),
 ]  # fmt: skip

@@ -49,12 +49,14 @@ class Blocks:
     def parts(self, rows: np.ndarray) -> Iterator[Blocks]:
         """Some of the rows, one block after the other."""
 
-        def taken(part: np.ndarray) -> Any:
-            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[part], self.arrays)
-
+        flat = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), self.arrays)
         for first in range(0, len(rows), self.size):
             part = rows[first : first + self.size]
-            yield to_blocks(taken(part), len(part), self.size)
+            yield to_blocks(_taken(flat, part), len(part), self.size)
+
+
+def _taken(arrays: Any, rows: np.ndarray) -> Any:
+    return jax.tree.map(lambda array: array[rows], arrays)
 
 
 def block_rows(batches: Iterable[int], sizes: Sequence[int] = SIZES) -> int:

@@ -106,7 +106,8 @@ def metadata_of(dataset: str, given: Any) -> dict[str, Any]:
 def _files_of_dataset(name: str, dataset: Any) -> list[File]:
     content = dataset if isinstance(dataset, Mapping) and "files" in dataset else {"files": dataset}
     metadata = metadata_of(name, content.get("metadata"))
-    default_tree = content.get("treename") or "Events"
+    tree = content.get("treename")
+    default_tree = "Events" if tree is None else tree
     files = _dumped(content["files"])
     if isinstance(files, str):
         files = [files]

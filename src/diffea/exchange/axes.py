@@ -9,6 +9,7 @@ import hist
 import numpy as np
 
 from diffea.errors import ExchangeError
+from diffea.histograms import edges_of
 
 axis = hist.axis
 FUNCTIONS = {"log": axis.transform.log, "sqrt": axis.transform.sqrt}
@@ -26,7 +27,7 @@ def described(ax: Any) -> dict[str, Any]:
         "label": "" if ax.label == ax.name else ax.label,
         "growth": bool(ax.traits.growth),
     }
-    edges = {"edges": [_number(edge) for edge in ax.edges]}
+    edges = {"edges": [_number(edge) for edge in edges_of(ax)]}
     flow = {trait: bool(getattr(ax.traits, trait)) for trait in ("underflow", "overflow")}
     match ax:
         case axis.Boolean():
@@ -49,8 +50,9 @@ def made(stored: Mapping[str, Any]) -> Any:
     """
     edges = np.asarray([float(edge) for edge in stored["edges"]])
     found = _made(stored, edges)
-    if found.edges.shape != edges.shape or not np.allclose(found.edges, edges, rtol=1e-12):
-        msg = f"its edges, {edges}, are not those of the axis that it describes, {found.edges}"
+    own = edges_of(found)
+    if own.shape != edges.shape or not np.allclose(own, edges, rtol=1e-12):
+        msg = f"its edges, {edges}, are not those of the axis that it describes, {own}"
         raise ValueError(msg)
     return found
 

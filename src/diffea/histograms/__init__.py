@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffea.histograms.bandwidth import default_bandwidth, scott, silverman
-from diffea.histograms.binnings import Binning, Circular, Transformed, binning
+from diffea.histograms.binnings import Binning, Circular, Transformed, binning, edges_of
 from diffea.histograms.categories import Categories, category_values
 from diffea.histograms.edges import edge_logits, ordered_edges
 from diffea.histograms.fill import covariance, fill, histogram
@@ -21,6 +21,7 @@ __all__ = [
     "covariance",
     "default_bandwidth",
     "edge_logits",
+    "edges_of",
     "fill",
     "histogram",
     "ordered_edges",

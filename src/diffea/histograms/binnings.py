@@ -16,7 +16,7 @@ from diffea.histograms.categories import Categories, categories_of
 from diffea.histograms.kernels import Kernel
 from diffea.histograms.window import Window, checked_edges, dense, hard_window, soft_window
 
-__all__ = ["Binning", "Circular", "Transformed", "binning"]
+__all__ = ["Binning", "Circular", "Transformed", "binning", "edges_of"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,8 +93,8 @@ def binning(axis: Any) -> Binning:
         axis: of ``hist`` or boost-histogram. An axis of strings has the categories 0, 1, … in the order of its names.
 
     Raises:
-        HistogramError: for what is no axis, has no bins, grows (templates of chunks that grew apart do not add up), or has a
-            transform of the user's own.
+        HistogramError: for what is no axis, has no bins, grows (templates of chunks that grew apart do not add up), has a
+            transform of the user's own, or edges that are not finite.
     """
     traits = getattr(axis, "traits", None)
     if traits is None:
@@ -108,11 +108,28 @@ def binning(axis: Any) -> Binning:
         raise HistogramError(msg)
     if traits.discrete:
         return categories_of(axis)
-    edges = np.asarray(axis.edges)
+    edges = checked_edges(edges_of(axis))
     if traits.circular:
         return Circular(edges)
     transform = getattr(axis, "transform", None)
     return edges if transform is None else _transformed(axis, transform, edges)
+
+
+def edges_of(axis: Any) -> np.ndarray:
+    """The edges between which an axis of ``hist`` counts, shape (bins + 1,).
+
+    ``axis.edges`` of a circular axis of variable bins goes on with the width of the first one (boost-histogram 1.8.1); where such an
+    axis counts is asked of ``axis.index`` by bisection.
+    """
+    edges = np.array(axis.edges, dtype=float)
+    if axis.traits.circular and not axis.traits.discrete:
+        first = np.arange(1, len(axis))
+        low, high = np.full(first.shape, edges[0]), np.full(first.shape, edges[-1])
+        while np.any((low < (middle := low + (high - low) / 2)) & (middle < high)):
+            above = axis.index(middle) >= first
+            low, high = np.where(above, low, middle), np.where(above, middle, high)
+        edges[1:-1] = high
+    return edges
 
 
 def _transformed(axis: Any, transform: Any, edges: np.ndarray) -> Binning:

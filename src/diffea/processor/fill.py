@@ -95,7 +95,7 @@ def as_numbers(fill: Fill, rows: int, where: str) -> tuple[tuple[Any, ...], Any]
     observables = tuple(_as_numbers(array, f"{where}: the observable") for array in fill.observables)
     weight = None if fill.weight is None else _as_numbers(fill.weight, f"{where}: the weight")
     for array in observables:
-        if array.ndim not in (1, 2) or array.shape[0] != rows:
+        if len(array.shape) not in (1, 2) or array.shape[0] != rows:
             msg = f"{where}: the observable has shape {array.shape}; expected one number for each of the {rows} events of a block"
             raise FillError(msg)
     if weight is not None and weight.shape not in ((), (rows,)) and not isinstance(weight, Ragged):

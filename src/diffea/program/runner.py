@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -9,13 +10,14 @@ import numpy as np
 from coffea.processor import ProcessorABC
 
 from diffea.errors import NotFiniteError
+from diffea.events.blocks import Blocks
 from diffea.events.columns import check
 from diffea.parameters import as_arrays, brief, finite
-from diffea.processor.base import DifferentiableProcessor
+from diffea.processor.base import DifferentiableProcessor, axes_of
 from diffea.program.hard import hard_sums
 from diffea.program.program import Mode, Program
-from diffea.program.structure import structured
-from diffea.templates import TemplateJacobian, TemplateSet
+from diffea.program.structure import Structure, pieces
+from diffea.templates import Layout, TemplateJacobian, TemplateSet
 
 
 class ProcessorAt(ProcessorABC):
@@ -50,14 +52,20 @@ class ProcessorAt(ProcessorABC):
         where = f"dataset {dataset!r}, file {metadata.get('filename')}, entries from {metadata.get('entrystart')}"
         columns = check(program.processor.columns(events), len(events), where)
         sample = str(metadata.get("sample", dataset))
-        structure, blocks = structured(columns, program.dtype)
-        layout = program.layout(structure, sample, self.params)
+        structures, blocks, _ = pieces(columns, program.dtype)
+        keys = (key for structure in structures for key in program.layout(structure, sample, self.params).keys)
+        layout = Layout(axes_of(program.processor), tuple(dict.fromkeys(keys)))
         edges = jax.tree.map(np.asarray, dict(program.processor.edges(self.params)))
-        if self.hard:
-            _, sums = hard_sums(program, structure, sample, layout, self.params, blocks, 1.0, where)
-            return {dataset: TemplateSet(layout, sums[0], sums[1], edges)}
         mode: Mode = "jacobian" if self.jacobian else "values"
-        _, found = program.run(mode, structure, sample, layout, self.params, blocks, 1.0)
+
+        def summed(structure: Structure, blocks: Blocks) -> Any:
+            if self.hard:
+                return hard_sums(program, structure, sample, layout, self.params, blocks, 1.0, where)[1]
+            return program.run(mode, structure, sample, layout, self.params, blocks, 1.0)[1]
+
+        found = functools.reduce(functools.partial(jax.tree.map, np.add), map(summed, structures, blocks))
+        if self.hard:
+            return {dataset: TemplateSet(layout, found[0], found[1], edges)}
         if not finite(found):
             msg = (
                 f"{where}: a template{' or its derivative' if self.jacobian else ''} is NaN or infinite; look at "

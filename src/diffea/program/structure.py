@@ -44,14 +44,14 @@ class Structure:
 
 
 def pieces(
-    columns: Columns, dtype: np.dtype, size: int
+    columns: Columns, dtype: np.dtype, size: int | None = None
 ) -> tuple[tuple[Structure, ...], tuple[Blocks, ...], tuple[np.ndarray, ...] | None]:
     """Columns of a batch in size classes, each in blocks.
 
     Args:
         columns: of some events of one dataset.
         dtype: of floating-point columns.
-        size: rows of a block of the class with most events; those of the others are chosen for them alone.
+        size: rows of a block of the class with most events; by default chosen for it alone, as for the others.
 
     Returns:
         structure and blocks of each class, and which events it holds (None if it is all of them as they are).

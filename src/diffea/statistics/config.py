@@ -10,7 +10,8 @@ from jax import Array
 from diffea.errors import SpecError
 from diffea.statistics.layout import Layout
 from diffea.statistics.parameters import ParameterSet
-from diffea.statistics.rates import Prepared, Settings
+from diffea.statistics.rates import Prepared
+from diffea.statistics.settings import Settings
 
 
 class ModelConfig:
@@ -136,3 +137,20 @@ def poi_index(layout: Layout, settings: Settings) -> int:
         msg = "the model has no parameter of interest: name one with poi_name=… or in the measurement"
         raise SpecError(msg)
     return layout.sets[settings.poi_name].slice.start
+
+
+def free_poi_index(layout: Layout, settings: Settings) -> int:
+    """Place of the parameter of interest, for what makes no sense if it cannot move: tests, limits, its uncertainty.
+
+    Raises:
+        SpecError: if the model has none, or the measurement fixes it.
+    """
+    index = poi_index(layout, settings)
+    fixed = layout.sets[str(settings.poi_name)].fixed
+    if fixed is not None and fixed.any():
+        msg = (
+            f"the parameter of interest {settings.poi_name!r} is fixed by the measurement (parameters[{settings.poi_name!r}]/"
+            "fixed), so it cannot be fitted, tested or limited: take 'fixed' away, or name another with poi_name=…"
+        )
+        raise SpecError(msg)
+    return index

@@ -14,7 +14,7 @@ from jax.scipy.special import gammaincc
 
 from diffea.statistics import likelihood
 from diffea.statistics.config import poi_index
-from diffea.statistics.fits import Fit, ensure, initial, profile
+from diffea.statistics.fits import Fit, ensure, initial, own_range, profile
 from diffea.statistics.information import covariance, informed
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
@@ -72,7 +72,7 @@ def information(
         pars = at_asimov(bound, poi_true)
         fisher = likelihood.fisher_information(bound.layout, bound.settings, prepared, pars)
         return fisher, ~prepared.fixed, None
-    fit = profile(bound, prepared, data, None, solver)
+    fit = profile(bound, prepared, data, None, solver, poi_range=own_range(bound))
     hessian = likelihood.expansion(bound.layout, bound.settings, prepared, fit.pars, data).hessian
     return hessian, ~prepared.fixed, fit
 
@@ -139,7 +139,7 @@ class GoodnessOfFit:
 @functools.partial(jax.jit, static_argnames=("solver",), inline=True)
 def _goodness(bound: BoundModel, data: Array, solver: Solver) -> GoodnessOfFit:
     prepared, layout = bound.prepared(), bound.layout
-    fit = profile(bound, prepared, data, None, solver)
+    fit = profile(bound, prepared, data, None, solver, poi_range=own_range(bound))
     unconstrained = np.ones(layout.npars, bool)
     unconstrained[np.concatenate([layout.normal[0], layout.poisson[0]])] = False
     degrees = layout.nbins_total - jnp.sum(unconstrained & ~prepared.fixed)

@@ -20,12 +20,13 @@ import numpy as np
 from jax import Array
 
 from diffea import runtime
-from diffea.errors import FitError, YieldError
-from diffea.statistics import jaxopt_solvers, likelihood
+from diffea.errors import FitError, SpecError, YieldError
+from diffea.statistics import jaxopt_solvers, likelihood, starts
 from diffea.statistics.config import poi_index
 from diffea.statistics.layout import Layout
 from diffea.statistics.model import BoundModel
-from diffea.statistics.rates import Prepared, Settings, rates
+from diffea.statistics.rates import Prepared, rates
+from diffea.statistics.settings import Settings
 from diffea.statistics.solver import CONVERGED, NO_BACKGROUND, REASONS, Minimum, Solver, scoring
 from diffea.statistics.yields import is_concrete
 
@@ -57,6 +58,24 @@ class Fit:
         return REASONS.get(int(self.status), "")
 
 
+class Range(NamedTuple):
+    """Where a fit may find the parameter of interest."""
+
+    low: Array | float
+    high: Array | float = np.inf
+
+
+def own_range(bound: BoundModel) -> Range | None:
+    """From the lower bound of the parameter of interest up; None for a model without.
+
+    What is said about a best fit (its uncertainties, how well it describes the data) must not be said about the point
+    where a fit stopped for a bound that is 10 because nobody gave another.
+    """
+    if bound.settings.poi_name is None:
+        return None
+    return Range(float(bounds(bound.layout)[0][poi_index(bound.layout, bound.settings)]))
+
+
 def bounds(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds of all parameters."""
     table = np.concatenate([item.bounds for item in layout.sets.values()])
@@ -75,6 +94,7 @@ def profile(
     poi: Array | float | None,
     solver: Solver,
     start: Array | None = None,
+    poi_range: Range | None = None,
 ) -> Fit:
     """Minimise the deviance; traceable, raises nothing.
 
@@ -85,8 +105,10 @@ def profile(
         poi: value at which the parameter of interest is held; None to fit it.
         solver: how.
         start: initial values other than the model's.
+        poi_range: where a free parameter of interest may be; within its bounds by default.
     """
-    return _finish(bound, prepared, data, poi, minimise(bound, prepared, data, poi, solver, start))
+    problem = _problem(bound, prepared, poi, start, poi_range)
+    return _finish(bound, prepared, data, poi, _solve(bound, prepared, data, problem, solver, 1e-2))
 
 
 def minimise(
@@ -108,10 +130,10 @@ def profiles(
     data: Array,
     pois: Sequence[Array | float | None],
     solver: Solver,
-    poi_low: Array | float,
+    poi_range: Range,
 ) -> list[Fit]:
-    """Several fits to the same data in one loop: `profile` at each value, None for the free fit (from `poi_low` up)."""
-    problems = [_problem(bound, prepared, poi, None, poi_low if poi is None else None) for poi in pois]
+    """Several fits to the same data in one loop: `profile` at each value, None for the free fit within `poi_range`."""
+    problems = [_problem(bound, prepared, poi, None, poi_range) for poi in pois]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
     ends = jax.vmap(lambda problem: _solve(bound, prepared, data, problem, solver, 1e-2))(stacked)
     return [
@@ -121,7 +143,7 @@ def profiles(
 
 
 def _finish(bound: BoundModel, prepared: Prepared, data: Array, poi: Array | float | None, end: Minimum) -> Fit:
-    pars, value = anchored(bound, prepared, data, poi, end.pars, end.free)
+    pars, value = anchored(bound, prepared, data, poi, end)
     culprit = _culprit(bound.layout, bound.settings, prepared, data, pars)
     return Fit(pars, value, end.free, end.status, end.iterations, culprit)
 
@@ -134,19 +156,32 @@ class _Problem(NamedTuple):
 
 
 def _problem(
-    bound: BoundModel, prepared: Prepared, poi: Array | float | None, start: Array | None, poi_low: Array | float | None
+    bound: BoundModel, prepared: Prepared, poi: Array | float | None, start: Array | None, poi_range: Range | None
 ) -> _Problem:
+    _refuse_start_outside(bound.layout, None if poi is None else bound.settings.poi_name)
     low, high = map(jnp.asarray, bounds(bound.layout))
     first = jnp.asarray(initial(bound.layout) if start is None else start)
     free = ~prepared.fixed
-    if poi is not None or poi_low is not None:
+    if poi is not None:
         index = poi_index(bound.layout, bound.settings)
-        if poi is None:
-            low = low.at[index].set(poi_low)
-        else:
-            first, low, high = first.at[index].set(poi), low.at[index].min(poi), high.at[index].max(poi)
-            free = free.at[index].set(False)
+        first, low, high = first.at[index].set(poi), low.at[index].min(poi), high.at[index].max(poi)
+        free = free.at[index].set(False)
+    elif poi_range is not None:
+        index = poi_index(bound.layout, bound.settings)
+        low, high = low.at[index].set(poi_range.low), high.at[index].set(poi_range.high)
+        first = first.at[index].set(jnp.clip(first[index], *poi_range))
     return jax.lax.stop_gradient(_Problem(first, low, high, free))
+
+
+def _refuse_start_outside(layout: Layout, held: str | None) -> None:
+    """As pyhf, which takes the model and refuses to fit it."""
+    for name, item in layout.sets.items():
+        if name != held and not np.all((item.bounds[:, 0] <= item.inits) & (item.inits <= item.bounds[:, 1])):
+            msg = (
+                f"parameters[{name!r}]: a fit starts at inits {item.inits.tolist()}, outside of bounds "
+                f"{item.bounds.tolist()}: change one of them"
+            )
+            raise SpecError(msg)
 
 
 def _solve(
@@ -155,29 +190,44 @@ def _solve(
     layout, settings = bound.layout, bound.settings
     prepared, data = jax.lax.stop_gradient((prepared, data))
     if solver.method == "scoring":
-        expand = functools.partial(likelihood.expansion, layout, settings, prepared, data=data)
-        return scoring(lambda pars: expand(pars=pars), *problem, solver, damping)
+        start, low, high, free = problem
+
+        def once(start: Array, floor: Array) -> Minimum:
+            seen = starts.with_floor(layout, rates(layout, settings, prepared, start), data, floor)
+            expand = functools.partial(likelihood.expansion, layout, settings, prepared, data=seen)
+            return scoring(lambda pars: expand(pars=pars), start, low, high, free, solver, damping)
+
+        def from_start(start: Array) -> Minimum:
+            return starts.up_to_the_edge(once, jnp.clip(start, low, high))
+
+        def doubt(end: Minimum) -> starts.Doubt:
+            return starts.doubt(layout, settings, prepared, data, free, end)
+
+        if not starts.has_shifts(layout):
+            return from_start(start)
+        return starts.from_several(from_start, doubt, start, around_zero=starts.has_few_shifts(layout))
     return jaxopt_solvers.minimise(
         lambda pars: likelihood.deviance(layout, settings, prepared, pars, data), *problem, solver
     )
 
 
 def anchored(
-    bound: BoundModel, prepared: Prepared, data: Array, poi: Array | float | None, pars: Array, free: Array
+    bound: BoundModel, prepared: Prepared, data: Array, poi: Array | float | None, end: Minimum
 ) -> tuple[Array, Array]:
     """Parameters at a minimum, and the deviance there, with their derivatives.
 
     Args:
         bound, prepared, data: what was fitted.
         poi: value at which the parameter of interest was held, None if it was fitted.
-        pars: where the minimisation ended.
-        free: parameters that are neither fixed nor at a bound there.
+        end: where the minimisation ended.
     """
     layout, settings = bound.layout, bound.settings
-    pars, free = jax.lax.stop_gradient((pars, free))
+    end = jax.lax.stop_gradient(end)
+    pars, free = end.pars, end.free
+    seen = starts.with_floor(layout, rates(layout, settings, jax.lax.stop_gradient(prepared), pars), data, end.floor)
     target = pars if poi is None else pars.at[poi_index(layout, settings)].set(poi)
-    pars = _attach(layout, settings, prepared, data, pars, free, target)
-    return pars, profiled(layout, settings, prepared, data, pars, target, free)
+    pars = _attach(layout, settings, prepared, seen, pars, free, target)
+    return pars, profiled(layout, settings, prepared, seen, pars, target, free)
 
 
 def _attach(

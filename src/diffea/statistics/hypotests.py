@@ -12,6 +12,7 @@ from jax import Array
 from jax.scipy.special import log_ndtr
 
 from diffea.statistics import asymptotics
+from diffea.statistics.config import free_poi_index
 from diffea.statistics.fits import Fit, ensure
 from diffea.statistics.model import BoundModel
 from diffea.statistics.ratios import Statistic, asimov, on_asimov, on_data
@@ -127,6 +128,7 @@ def hypotest(
     Raises:
         DataError: if data are too few or too many.
         FitError: if a fit does not converge.
+        SpecError: if there is no parameter of interest, or a fixed one.
         ValueError: for another statistic or calculator.
     """
     if test_stat not in ("q", "qtilde"):
@@ -135,6 +137,7 @@ def hypotest(
     if calculator not in ("asymptotics", "toys"):
         msg = f"calculator: expected 'asymptotics' or 'toys', got {calculator!r}"
         raise ValueError(msg)
+    free_poi_index(bound.layout, bound.settings)
     solver = solver or Solver()
     poi, given = jnp.asarray(poi_test, float), None if data is None else bound.whole(data)
     if calculator == "toys":
@@ -192,7 +195,9 @@ def discovery(
     Raises:
         DataError: if data are too few or too many.
         FitError: if a fit does not converge.
+        SpecError: if there is no parameter of interest, or a fixed one.
     """
+    free_poi_index(bound.layout, bound.settings)
     solver = solver or Solver()
     given = None if data is None else bound.whole(data)
     result = _discovery(bound, jnp.asarray(poi_true, float), given, solver)

@@ -41,4 +41,4 @@ def minimise(
     status = jnp.where(end.state.error <= solver.tolerance, CONVERGED, EXHAUSTED)
     status = jnp.where(jnp.isfinite(function(start)), status, NOT_FINITE)
     inside = movable(end.params, gradient, low, high, free)
-    return Minimum(end.params, inside, value, gradient, status, end.state.iter_num)
+    return Minimum(end.params, inside, value, gradient, status, end.state.iter_num, jnp.asarray(0.0))

@@ -15,7 +15,8 @@ from jax import Array
 from jax.scipy.special import gammaln, xlogy
 
 from diffea.statistics.layout import Layout
-from diffea.statistics.rates import Prepared, Settings, curvature, derivatives, overlay, rates
+from diffea.statistics.rates import Prepared, curvature, derivatives, overlay, rates
+from diffea.statistics.settings import Settings
 
 
 def log_density(layout: Layout, settings: Settings, prepared: Prepared, pars: Array, data: Array) -> Array:
@@ -61,7 +62,11 @@ def deviance(layout: Layout, settings: Settings, prepared: Prepared, pars: Array
 
 
 class Expansion(NamedTuple):
-    """Second-order expansion of the deviance; `scale` is the diagonal of its positive (Gauss-Newton) part."""
+    """Second-order expansion of the deviance; `scale` is the curvature that counts one uncertainty of each parameter.
+
+    It is the diagonal of the positive (Gauss-Newton) part of the Hessian, with at least the events that are expected in
+    the place of those that were seen: a bin where none were seen measures its parameters too.
+    """
 
     value: Array
     gradient: Array
@@ -81,19 +86,23 @@ def expansion(layout: Layout, settings: Settings, prepared: Prepared, pars: Arra
     value = poisson_deviance(main, d.rates).sum()
     gradient = d.jacobian @ (1.0 - ratio)
     matrix = (d.jacobian * (ratio / safe)) @ d.jacobian.T
+    scale = jnp.square(d.jacobian) @ (jnp.maximum(ratio, 1.0) / safe)
 
     parameters, places = layout.normal
     pull = (pars[parameters] - aux[places]) / prepared.sigmas
     slopes, curvatures = [(parameters, pull / prepared.sigmas)], [(parameters, prepared.sigmas**-2)]
+    scales = [(parameters, prepared.sigmas**-2)]
     value += 0.5 * jnp.sum(pull**2)
     parameters, places = layout.poisson
     value += poisson_deviance(aux[places], pars[parameters] * prepared.factors).sum()
+    expected = pars[parameters] * prepared.factors
     slopes.append((parameters, prepared.factors - aux[places] / pars[parameters]))
     curvatures.append((parameters, aux[places] / pars[parameters] ** 2))
+    scales.append((parameters, jnp.maximum(aux[places], expected) / pars[parameters] ** 2))
     none = np.zeros(layout.npars)
     gradient += overlay(none, slopes)
-    positive = matrix + jnp.diag(overlay(none, curvatures))
-    return Expansion(value, gradient, positive + curvature(d, 1.0 - ratio), jnp.diagonal(positive))
+    hessian = matrix + jnp.diag(overlay(none, curvatures)) + curvature(d, 1.0 - ratio)
+    return Expansion(value, gradient, hessian, scale + overlay(none, scales))
 
 
 def fisher_information(layout: Layout, settings: Settings, prepared: Prepared, pars: Array) -> Array:

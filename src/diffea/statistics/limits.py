@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from diffea.statistics import asymptotics, likelihood
-from diffea.statistics.config import poi_index
+from diffea.statistics.config import free_poi_index, poi_index
 from diffea.statistics.fits import Fit, anchored, ensure, minimise, profiles
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared
-from diffea.statistics.ratios import Statistic, asimov, check_name, poi_low
+from diffea.statistics.ratios import Statistic, asimov, check_name, poi_range
 from diffea.statistics.solver import CONVERGED, NO_ROOT, Minimum, Solver
 
 _STEPS = 60
@@ -111,7 +111,7 @@ class _Line(NamedTuple):
 
     def differentiable(self, poi: Array, minimum: Minimum) -> Array:
         """The ratio at a minimum that was found, with its derivatives."""
-        _, value = anchored(self.bound, self.prepared, self.data, poi, minimum.pars, minimum.free)
+        _, value = anchored(self.bound, self.prepared, self.data, poi, minimum)
         return jnp.maximum(2.0 * (value - self.lowest), 0.0)
 
 
@@ -165,7 +165,9 @@ def _observed(
 def _begin(pars: Array) -> Minimum:
     pars = jax.lax.stop_gradient(pars)
     whole = jnp.asarray(0)
-    return Minimum(pars, jnp.ones(pars.shape, bool), jnp.asarray(0.0), jnp.zeros_like(pars), whole, whole)
+    return Minimum(
+        pars, jnp.ones(pars.shape, bool), jnp.asarray(0.0), jnp.zeros_like(pars), whole, whole, jnp.asarray(0.0)
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("cl", "band", "test_stat", "solver"), inline=True)
@@ -176,7 +178,7 @@ def _upper_limit(
     index, name = poi_index(layout, settings), settings.poi_name
     free = null = None
     if data is not None:
-        free, null = profiles(bound, prepared, data, [None, 0.0], solver, poi_low(bound, test_stat))
+        free, null = profiles(bound, prepared, data, [None, 0.0], solver, poi_range(bound, test_stat))
     sample = asimov(bound, prepared, 0.0, null)
     line = _Line(bound, prepared, sample.data, 0.0, 0.0, solver)
     scale = poi_scale(bound, prepared, sample.pars)
@@ -233,12 +235,14 @@ def upper_limit(
     Raises:
         DataError: if data are too few or too many.
         FitError: if a fit does not converge, or no value is excluded.
+        SpecError: if there is no parameter of interest, or a fixed one.
         ValueError: for another statistic or a level outside of (0, 1).
     """
     check_name(test_stat)
     if test_stat not in ("q", "qtilde") or not 0.0 < cl < 1.0:
         msg = f"an upper limit needs test_stat 'q' or 'qtilde' and 0 < cl < 1, got {test_stat!r} and {cl}"
         raise ValueError(msg)
+    free_poi_index(bound.layout, bound.settings)
     solver = solver or Solver()
     given = None if data is None else bound.whole(data)
     result = _upper_limit(bound, given, float(cl), band, test_stat, solver)

@@ -16,12 +16,14 @@ from jax import Array
 from diffea.errors import DataError, SpecError, YieldError
 from diffea.statistics import likelihood
 from diffea.statistics.config import ModelConfig
-from diffea.statistics.interpolation import ADDITIVE_CODES, MULTIPLICATIVE_CODES
 from diffea.statistics.layout import FIELDS, Layout, make_layout
-from diffea.statistics.rates import Prepared, Settings, by_sample, prepare, rates
+from diffea.statistics.rates import Prepared, by_sample, prepare, rates
+from diffea.statistics.settings import Settings, interpolation_codes
 from diffea.statistics.spec import Key, read_spec, read_workspace, with_measurement
 from diffea.statistics.workspace import measurement_name, write_workspace
 from diffea.statistics.yields import Yields, check_yields, count_bins, gather, is_concrete, places
+
+_DEFAULT_POI = "mu"
 
 
 @jax.tree_util.register_pytree_node_class
@@ -159,9 +161,10 @@ class HistFactory:
     Args:
         spec: dict with ``channels`` and ``parameters``, pyhf's schema ``model.json``; if it has ``measurements``, the first
             one's parameters count too.
-        poi_name: parameter of interest, None if there is none; by default that of the first measurement, or ``"mu"``.
+        poi_name: parameter of interest, None or "" for none; by default that of the first measurement, or without any
+            ``"mu"``, if there is one.
         modifier_settings: interpolation codes as in pyhf, ``{"normsys": {"interpcode": "code4"}, "histosys":
-            {"interpcode": "code4p"}}`` by default.
+            {"interpcode": "code4p"}}`` by default. As in pyhf a code that given settings leave out is 1 or 0.
 
     Raises:
         SpecError: where pyhf refuses the specification; with the place in it.
@@ -175,21 +178,17 @@ class HistFactory:
         modifier_settings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._source, measured = with_measurement(spec)
-        poi_name = measured if isinstance(poi_name, EllipsisType) else poi_name
         self.spec = read_spec(self._source)
-        codes = {"normsys": "code4", "histosys": "code4p"}
-        for kind, known in (("normsys", MULTIPLICATIVE_CODES), ("histosys", ADDITIVE_CODES)):
-            code = (modifier_settings or {}).get(kind, {}).get("interpcode", codes[kind])
-            if code not in known:
-                msg = f"modifier_settings[{kind!r}]: expected one of {sorted(known)}, got {code!r}"
-                raise SpecError(msg)
-            codes[kind] = code
-        self.settings = Settings(codes["normsys"], codes["histosys"], poi_name)
+        names = self.spec.modifier_names
+        if isinstance(poi_name, EllipsisType):
+            poi_name = measured if measured is not None or _DEFAULT_POI not in names else _DEFAULT_POI
+        if poi_name and poi_name not in names:
+            msg = f"the parameter of interest {poi_name!r} is not one of the modifiers {names}"
+            raise SpecError(msg)
+        self.settings = Settings(**interpolation_codes(modifier_settings), poi_name=poi_name or None)
         self.observations: dict[str, list[float]] | None = None
         self._measurement = measurement_name(spec)
         self._layouts: dict[tuple[int, ...], Layout] = {}
-        if poi_name is not None:
-            self._check_poi(poi_name)
         if not self.template_keys:
             self._layout(count_bins(self.spec, None))
 
@@ -291,21 +290,30 @@ class HistFactory:
         Raises:
             YieldError, UnknownTemplateError: as for calling the model.
         """
-        return write_workspace(self._source, self.spec, self(numbers), observations, self._measurement)
+        bound = self(numbers)
+        if observations is None:
+            pars = np.array(bound.config.suggested_init())
+            if bound.config.poi_index is not None:
+                pars[bound.config.poi_index] = 0.0
+            main = bound.expected_data(pars, include_auxdata=False)
+        else:
+            main = bound.data(observations)[: bound.layout.nbins_total]
+        measurement = {"name": self._measurement, "poi": self.settings.poi_name or ""}
+        return write_workspace(self._source, self.spec, bound.layout, bound.yields, measurement, np.asarray(main))
 
     def _layout(self, nbins: dict[str, int]) -> Layout:
         key = tuple(nbins.values())
         if key not in self._layouts:
-            self._layouts[key] = make_layout(self.spec, nbins)
+            layout = make_layout(self.spec, nbins)
+            self._refuse_several_pois(layout)
+            self._layouts[key] = layout
         return self._layouts[key]
 
-    def _check_poi(self, poi_name: str) -> None:
-        kinds = {name: kind for c in self.spec.channels for s in c.samples.values() for name, kind in s.modifiers}
-        if poi_name not in kinds:
-            msg = f"the parameter of interest {poi_name!r} is not one of the modifiers {sorted(kinds)}"
-            raise SpecError(msg)
-        if kinds[poi_name] in ("shapefactor", "shapesys", "staterror"):
-            msg = f"the parameter of interest {poi_name!r} is a {kinds[poi_name]} with one parameter a bin"
+    def _refuse_several_pois(self, layout: Layout) -> None:
+        name = self.settings.poi_name
+        if name is not None and layout.sets[name].n_parameters > 1:
+            item = layout.sets[name]
+            msg = f"the parameter of interest {name!r} is a {item.kinds[0]} with {item.n_parameters} parameters, one a bin"
             raise SpecError(msg)
 
     @staticmethod

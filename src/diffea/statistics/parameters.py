@@ -180,9 +180,6 @@ def _configured(
         raise SpecError(msg)
     assert inits is not None
     assert bounds is not None
-    if not np.all((bounds[:, 0] <= inits) & (inits <= bounds[:, 1])):
-        msg = f"parameters[{name!r}]: inits {inits.tolist()} outside of bounds {bounds.tolist()}"
-        raise SpecError(msg)
     if sigmas is not None and not np.all(sigmas > 0):
         msg = f"parameters[{name!r}]/sigmas: must be positive, got {sigmas.tolist()}"
         raise SpecError(msg)

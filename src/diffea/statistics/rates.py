@@ -20,18 +20,10 @@ from jax import Array
 
 from diffea.statistics.interpolation import ADDITIVE_CODES, MULTIPLICATIVE_CODES, code4_polynomial
 from diffea.statistics.layout import Layout
+from diffea.statistics.settings import Settings
 from diffea.statistics.yields import Yields
 
 _TINY = 1e-100
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is chosen besides the numbers: interpolation codes and the parameter of interest."""
-
-    normsys: str
-    histosys: str
-    poi_name: str | None
 
 
 @jax.tree_util.register_dataclass
@@ -167,6 +159,27 @@ def _norm(settings: Settings, prepared: Prepared, alpha: Array) -> Array:
     return MULTIPLICATIVE_CODES[settings.normsys](alpha, prepared.log_high, prepared.log_low, prepared.polynomial)
 
 
+def shifts_at_one_sigma(
+    layout: Layout, settings: Settings, prepared: Prepared, pars: Array
+) -> tuple[Array, Array, Array]:
+    """Expected events, shape (bins,), and by how much each histosys and normsys moves them at +1 and −1.
+
+    The shifts, shapes (parameters, bins), are those from nominal yields, with all other factors where they are.
+    """
+    base, scales, gammas = _parts(layout, settings, prepared, pars)
+    rest = jnp.prod(scales, axis=0)[:, layout.channel_of_bin] * jnp.prod(gammas, axis=0)
+    up, down = jnp.zeros((2, layout.npars, layout.nbins_total))
+    if layout.histosys_parameter.size:
+        moves = (jnp.einsum("msb,sb->mb", move, rest) for move in (prepared.up, -prepared.down))
+        up, down = (_by_parameter(layout, move, layout.histosys_parameter) for move in moves)
+    if layout.normsys_parameter.size:
+        factors = (jnp.expm1(log)[:, :, layout.channel_of_bin] for log in (prepared.log_high, prepared.log_low))
+        moves = (jnp.einsum("msb,sb->mb", factor, base * rest) for factor in factors)
+        more = (_by_parameter(layout, move, layout.normsys_parameter) for move in moves)
+        up, down = (a + b for a, b in zip((up, down), more, strict=True))
+    return jnp.sum(base * rest, axis=0), up, down
+
+
 class Derivatives(NamedTuple):
     """Rates and what their derivatives are made of.
 
@@ -214,7 +227,7 @@ def derivatives(layout: Layout, settings: Settings, prepared: Prepared, pars: Ar
 
 
 def _by_parameter(layout: Layout, rows: Array, parameters: np.ndarray) -> Array:
-    """Rows (modifiers, samples, bins), each of a different parameter, as (parameters, samples, bins)."""
+    """Rows (modifiers, …), each of a different parameter, as (parameters, …)."""
     index = np.full(layout.npars, len(parameters))
     index[parameters] = np.arange(len(parameters))
     return jnp.concatenate([rows, jnp.zeros((1, *rows.shape[1:]))])[index]

@@ -7,10 +7,11 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from diffea.statistics.config import poi_index
-from diffea.statistics.fits import Fit, bounds, ensure, initial, profile, profiles
+from diffea.statistics.config import free_poi_index, poi_index
+from diffea.statistics.fits import Fit, Range, bounds, ensure, initial, profile, profiles
 from diffea.statistics.likelihood import expected_auxdata
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
@@ -26,13 +27,16 @@ class Asimov(NamedTuple):
     pars: Array
 
 
-def poi_low(bound: BoundModel, test_stat: Statistic) -> float:
-    """Lower bound of the parameter of interest in the free fit: 0 for the tilde statistics, else below 0."""
-    low, high = bounds(bound.layout)
-    index = poi_index(bound.layout, bound.settings)
-    if test_stat in ("qtilde", "ttilde"):
-        return max(0.0, float(low[index]))
-    return float(low[index]) if low[index] < 0 else -float(high[index])
+def poi_range(bound: BoundModel, test_stat: Statistic) -> Range:
+    """Where the free fit may find the parameter of interest.
+
+    From 0 for the tilde statistics, and for q0, which is 0 for a best fit below; for the others from the model's own lower
+    bound, if that is negative, or anywhere. There is no upper bound: a best fit that stops at one is none.
+    """
+    low = float(bounds(bound.layout)[0][poi_index(bound.layout, bound.settings)])
+    if test_stat in ("qtilde", "ttilde", "q0"):
+        return Range(max(0.0, low))
+    return Range(low if low < 0 else -np.inf)
 
 
 def asimov(bound: BoundModel, prepared: Prepared, poi: float | Array, fit: Fit | None = None) -> Asimov:
@@ -79,7 +83,7 @@ def on_data(
     null: bool = False,
 ) -> OnData:
     """The test statistic on any data, all fits in one loop; `null` adds the fit without signal."""
-    seen = _compare(bound, prepared, poi, data, poi_low(bound, test_stat), solver, null)
+    seen = _compare(bound, prepared, poi, data, poi_range(bound, test_stat), solver, null)
     return seen._replace(value=_one_sided(bound, seen, poi, test_stat))
 
 
@@ -88,12 +92,12 @@ def _compare(
     prepared: Prepared,
     poi: float | Array,
     data: Array,
-    low: float | Array,
+    where: Range,
     solver: Solver,
     null: bool,
 ) -> OnData:
     """The two-sided ratio of likelihoods."""
-    fixed, free, *more = profiles(bound, prepared, data, [poi, None, 0.0] if null else [poi, None], solver, low)
+    fixed, free, *more = profiles(bound, prepared, data, [poi, None, 0.0] if null else [poi, None], solver, where)
     ratio = jnp.maximum(2.0 * (fixed.deviance - free.deviance), 0.0)
     return OnData(ratio, fixed, free, more[0] if more else None)
 
@@ -104,13 +108,13 @@ def _one_sided(bound: BoundModel, seen: OnData, poi: float | Array, test_stat: S
     if test_stat in ("q", "qtilde"):
         return jnp.where(best > poi, 0.0, seen.value)
     if test_stat == "q0":
-        return jnp.where(best < poi, 0.0, seen.value)
+        return jnp.where(best <= poi, 0.0, seen.value)
     return seen.value
 
 
 @functools.partial(jax.jit, static_argnames=("solver",), inline=True)
-def _evaluate(bound: BoundModel, poi: Array, data: Array, low: Array, solver: Solver) -> OnData:
-    return _compare(bound, bound.prepared(), poi, data, low, solver, null=False)
+def _evaluate(bound: BoundModel, poi: Array, data: Array, where: Range, solver: Solver) -> OnData:
+    return _compare(bound, bound.prepared(), poi, data, where, solver, null=False)
 
 
 def likelihood_ratio(
@@ -123,18 +127,20 @@ def likelihood_ratio(
         poi: hypothesis for the parameter of interest (0 for q0).
         data: events of all bins and auxiliary data.
         test_stat: ``"t"`` (eq. 8), ``"ttilde"`` (11), ``"q0"`` (12), ``"q"`` (14), ``"qtilde"`` (16). Those with a tilde
-            keep the parameter of interest at 0 or above in the free fit, the others let it go below.
+            keep the parameter of interest at 0 or above in the free fit, the others let it go below (q0 is 0 there).
         solver: how to fit.
 
     Raises:
         DataError: if data are too few or too many.
         FitError: if a fit does not converge.
+        SpecError: if there is no parameter of interest, or a fixed one.
         ValueError: for an unknown statistic.
     """
     check_name(test_stat)
+    free_poi_index(bound.layout, bound.settings)
     solver = solver or Solver()
-    low = jnp.asarray(poi_low(bound, test_stat))
-    seen = _evaluate(bound, jnp.asarray(poi, float), bound.whole(data), low, solver)
+    where = jax.tree.map(jnp.asarray, poi_range(bound, test_stat))
+    seen = _evaluate(bound, jnp.asarray(poi, float), bound.whole(data), where, solver)
     ensure(bound.layout, solver, seen.fits(bound.settings.poi_name))
     return _one_sided(bound, seen, poi, test_stat)
 

@@ -12,7 +12,7 @@ from jax import Array
 
 from diffea.statistics.likelihood import Expansion
 
-CONVERGED, EXHAUSTED, NOT_FINITE, STALLED, NO_ROOT, NO_BACKGROUND = range(6)
+CONVERGED, EXHAUSTED, NOT_FINITE, STALLED, NO_ROOT, NO_BACKGROUND, AT_EDGE = range(7)
 
 REASONS = {
     EXHAUSTED: "the iterations ran out; look for parameters that nothing constrains, or allow more (max_iterations)",
@@ -23,6 +23,8 @@ REASONS = {
     NO_ROOT: "no value of the parameter of interest is excluded at this confidence level; is there any signal?",
     NO_BACKGROUND: "signal without background, where the asymptotic formulae do not hold and an optimiser finds "
     "significance for nothing: merge bins, widen the kernel, or add a floor to the background",
+    AT_EDGE: "the likelihood rises up to where a bin is expected to have no events, beyond which it is not defined; keep "
+    "the signal from being negative (test statistic 'qtilde' or 'ttilde'), or give the parameters bounds",
 }
 
 
@@ -52,6 +54,7 @@ class Minimum(NamedTuple):
         pars: parameters; `free`: which of them are neither fixed nor at a bound.
         value: of the function; `gradient`: its derivative in all parameters (the free ones' vanishes).
         status: 0 or why it failed; `iterations`: evaluations.
+        floor: events that bins without any were taken to have (0, but at the edge of what is defined).
     """
 
     pars: Array
@@ -60,6 +63,7 @@ class Minimum(NamedTuple):
     gradient: Array
     status: Array
     iterations: Array
+    floor: Array
 
 
 class _State(NamedTuple):
@@ -68,6 +72,7 @@ class _State(NamedTuple):
     trial: Array
     predicted: Array
     damping: Array
+    outside: Array
     iterations: Array
     status: Array
 
@@ -75,6 +80,7 @@ class _State(NamedTuple):
 _RUNNING = -1
 _RIDGE = 1e-13
 _LARGEST_DAMPING = 1e10
+_RECENT = 20
 
 
 def movable(pars: Array, gradient: Array, low: Array, high: Array, free: Array) -> Array:
@@ -124,17 +130,23 @@ def scoring(
 
         iterations = state.iterations + 1
         done = accept & (jnp.max(jnp.abs(y)) < solver.tolerance) & (damping < 1e-2)
+        outside = jnp.where(jnp.isfinite(new.value), state.outside, iterations)
+        stuck, spent = damping > _LARGEST_DAMPING, iterations >= solver.max_iterations
+        at_edge = (stuck | spent) & (iterations < outside + _RECENT)
         status = jnp.select(
-            [done, ~jnp.isfinite(at.value), damping > _LARGEST_DAMPING, iterations >= solver.max_iterations],
-            [CONVERGED, NOT_FINITE, STALLED, EXHAUSTED],
+            [done, ~jnp.isfinite(at.value), at_edge, stuck, spent],
+            [CONVERGED, NOT_FINITE, AT_EDGE, STALLED, EXHAUSTED],
             _RUNNING,
         )
-        return _State(pars, at, trial, predicted, damping, iterations, status)
+        return _State(pars, at, trial, predicted, damping, outside, iterations, status)
 
     n = len(start)
     nowhere = Expansion(jnp.asarray(jnp.inf), jnp.zeros(n), jnp.zeros((n, n)), jnp.zeros(n))
-    state = _State(start, nowhere, start, jnp.asarray(0.0), jnp.asarray(damping), jnp.asarray(0), jnp.asarray(_RUNNING))
+    never = jnp.asarray(-_RECENT)
+    state = _State(
+        start, nowhere, start, jnp.asarray(0.0), jnp.asarray(damping), never, jnp.asarray(0), jnp.asarray(_RUNNING)
+    )
     end = jax.lax.while_loop(lambda s: s.status == _RUNNING, step, state)
     inside = movable(end.pars, end.at.gradient, low, high, free) & (end.at.scale > 0)
     pars = jnp.where(end.status == CONVERGED, end.trial, end.pars)
-    return Minimum(pars, inside, end.at.value, end.at.gradient, end.status, end.iterations)
+    return Minimum(pars, inside, end.at.value, end.at.gradient, end.status, end.iterations, jnp.asarray(0.0))

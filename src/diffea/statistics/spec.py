@@ -70,6 +70,11 @@ class Spec:
     channels: tuple[Channel, ...]
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def modifier_names(self) -> list[str]:
+        """Names of all modifiers, sorted."""
+        return sorted({name for c in self.channels for s in c.samples.values() for name, _ in s.modifiers})
+
     def sources(self) -> Iterable[tuple[Channel, Sample, Modifier | None, str, Source]]:
         """Every source with what it belongs to, in the order of the specification's channels, samples, modifiers."""
         for channel in self.channels:
@@ -81,7 +86,9 @@ class Spec:
 
 
 def with_measurement(spec: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """Channels and parameters of a specification, and its parameter of interest: the first measurement's, or mu.
+    """Channels and parameters of a specification, and the first measurement's parameter of interest.
+
+    That is "" if the measurement has none, None if there is no measurement.
 
     Raises:
         SpecError: if there is a measurement without what pyhf's schema ``workspace.json`` asks of it.
@@ -91,14 +98,14 @@ def with_measurement(spec: Mapping[str, Any]) -> tuple[dict[str, Any], str | Non
         raise SpecError(msg)
     source = {key: spec[key] for key in ("channels", "parameters") if key in spec}
     if not spec.get("measurements"):
-        return source, "mu"
+        return source, None
     try:
         config = spec["measurements"][0]["config"]
         poi, parameters = config["poi"], [*config["parameters"]]
     except (KeyError, TypeError) as error:
         msg = "measurements[0]: expected {'name': …, 'config': {'poi': …, 'parameters': […]}}"
         raise SpecError(msg) from error
-    return {**source, "parameters": [*parameters, *source.get("parameters", [])]}, poi or None
+    return {**source, "parameters": [*parameters, *source.get("parameters", [])]}, poi or ""
 
 
 def read_spec(spec: Mapping[str, Any]) -> Spec:

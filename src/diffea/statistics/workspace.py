@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyhf
 
-from diffea.statistics.layout import FIELDS, field_of
+from diffea.statistics.layout import FIELDS, Layout, field_of
 from diffea.statistics.spec import Spec
-
-if TYPE_CHECKING:
-    from diffea.statistics.model import BoundModel
+from diffea.statistics.yields import Yields
 
 VERSION = "1.0.0"
 
@@ -24,21 +22,26 @@ def measurement_name(spec: Mapping[str, Any]) -> str:
 
 
 def write_workspace(
-    source: Mapping[str, Any], spec: Spec, bound: BoundModel, observations: Any, measurement: str
+    source: Mapping[str, Any],
+    spec: Spec,
+    layout: Layout,
+    yields: Yields,
+    measurement: Mapping[str, str],
+    main: np.ndarray,
 ) -> dict[str, Any]:
-    """The workspace of a bound model; pyhf's schema has accepted it.
+    """The workspace of a model with numbers; pyhf's schema has accepted it.
 
     Args:
         source: the specification as it was given: order and everything but the numbers come from it.
         spec: the same, read.
-        bound: the model with numbers.
-        observations: events of all bins, flat or by channel; None for the background-only Asimov data.
-        measurement: its name.
+        layout, yields: where its numbers are, and the numbers.
+        measurement: its ``name`` and parameter of interest, ``poi``, empty for none.
+        main: observed events of all bins.
     """
     numbers: dict[str, list[float]] = {}
     for name in FIELDS:
-        values, start = np.asarray(getattr(bound.yields, name)), 0
-        for piece, length in bound.layout.pieces[name]:
+        values, start = np.asarray(getattr(yields, name)), 0
+        for piece, length in layout.pieces[name]:
             numbers[piece.place] = values[start : start + length].tolist()
             start += length
     by_place: dict[str, dict[str, list[float]]] = {}
@@ -56,14 +59,15 @@ def write_workspace(
             ]
             samples.append({**sample, "data": by_place[here]["data"], "modifiers": modifiers})
         channels.append({**channel, "samples": samples})
-    main = _main_data(bound, observations)
-    poi = bound.settings.poi_name or ""
     workspace = {
         "channels": channels,
         "measurements": [
-            {"name": measurement, "config": {"poi": poi, "parameters": list(source.get("parameters", []))}}
+            {
+                "name": measurement["name"],
+                "config": {"poi": measurement["poi"], "parameters": list(source.get("parameters", []))},
+            }
         ],
-        "observations": [{"name": c, "data": main[s].tolist()} for c, s in bound.layout.slices.items()],
+        "observations": [{"name": c, "data": main[s].tolist()} for c, s in layout.slices.items()],
         "version": VERSION,
     }
     pyhf.schema.validate(workspace, "workspace.json", version=VERSION)
@@ -80,12 +84,3 @@ def _modifier_data(modifier: Mapping[str, Any], numbers: Mapping[str, list[float
             return numbers["data"]
         case _:
             return None
-
-
-def _main_data(bound: BoundModel, observations: Any) -> np.ndarray:
-    if observations is not None:
-        return np.asarray(bound.data(observations))[: bound.layout.nbins_total]
-    pars = np.array(bound.config.suggested_init())
-    if bound.config.poi_index is not None:
-        pars[bound.config.poi_index] = 0.0
-    return np.asarray(bound.expected_data(pars, include_auxdata=False))

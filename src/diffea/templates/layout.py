@@ -12,6 +12,7 @@ import hist
 import numpy as np
 
 from diffea.errors import TemplateError, UnknownTemplateError
+from diffea.histograms import edges_of
 
 Key = tuple[str, str, str]
 NOMINAL = "nominal"
@@ -37,7 +38,7 @@ def axis_identity(axis: Any) -> tuple[Any, ...]:
     flags = tuple(
         getattr(traits, name) for name in ("underflow", "overflow", "circular", "growth", "discrete", "ordered")
     )
-    return axis.name, flags, tuple(axis) if traits.discrete else tuple(axis.edges.tolist())
+    return axis.name, flags, tuple(axis) if traits.discrete else tuple(edges_of(axis).tolist())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
