@@ -52,6 +52,13 @@ def test_a_second_run_is_told_of_the_first_and_takes_over_when_that_is_killed(ot
     assert list(folder.iterdir()) == []
 
 
+def test_a_second_run_in_one_thread_is_refused(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        with pytest.raises(LockedError, match=f"process {os.getpid()} "), locked(tmp_path):
+            pass
+        assert (tmp_path / LOCK).exists()
+
+
 def test_a_second_thread_is_refused_and_the_same_one_may_ask_again(tmp_path: Path) -> None:
     told = []
 
@@ -62,7 +69,7 @@ def test_a_second_thread_is_refused_and_the_same_one_may_ask_again(tmp_path: Pat
         except LockedError as error:
             told.append(str(error))
 
-    with locked(tmp_path), locked(tmp_path / "." / ".." / tmp_path.name):
+    with locked(tmp_path), locked(tmp_path / "." / ".." / tmp_path.name, nested=True):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join()

@@ -152,6 +152,12 @@ def test_two_runs_in_one_folder_do_not_delete_each_others_checkpoints(tmp_path: 
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_numbers_of_numpy_are_numbers_of_steps(tmp_path: Path) -> None:
+    counts = {"steps": np.int64(3), "validate_every": np.int8(1), "patience": np.uint8(3)}
+    run = functools.partial(optimise, VALLEY, START, optimizer=OPTIMIZERS["adam"], validate=VALLEY, checkpoint=tmp_path)
+    assert len(run(**counts).history) == len(run(**counts, resume=True).history) == 3
+
+
 def test_only_checkpoints_are_removed_from_a_folder(tmp_path: Path) -> None:
     others = {"step-first.npz", "step-00000001.txt", "notes.md"}
     for name in (*others, "step-00000001.npz"):

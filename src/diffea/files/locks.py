@@ -23,18 +23,21 @@ _held: dict[Path, int] = {}  # the thread of this process that holds a folder
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, nested: bool = False) -> Iterator[None]:
     """Keep other runs out of a folder, which is made if it is not there, and removed again if it is empty at the end.
 
-    The system's own lock on a file ends with its process, so that what a killed run left is taken over. The file says who holds it. What
-    this thread holds already it may ask for again.
+    The system's own lock on a file ends with its process, so that what a killed run left is taken over. The file says who holds it.
+
+    Args:
+        folder: of a run.
+        nested: whether this thread may hold it already, as the command line does for a run of a single variant.
 
     Raises:
         LockedError: if another run holds it, or one on another host may.
         OutputError: if the folder cannot be written to.
     """
     folder = folder.resolve()
-    if _held.get(folder) == threading.get_ident():
+    if nested and _held.get(folder) == threading.get_ident():
         yield
         return
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
@@ -62,7 +65,8 @@ def _lock(path: Path) -> Iterator[None]:
             os.pwrite(descriptor, json.dumps(_owner()).encode(), 0)
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is locked: who waits sees that it is another file
+        with contextlib.suppress(OSError):  # where nothing may be removed any more, the next run takes the file over
+            path.unlink()  # while it is locked: who waits sees that it is another file
         os.close(descriptor)
 
 

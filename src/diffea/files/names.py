@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 
-RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+RESERVED = {
+    "con",
+    "conin$",
+    "conout$",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)),
+}
 LONGEST = 200  # bytes; file systems allow 255
 
 

@@ -95,14 +95,14 @@ def optimise(
     run = Run(
         evaluate=LossAndGradient(loss, box),
         box=box,
-        steps=steps,
+        steps=int(steps),
         checkpoint=None if checkpoint is None else Path(checkpoint),
         resume=resume,
         fingerprint=fingerprint(names(start), *map(np.asarray, jax.tree.leaves((start, box.low, box.high))), name),
         progress=progress or (lambda _: None),
         validate=None if validate is None else jax.jit(validate),
-        validate_every=validate_every,
-        patience=steps + 1 if patience is None else patience,
+        validate_every=int(validate_every),
+        patience=int(steps + 1 if patience is None else patience),
     )
     with locked(run.checkpoint) if run.checkpoint else contextlib.nullcontext():
         return _minimise(run, loss, start, optimizer, schedules or {})

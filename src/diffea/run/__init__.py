@@ -64,7 +64,7 @@ def run_variant(
     if name not in analysis.variants:
         msg = f"the analysis {analysis.name!r} has no variant {name!r}; it has: {', '.join(analysis.variants)}"
         raise AnalysisError(msg)
-    with locked(out):
+    with locked(out, nested=True):
         if not resume:  # a later --resume must not find the checkpoints of an older run
             clear_checkpoints(out)
         contents = _contents(analysis, name, data, out, client, steps, resume, progress)
