@@ -225,7 +225,8 @@ def _flat(array: Any) -> np.ndarray:
         if np.ma.is_masked(array):
             raise ColumnError(missing)
         return np.asarray(array).reshape(-1)
-    if any(ak.any(ak.is_none(array, axis=axis), axis=None) for axis in range(array.ndim)):
+    optional = any(sign in str(array.type) for sign in ("?", "option"))
+    if optional and any(ak.any(ak.is_none(array, axis=axis), axis=None) for axis in range(array.ndim)):
         raise ColumnError(missing)
     return np.asarray(ak.to_numpy(ak.flatten(array, axis=None)))
 
