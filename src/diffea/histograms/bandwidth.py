@@ -78,7 +78,7 @@ def per_edge(bandwidth: ArrayLike, bins: int) -> Any:
         bins: number of bins.
 
     Returns:
-        Scalar, or shape (bins + 1,); NaN where it is not known before compilation and turns out not to be positive.
+        Scalar, or shape (bins + 1,); NaN where it is not known before compilation and turns out not to be a positive number.
 
     Raises:
         HistogramError: when it has another shape, or is known and not positive.
@@ -93,7 +93,7 @@ def per_edge(bandwidth: ArrayLike, bins: int) -> Any:
         msg = f"expected a positive bandwidth in the unit of the observable, got {bandwidth}: for an exact histogram use soft.hard()"
         raise HistogramError(msg)
     if not known:
-        h = jnp.where(h > 0, h, jnp.nan)
+        h = jnp.where((h > 0) & (h < jnp.inf), h, jnp.nan)
     if h.shape == (bins,):
         return xp.minimum(xp.append(h[:1], h), xp.append(h, h[-1:]))
     return h

@@ -39,7 +39,7 @@ class Window:
 
 
 def checked_edges(edges: Any) -> Any:
-    """The edges as an array; NaN where they are not known before compilation and turn out not to ascend.
+    """The edges as an array; NaN where they are not known before compilation and turn out not to be finite or not to ascend.
 
     Raises:
         HistogramError: when they are not at least two ascending numbers.
@@ -50,7 +50,7 @@ def checked_edges(edges: Any) -> Any:
         msg = f"expected bin edges of shape (bins + 1,), got shape {array.shape}"
         raise HistogramError(msg)
     if not known:
-        return jnp.where(jnp.all(jnp.diff(array) > 0), array, jnp.nan)
+        return jnp.where(jnp.all(jnp.diff(array) > 0) & jnp.all(jnp.isfinite(array)), array, jnp.nan)
     if not (np.all(np.isfinite(array)) and np.all(np.diff(array) > 0)):
         msg = f"expected finite bin edges in ascending order, got {array}"
         raise HistogramError(msg)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import hist
+import jax
 import numpy as np
 
 from diffea.errors import NotFiniteError
@@ -53,7 +54,8 @@ def hard_sums(
     """
     rows = int(blocks.rows)
     traced = program.traced(structure, params, hard=True)
-    fills, edges = traced.rows(params, blocks.arrays, rows)
+    known = jax.tree.map(lambda leaf: np.asarray(leaf, program.dtype), params)
+    fills, edges = traced.rows(known, blocks.arrays, rows)
     axes = axes_of(program.processor)
     for channel in traced.learned:
         (axis,), (found,) = axes[channel], edges[channel]

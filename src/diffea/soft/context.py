@@ -53,7 +53,7 @@ def sharpened(scale: Any) -> Iterator[None]:
     if known is not None and not (known > 0 and math.isfinite(known)):
         msg = f"expected a positive scale of the widths, got {scale}: end a schedule with soft.hard(), not with a width of zero"
         raise WidthError(msg)
-    token = _scale.set(jnp.where(scale > 0, scale, jnp.nan) if known is None else scale)
+    token = _scale.set(jnp.where((scale > 0) & (scale < jnp.inf), scale, jnp.nan) if known is None else scale)
     try:
         with _sharpness(object() if known is None else known):
             yield

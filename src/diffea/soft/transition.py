@@ -143,13 +143,13 @@ def transition(x: ArrayLike, center: ArrayLike, width: ArrayLike, shape: Shape =
 
 
 def checked_width(width: Any) -> Any:
-    """A width; NaN where it is not known before compilation and turns out not to be positive.
+    """A width; NaN where it is not known before compilation and turns out not to be a positive number.
 
     Raises:
         WidthError: when it is known and not a positive number.
     """
     if isinstance(width, jax.core.Tracer):
-        return jnp.where(width > 0, width, jnp.nan)
+        return jnp.where((width > 0) & (width < jnp.inf), width, jnp.nan)
     known = np.asarray(width, dtype=float)
     if known.size == 0 or not np.all(np.isfinite(known) & (known > 0)):
         msg = f"expected a positive width in the unit of the column, got {width}: for an exact cut use soft.hard()"
