@@ -15,7 +15,7 @@ from diffea.errors import ReportError
 from diffea.files import whole
 from diffea.report import plots
 from diffea.report.contents import Run, find_runs, read_run
-from diffea.report.nuisances import nuisances
+from diffea.report.nuisances import doubts, nuisances
 
 __all__ = ["leaves", "write"]
 
@@ -71,6 +71,7 @@ def _run(run: Run) -> dict[str, Any]:
         ],
         "parameters": _parameters(run.result),
         "nuisances": nuisances(run.workspace, run.result["modifier_settings"]),
+        "doubts": doubts(run.workspace, run.result["modifier_settings"]),
     }
 
 
