@@ -105,6 +105,10 @@ class FitError(DiffeaError, RuntimeError):
     """Raised when a fit did not converge."""
 
 
+class MethodError(DiffeaError, ValueError):
+    """Raised when a test statistic, calculator, confidence level, number of toys or way to fit is none that there is."""
+
+
 class OptionError(DiffeaError, ValueError):
     """Raised when an option of ``distribute`` is none of those that there are."""
 

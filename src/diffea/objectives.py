@@ -6,8 +6,8 @@ What they share is said here once. All of them take ``bound``, a bound model, fi
   nuisance parameters' initial values (`discovery`: signal plus background). Observed data enter only if given by name.
 - ``solver``: how to fit, a ``diffea.statistics.Solver``.
 
-They raise `FitError` if a fit does not converge, and `DataError` if data are too few or too many; `cls`, `upper_limit`,
-`discovery` and `discovery_significance` raise `YieldError` if a bin of their Asimov data has signal and no background.
+They raise `FitError` if a fit does not converge, and `DataError` if data are too few or too many; `cls`, `log_cls`,
+`upper_limit`, `discovery` and `discovery_significance` raise `YieldError` if a bin of their Asimov data has signal and no background.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ __all__ = [
     "discovery",
     "discovery_significance",
     "generalised_variance",
+    "log_cls",
     "mc_statistical_error",
     "nuisance_penalty",
     "poi_uncertainty",
@@ -60,12 +61,35 @@ def cls(
 
     $CL_s = \Phi(-(t + \sqrt{q_A})) / \Phi(-t)$ (arXiv:1007.1727); on background-only Asimov data $2\Phi(-\sqrt{q_A})$.
 
+    It falls like $e^{-q_A/2}$: a signal excluded by more than some 10 sigma has a CLs whose gradient moves nothing, and at 38
+    sigma both are exactly 0. Minimise `log_cls` there, which has the same minimum.
+
     Args:
         poi_test: tested value.
         test_stat: ``"qtilde"`` or ``"q"``.
     """
     _refuse_bare_bins(bound, data, solver)
     return _tests.hypotest(bound, poi_test, data, test_stat=test_stat, solver=solver).cls
+
+
+def log_cls(
+    bound: BoundModel,
+    poi_test: float | Array = 1.0,
+    data: Any = None,
+    *,
+    test_stat: Statistic = "qtilde",
+    solver: Solver | None = None,
+) -> Array:
+    r"""Natural logarithm of `cls`, with all digits and a gradient however strong the signal.
+
+    It is made of logarithms of the normal distribution's tail, and never of CLs itself; $\exp$ of it is `cls`.
+
+    Args:
+        poi_test: tested value.
+        test_stat: ``"qtilde"`` or ``"q"``.
+    """
+    _refuse_bare_bins(bound, data, solver)
+    return _tests.hypotest(bound, poi_test, data, test_stat=test_stat, solver=solver).log_cls
 
 
 def upper_limit(

@@ -13,7 +13,6 @@ import pytest
 from scipy import optimize, stats
 
 from diffea import objectives
-from diffea.errors import FitError
 from diffea.statistics import BoundModel, HistFactory, discovery, fit, hypotest, upper_limit
 from tests.statistics.models import modifier
 
@@ -127,13 +126,14 @@ def test_toys(n: float) -> None:
         assert abs(float(mine) - exact) < 4 * np.sqrt(exact * (1 - exact) / 4000)
 
 
-def test_no_events_expected_below_zero() -> None:
-    """Without a lower bound the best fit to nothing is where nothing is expected: said, not guessed."""
-    bound, data = experiment(0.0, 55.0)
-    with pytest.raises(FitError, match=r"a bin without events .* 'qtilde'"):
-        hypotest(bound, 1.0, data, test_stat="q")
-    found = hypotest(bound, 1.0, np.array([55.0, 1.0]), test_stat="q")
-    np.testing.assert_allclose(found.q, ratio(1.0, 1.0, 55.0, low=-np.inf), rtol=1e-9)
+@pytest.mark.parametrize("seen", [None, 55.0])
+def test_the_best_fit_to_nothing_is_where_nothing_is_expected(seen: float | None) -> None:
+    """Without a lower bound the signal cancels the background, and no more."""
+    bound, data = experiment(0.0, seen)
+    found = hypotest(bound, 1.0, data, test_stat="q")
+    np.testing.assert_allclose(found.q, 2 * profile(1.0, 0.0, seen), rtol=1e-7)
+    free = found.fits["of all parameters on data"].pars[bound.config.poi_index]
+    np.testing.assert_allclose(free, -BACKGROUND / SIGNAL * (1.0 if seen is None else seen / CONTROL), rtol=1e-6)
 
 
 @functools.cache

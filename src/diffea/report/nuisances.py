@@ -1,25 +1,21 @@
-"""How well the fit is expected to know each parameter, and how much each moves the parameter of interest."""
+"""How well the fit is expected to know each parameter, how much each moves the parameter of interest, and what is doubtful."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyhf
 
-__all__ = ["nuisances"]
+from diffea import statistics
 
-STEP = 1e-3
+__all__ = ["doubts", "nuisances"]
 
 
 def nuisances(workspace: Mapping[str, Any], modifier_settings: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """Expected standard deviations before and after the fit, and the impact on the parameter of interest.
 
-    At the background-only Asimov data the curvature of the likelihood is the Fisher information,
-    ``F = Jᵀ diag(1/λ) J + C`` with λ the expected yields, J their derivative and C the curvature of the constraints;
-    its inverse is the covariance V. The impact of θ on μ is ``V_μθ / √V_θθ`` (Cowan, Cranmer, Gross, Vitells,
-    arXiv:1007.1727, section 3.2, for the Asimov data).
+    `statistics.nuisances` at the background-only Asimov data, in rows.
 
     Args:
         workspace: a pyhf workspace.
@@ -30,62 +26,31 @@ def nuisances(workspace: Mapping[str, Any], modifier_settings: Mapping[str, Any]
         ``prior`` (None without a constraint), ``posterior``, ``impact``, and ``share``, its per cent of the largest impact. None
         where there is no parameter of interest.
     """
-    model = pyhf.Workspace(workspace).model(
-        modifier_settings=modifier_settings
-        or {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
-    )
-    config = model.config
+    model = statistics.HistFactory.from_workspace(workspace, modifier_settings=modifier_settings)
+    bound = model()
+    config = bound.config
     if config.poi_index is None:
         return []
-    point = np.array(config.suggested_init(), float)
-    point[config.poi_index] = 0.0
-    expected = np.asarray(model.expected_actualdata(point), float)
-    filled = expected > 0
-    jacobian = np.stack([_slope(model.expected_actualdata, point, i) for i in range(len(point))])[:, filled]
-    constraint = np.zeros(len(point))
-    if config.nauxdata:
-        auxiliary = model.expected_auxdata(point)
-        for i in range(len(point)):
-            constraint[i] = _curvature(lambda p: model.constraint_logpdf(auxiliary, p), point, i)
-    free = ~np.asarray(config.suggested_fixed(), bool)
-    information = (jacobian / expected[filled]) @ jacobian.T + np.diag(constraint)
-    covariance = np.zeros_like(information)
-    covariance[np.ix_(free, free)] = np.linalg.pinv(information[np.ix_(free, free)], hermitian=True)
+    found = statistics.nuisances(bound)
+    prior, posterior, impact = map(np.asarray, (found.priors, found.uncertainties, found.impacts))
     kinds = dict(config.modifiers)
-    rows = []
-    for name in config.par_order:
-        where = config.par_slice(name)
-        for index in range(where.start, where.stop):
-            variance = covariance[index, index]
-            if index == config.poi_index or variance <= 0:
-                continue
-            rows.append(
-                {
-                    "name": name if where.stop - where.start == 1 else f"{name}[{index - where.start}]",
-                    "kind": kinds[name],
-                    "prior": constraint[index] ** -0.5 if constraint[index] > 1e-9 else None,
-                    "posterior": float(np.sqrt(variance)),
-                    "impact": float(covariance[config.poi_index, index] / np.sqrt(variance)),
-                }
-            )
+    rows: list[dict[str, Any]] = [
+        {
+            "name": config.par_names[i],
+            "kind": kinds[name],
+            "prior": float(prior[i]) if np.isfinite(prior[i]) else None,
+            "posterior": float(posterior[i]),
+            "impact": float(impact[i]),
+        }
+        for name in config.par_order
+        for i in range(config.npars)[config.par_slice(name)]
+        if i != config.poi_index and 0 < posterior[i] < np.inf
+    ]
     largest = max((abs(row["impact"]) for row in rows), default=0.0) or 1.0
     return sorted(({**row, "share": 100 * abs(row["impact"]) / largest} for row in rows), key=lambda row: -row["share"])
 
 
-def _slope(function: Callable[[Any], Any], point: np.ndarray, index: int) -> np.ndarray:
-    """Central difference of a vector function in one parameter."""
-    up, down = _moved(point, index)
-    return (np.asarray(function(up), float) - np.asarray(function(down), float)) / (2 * STEP)
-
-
-def _curvature(function: Callable[[Any], Any], point: np.ndarray, index: int) -> float:
-    """Minus the second difference of a scalar function in one parameter."""
-    up, down = _moved(point, index)
-    values = [np.asarray(function(p), float).item() for p in (up, point, down)]
-    return -(values[0] - 2 * values[1] + values[2]) / STEP**2
-
-
-def _moved(point: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-    step = np.zeros_like(point)
-    step[index] = STEP
-    return point + step, point - step
+def doubts(workspace: Mapping[str, Any], modifier_settings: Mapping[str, Any] | None = None) -> list[str]:
+    """What `statistics.warnings` says of a workspace with a parameter of interest."""
+    bound = statistics.HistFactory.from_workspace(workspace, modifier_settings=modifier_settings)()
+    return [] if bound.config.poi_index is None else statistics.warnings(bound)

@@ -10,25 +10,17 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import pyhf
 
-from diffea.errors import ReportError
+from diffea.errors import DiffeaError, FitError, ReportError
 from diffea.files import whole
 from diffea.report import plots
 from diffea.report.contents import RESULT, WORKSPACE, Run, find_runs, leaves, read_run
-from diffea.report.nuisances import nuisances
+from diffea.report.nuisances import doubts, nuisances
 
 __all__ = ["leaves", "write"]
 
 PAGE = "report.html"
 NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
-NO_MODEL: tuple[type[Exception], ...] = (
-    AssertionError,
-    LookupError,
-    TypeError,
-    ValueError,
-    *(error for error in vars(pyhf.exceptions).values() if isinstance(error, type) and issubclass(error, Exception)),
-)
 
 
 def write(out: Path) -> Path:
@@ -56,7 +48,7 @@ def write(out: Path) -> Path:
 
 
 def _run(run: Run) -> dict[str, Any]:
-    rows = _nuisances(run)
+    model = _model(run)
     samples = {name: run.samples(name) for name in run.channels}
     backgrounds = dict.fromkeys(s for pair in samples.values() for s in pair[0])
     signals = dict.fromkeys(s for pair in samples.values() for s in pair[1])
@@ -79,14 +71,18 @@ def _run(run: Run) -> dict[str, Any]:
             for fitted in [any(channel == name for channel, _ in run.modifiers)]
         ],
         "parameters": _parameters(run.result),
-        "nuisances": rows,
+        **model,
     }
 
 
-def _nuisances(run: Run) -> list[dict[str, Any]]:
+def _model(run: Run) -> dict[str, Any]:
+    """What a fit of the workspace tells."""
+    given = run.workspace, run.result["modifier_settings"]
     try:
-        return nuisances(run.workspace, run.result["modifier_settings"])
-    except NO_MODEL as error:
+        return {"nuisances": nuisances(*given), "doubts": doubts(*given)}
+    except FitError as error:
+        return {"nuisances": [], "doubts": [str(error)]}
+    except (DiffeaError, LookupError, TypeError, ValueError) as error:
         msg = (
             f"{run.folder / WORKSPACE}, with the modifier_settings of {RESULT}, is no model that can be fitted "
             f"({type(error).__name__}: {error}): run the analysis again"

@@ -9,8 +9,8 @@ from diffea.statistics.diagnostics import (
     fisher_condition,
     goodness_of_fit,
     nuisances,
-    warnings,
 )
+from diffea.statistics.doubts import warnings
 from diffea.statistics.fits import Fit, fit
 from diffea.statistics.hypotests import Discovery, HypoTest, discovery, hypotest
 from diffea.statistics.limits import Limit, upper_limit

@@ -1,4 +1,4 @@
-"""What a fit did to the nuisance parameters, whether the model describes the data, and whether to believe an optimum."""
+"""What a fit did to the nuisance parameters, and whether the model describes the data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from jax.scipy.special import gammaincc
 
 from diffea.statistics import likelihood
 from diffea.statistics.config import poi_index
-from diffea.statistics.fits import Fit, ensure, initial, own_range, profile
+from diffea.statistics.fits import Fit, ensure, ensure_codes, initial, own_range, profile
 from diffea.statistics.information import covariance, informed
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
-from diffea.statistics.solver import Solver
+from diffea.statistics.solver import CONVERGED, NO_DEGREES, Solver
 
 
 @jax.tree_util.register_dataclass
@@ -144,7 +144,8 @@ def _goodness(bound: BoundModel, data: Array, solver: Solver) -> GoodnessOfFit:
     unconstrained[np.concatenate([layout.normal[0], layout.poisson[0]])] = False
     degrees = layout.nbins_total - jnp.sum(unconstrained & ~prepared.fixed)
     statistic = 2.0 * fit.deviance
-    return GoodnessOfFit(statistic, degrees, gammaincc(0.5 * degrees, 0.5 * statistic), fit)
+    p_value = jnp.where(degrees > 0, gammaincc(0.5 * jnp.maximum(degrees, 1), 0.5 * statistic), jnp.nan)
+    return GoodnessOfFit(statistic, degrees, p_value, fit)
 
 
 def goodness_of_fit(bound: BoundModel, data: Any, *, solver: Solver | None = None) -> GoodnessOfFit:
@@ -160,11 +161,13 @@ def goodness_of_fit(bound: BoundModel, data: Any, *, solver: Solver | None = Non
 
     Raises:
         DataError: if data are too few or too many.
-        FitError: if the fit does not converge.
+        FitError: if the fit does not converge, or there are no degrees of freedom.
     """
     solver = solver or Solver()
     result = _goodness(bound, bound.whole(data), solver)
     ensure(bound.layout, solver, {"of all parameters": result.fit})
+    status = jnp.where(result.degrees > 0, CONVERGED, NO_DEGREES)
+    ensure_codes(bound.layout, solver, {"the goodness of fit": (status, jnp.full_like(status, -1))})
     return result
 
 
@@ -204,59 +207,6 @@ def effective_events(bound: BoundModel) -> Array:
         events = jnp.where(variance > 0, total**2 / jnp.where(variance > 0, variance, 1.0), exact)
         effective = jnp.where(mask, jnp.minimum(effective, events), effective)
     return effective
-
-
-def warnings(
-    bound: BoundModel,
-    *,
-    data: Any = None,
-    poi_true: float = 0.0,
-    constraint: float = 0.5,
-    events: float = 10.0,
-    condition: float = 1e8,
-    solver: Solver | None = None,
-) -> list[str]:
-    """In words, what makes an optimum doubtful; empty if nothing does.
-
-    Args:
-        bound: the model with concrete numbers.
-        data: events of all bins and auxiliary data; Asimov data by default.
-        poi_true: value of the parameter of interest behind the Asimov data.
-        constraint: smallest credible ratio of a nuisance parameter's uncertainty to its prior width.
-        events: smallest credible number of effective MC events in a bin.
-        condition: largest credible condition number of the Fisher information.
-        solver: how to fit.
-    """
-    layout = bound.layout
-    result = nuisances(bound, data, poi_true=poi_true, solver=solver)
-    names, found = bound.config.par_names, []
-    per_bin = {
-        n for name, item in layout.sets.items() if not item.is_scalar for n in range(item.slice.start, item.slice.stop)
-    }
-    for i, ratio in enumerate(np.asarray(result.constraints)):
-        if ratio < constraint and i not in per_bin:
-            found.append(
-                f"the nuisance parameter {names[i]!r} is constrained to {ratio:.2f} of its prior width (below "
-                f"{constraint}): the fit measures it in situ; is its effect on the templates that well known?"
-            )
-    for name, n in zip(layout.bin_names, np.asarray(effective_events(bound)), strict=True):
-        if n < events:
-            found.append(
-                f"bin {name} is carried by {n:.1f} effective MC events (below {events:g}): its content is a fluctuation "
-                "as much as a prediction; merge it, or add the MC-statistical penalty to the objective"
-            )
-    number = float(fisher_condition(bound, poi_true))
-    if not number < condition:
-        found.append(
-            f"the Fisher information has condition {number:.1e} (above {condition:.0e}): some combination of parameters "
-            "is not measured; fix or merge parameters that do the same"
-        )
-    background, signal = map(np.asarray, background_and_signal(bound))
-    found += [
-        f"bin {layout.bin_names[i]} has signal and no background: asymptotic formulae do not hold there"
-        for i in np.flatnonzero((background <= 0) & (signal > 0))
-    ]
-    return found
 
 
 @functools.partial(jax.jit, inline=True)

@@ -9,8 +9,8 @@ from typing import Any, Literal, overload
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import log_ndtr
 
+from diffea.errors import MethodError
 from diffea.statistics import asymptotics
 from diffea.statistics.config import free_poi_index
 from diffea.statistics.fits import Fit, ensure
@@ -129,14 +129,17 @@ def hypotest(
         DataError: if data are too few or too many.
         FitError: if a fit does not converge.
         SpecError: if there is no parameter of interest, or a fixed one.
-        ValueError: for another statistic or calculator.
+        MethodError: for another statistic or calculator.
     """
     if test_stat not in ("q", "qtilde"):
         msg = f"test_stat: CLs is made of 'q' or 'qtilde', got {test_stat!r}"
-        raise ValueError(msg)
+        raise MethodError(msg)
     if calculator not in ("asymptotics", "toys"):
         msg = f"calculator: expected 'asymptotics' or 'toys', got {calculator!r}"
-        raise ValueError(msg)
+        raise MethodError(msg)
+    if calculator == "toys" and toys < 1:
+        msg = f"toys: expected at least one, got {toys}"
+        raise MethodError(msg)
     free_poi_index(bound.layout, bound.settings)
     solver = solver or Solver()
     poi, given = jnp.asarray(poi_test, float), None if data is None else bound.whole(data)
@@ -177,7 +180,7 @@ def _discovery(bound: BoundModel, poi_true: Array, data: Array | None, solver: S
         seen = on_data(bound, prepared, 0.0, data, "q0", solver)
         q, fits = seen.value, seen.fits(bound.settings.poi_name)
     significance = asymptotics.root(q)
-    log_p = log_ndtr(-significance)
+    log_p = asymptotics.log_tail(-significance)
     return Discovery(jnp.exp(log_p), significance, log_p, q, fits)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jaxopt
 from jax import Array
 
+from diffea.errors import MethodError
 from diffea.statistics.solver import CONVERGED, EXHAUSTED, NOT_FINITE, Minimum, Solver, movable
 
 METHODS = ("lbfgsb", "projected-gradient")
@@ -20,7 +21,7 @@ def minimise(
     """Minimise within bounds by a solver of jaxopt; its tolerance is on the projected gradient.
 
     Raises:
-        ValueError: for a method that is none.
+        MethodError: for a method that is none.
     """
     box = (jnp.where(free, low, start), jnp.where(free, high, start))
     if solver.method == "lbfgsb":
@@ -35,7 +36,7 @@ def minimise(
         )
     else:
         msg = f"no method {solver.method!r}: expected 'scoring' or one of {METHODS}"
-        raise ValueError(msg)
+        raise MethodError(msg)
     end = run.run(start, bounds=box) if solver.method == "lbfgsb" else run.run(start, hyperparams_proj=box)
     value, gradient = jax.value_and_grad(function)(end.params)
     status = jnp.where(end.state.error <= solver.tolerance, CONVERGED, EXHAUSTED)

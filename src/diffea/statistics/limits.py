@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from diffea.errors import MethodError
 from diffea.statistics import asymptotics, likelihood
 from diffea.statistics.config import free_poi_index, poi_index
 from diffea.statistics.fits import Fit, anchored, ensure, minimise, profiles
@@ -236,12 +237,12 @@ def upper_limit(
         DataError: if data are too few or too many.
         FitError: if a fit does not converge, or no value is excluded.
         SpecError: if there is no parameter of interest, or a fixed one.
-        ValueError: for another statistic or a level outside of (0, 1).
+        MethodError: for another statistic or a level outside of (0, 1).
     """
     check_name(test_stat)
     if test_stat not in ("q", "qtilde") or not 0.0 < cl < 1.0:
         msg = f"an upper limit needs test_stat 'q' or 'qtilde' and 0 < cl < 1, got {test_stat!r} and {cl}"
-        raise ValueError(msg)
+        raise MethodError(msg)
     free_poi_index(bound.layout, bound.settings)
     solver = solver or Solver()
     given = None if data is None else bound.whole(data)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from diffea.errors import MethodError
 from diffea.statistics.config import free_poi_index, poi_index
 from diffea.statistics.fits import Fit, Range, bounds, ensure, initial, profile, profiles
 from diffea.statistics.likelihood import expected_auxdata
@@ -134,7 +135,7 @@ def likelihood_ratio(
         DataError: if data are too few or too many.
         FitError: if a fit does not converge.
         SpecError: if there is no parameter of interest, or a fixed one.
-        ValueError: for an unknown statistic.
+        MethodError: for an unknown statistic.
     """
     check_name(test_stat)
     free_poi_index(bound.layout, bound.settings)
@@ -149,4 +150,4 @@ def check_name(test_stat: str) -> None:
     """Refuse a name that is no test statistic."""
     if test_stat not in get_args(Statistic):
         msg = f"test_stat: expected one of {get_args(Statistic)}, got {test_stat!r}"
-        raise ValueError(msg)
+        raise MethodError(msg)

@@ -12,7 +12,7 @@ from jax import Array
 
 from diffea.statistics.likelihood import Expansion
 
-CONVERGED, EXHAUSTED, NOT_FINITE, STALLED, NO_ROOT, NO_BACKGROUND, AT_EDGE = range(7)
+CONVERGED, EXHAUSTED, NOT_FINITE, STALLED, NO_ROOT, NO_BACKGROUND, AT_EDGE, NO_DEGREES, LOST_TOYS = range(9)
 
 REASONS = {
     EXHAUSTED: "the iterations ran out; look for parameters that nothing constrains, or allow more (max_iterations)",
@@ -25,6 +25,10 @@ REASONS = {
     "significance for nothing: merge bins, widen the kernel, or add a floor to the background",
     AT_EDGE: "the likelihood rises up to where a bin is expected to have no events, beyond which it is not defined; keep "
     "the signal from being negative (test statistic 'qtilde' or 'ttilde'), or give the parameters bounds",
+    NO_DEGREES: "there are no degrees of freedom (as many free parameters without constraint as bins), so any data may be "
+    "described and the statistic says nothing; fix parameters, or take more bins",
+    LOST_TOYS: "the fits to more than 1 % of them did not converge, and p-values without those would be biased; allow more "
+    "steps (max_iterations), or use another test statistic",
 }
 
 

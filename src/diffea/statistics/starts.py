@@ -30,7 +30,7 @@ from diffea.statistics.solver import AT_EDGE, CONVERGED, Minimum
 
 _FLOORS = (0.0, 1e-3, 1e-6, 1e-9)
 _DISTANCES = (1.5, 0.5)
-_FEW = 3
+_FEW = 6
 _GRID = np.linspace(-4.0, 4.0, 33)
 _NEAR, _SLACK = 0.5, 0.5
 _MASKS = (1, 2, 4, 8, 3, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15)
@@ -136,7 +136,8 @@ def _rise(layout: Layout, settings: Settings, prepared: Prepared, data: Array, s
     width = jnp.sqrt(jnp.where(at.rates > 0, at.rates, 1.0))
     jacobian, residual = at.jacobian / width, (data[: layout.nbins_total] - at.rates) / width
     cov = covariance(fisher_information(layout, settings, prepared, end.pars), end.free)
-    own = jnp.where(end.free, jnp.diagonal(cov), 1.0)
+    cov = jnp.where(jnp.isfinite(cov), cov, 0.0)
+    own = jnp.where(jnp.diagonal(cov) > 0, jnp.diagonal(cov), 1.0)
     follow = cov @ jacobian
 
     def product(a: Array, b: Array) -> Array:

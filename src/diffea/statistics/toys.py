@@ -14,9 +14,10 @@ from diffea.statistics.likelihood import expected_auxdata
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
 from diffea.statistics.ratios import Statistic, asimov, on_data
-from diffea.statistics.solver import Solver
+from diffea.statistics.solver import CONVERGED, LOST_TOYS, Solver
 
 _BATCH = 50
+_BEARABLE = 0.01
 
 
 @jax.tree_util.register_dataclass
@@ -88,7 +89,9 @@ def _toys(
     failed = jnp.sum(jnp.isnan(signal)) + jnp.sum(jnp.isnan(background))
     result = ToyTest(clsb / clb, clsb, clb, band, seen.value, signal, background, failed)
     fits = seen.fits(bound.settings.poi_name)
-    return result, {f"the fit {name}": (fit.status, fit.culprit) for name, fit in fits.items()}
+    codes = {f"the fit {name}": (fit.status, fit.culprit) for name, fit in fits.items()}
+    lost = jnp.where(failed > _BEARABLE * 2 * toys, LOST_TOYS, CONVERGED)
+    return result, codes | {"the test with toys": (lost, jnp.asarray(-1))}
 
 
 @jax.jit
@@ -102,7 +105,7 @@ def by_toys(
     """`hypotest` with toys drawn at the nuisance parameters that fit the data best, auxiliary data included.
 
     Raises:
-        FitError: if a fit to the data does not converge; failed fits to toys are counted in the result.
+        FitError: if a fit to the data does not converge, or those to more than 1 % of the toys; a few are counted in the result.
     """
     given = _asimov(bound) if data is None else data
     result, codes = _toys(bound, poi, given, jax.random.key(seed), toys, test_stat, solver)
