@@ -21,7 +21,7 @@ from diffea.events.splits import splitmix64
 ENOUGH = 2.0  # times the numbers that there are, which padding may make of them
 WORTH = 1 << 17  # numbers that another class must save, since it compiles again
 MOST = 6
-RARE = 1 / 64
+RARE = 1 / 64  # of the events: what all others have is usual
 
 
 def divided(columns: Columns) -> tuple[np.ndarray, ...] | None:
@@ -37,8 +37,9 @@ def divided(columns: Columns) -> tuple[np.ndarray, ...] | None:
 def size_classes(columns: Columns) -> np.ndarray:
     """Which class each event belongs to; one for all, unless padding costs much.
 
-    A class is divided where a column exceeds a power of two, or any exceeds its usual one, whatever saves most numbers, until padding no longer makes more
-    than ``ENOUGH`` times the numbers of them, or less than ``WORTH`` are saved, or there are ``MOST`` classes.
+    A class is divided where one column exceeds a power of two, or where any exceeds what is usual, whichever saves most numbers,
+    until padding makes no more than ``ENOUGH`` times the numbers that there are, another class would save less than ``WORTH``,
+    or there are ``MOST``.
 
     Args:
         columns: of a batch.
