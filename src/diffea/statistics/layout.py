@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffea.statistics.parameters import ParameterSet, parameter_sets
-from diffea.statistics.spec import Modifier, Source, Spec
+from diffea.statistics.spec import Channel, Modifier, Sample, Source, Spec
 
 FIELDS = ("nominal", "histosys_hi", "histosys_lo", "normsys_hi", "normsys_lo", "shapesys", "staterror")
 _FIELD_OF = {
@@ -89,109 +89,135 @@ def make_layout(spec: Spec, nbins: Mapping[str, int]) -> Layout:
     Raises:
         SpecError: if modifiers and parameters do not fit together.
     """
-    channels = tuple(channel.name for channel in spec.channels)
-    samples = tuple(sorted({name for channel in spec.channels for name in channel.samples}))
-    modifiers = tuple(sorted({id_ for c in spec.channels for s in c.samples.values() for id_ in s.modifiers}))
-    starts = dict(zip(channels, np.cumsum([0, *(nbins[c] for c in channels)])[:-1].tolist(), strict=True))
-    slices = {c: slice(starts[c], starts[c] + nbins[c]) for c in channels}
-    total = sum(nbins[c] for c in channels)
-    sets = parameter_sets(spec, nbins)
-    npars = sum(s.n_parameters for s in sets.values())
-
-    pieces: dict[str, list[tuple[Source, int]]] = {name: [] for name in FIELDS}
-    lengths = dict.fromkeys(FIELDS, 0)
-    offsets: dict[str, int] = {}
-    for channel, _, modifier, name, source in spec.sources():
-        target = field_of(modifier, name)
-        length = 1 if target.startswith("normsys") else nbins[channel.name]
-        pieces[target].append((source, length))
-        offsets[source.place] = lengths[target]
-        lengths[target] += length
-
-    ids = {kind: [name for name, k in modifiers if k == kind] for kind in {k for _, k in modifiers}}
-    histosys_names, normsys_names = ids.get("histosys", []), ids.get("normsys", [])
-    scales = [(name, kind) for name, kind in modifiers if kind in ("normfactor", "lumi")]
-    shape = (len(samples), total)
-    nominal = np.full(shape, lengths["nominal"])
-    histosys = np.full((len(histosys_names), *shape), lengths["histosys_hi"])
-    normsys = np.full((len(normsys_names), len(samples), len(channels)), lengths["normsys_hi"])
-    scale = np.zeros((len(scales), len(samples), len(channels)), bool)
-    gammas: list[list[list[int]]] = [[[] for _ in range(total)] for _ in samples]
-    staterror: dict[str, np.ndarray] = {}
-    shapesys = []
+    tables = _Tables(spec, nbins)
     for c, channel in enumerate(spec.channels):
-        bins = slices[channel.name]
-        width = np.arange(nbins[channel.name])
-        for s, sample in ((samples.index(name), sample) for name, sample in channel.samples.items()):
-            nominal[s, bins] = offsets[sample.data.place] + width
-            for (name, kind), modifier in sample.modifiers.items():
-                first = sets[name].slice.start
-                if kind == "histosys":
-                    offset = offsets[modifier.sources["hi_data"].place]
-                    histosys[histosys_names.index(name), s, bins] = offset + width
-                elif kind == "normsys":
-                    normsys[normsys_names.index(name), s, c] = offsets[modifier.sources["hi"].place]
-                elif kind in ("normfactor", "lumi"):
-                    scale[scales.index((name, kind)), s, c] = True
-                elif kind == "staterror":
-                    table = staterror.setdefault(name, np.full(shape, lengths["staterror"]))
-                    table[s, bins] = offsets[modifier.sources["data"].place] + width
-                else:
-                    if kind == "shapesys":
-                        table = offsets[modifier.sources["data"].place] + width
-                        shapesys.append((s, np.arange(total)[bins], table, first + width))
-                    for b in width:
-                        gammas[s][bins.start + b].append(first + b)
-    stat = []
-    for name in ids.get("staterror", []):
-        table = staterror[name]
-        used = table < lengths["staterror"]
-        mask = np.asarray(used.any(axis=0))
-        parameters = np.arange(sets[name].slice.start, sets[name].slice.stop)
-        stat.append((table, mask, parameters))
-        for s in range(len(samples)):
-            for parameter, place in zip(parameters, np.flatnonzero(mask), strict=True):
-                if used[s, place]:
-                    gammas[s][place].append(int(parameter))
-    overlap = max((len(cell) for row in gammas for cell in row), default=0)
-    gamma = np.full((overlap, *shape), npars)
-    for s, row in enumerate(gammas):
-        for column, cell in enumerate(row):
-            gamma[: len(cell), s, column] = cell
-
-    order = tuple(name for name, parameter_set in sets.items() if parameter_set.constraint)
-    constraints: dict[str, tuple[list[int], list[int]]] = {"normal": ([], []), "poisson": ([], [])}
-    first = 0
-    for name in order:
-        constraint, n = sets[name].constraint, sets[name].n_parameters
-        assert constraint is not None
-        constraints[constraint][0].extend(range(sets[name].slice.start, sets[name].slice.stop))
-        constraints[constraint][1].extend(range(first, first + n))
-        first += n
-    normal, poisson = (
-        (np.array(constraints[kind][0], int), np.array(constraints[kind][1], int)) for kind in ("normal", "poisson")
-    )
+        for sample in channel.samples.values():
+            tables.enter(c, channel, sample)
+    tables.enter_staterrors()
+    order = tuple(name for name, parameters in tables.sets.items() if parameters.constraint)
+    channels = tables.channels
     return Layout(
         channels=channels,
-        samples=samples,
-        modifiers=modifiers,
+        samples=tables.samples,
+        modifiers=tables.modifiers,
         nbins=dict(nbins),
-        slices=slices,
-        sets=sets,
-        pieces={name: tuple(items) for name, items in pieces.items()},
-        nominal=nominal,
-        histosys=histosys,
-        histosys_parameter=np.array([sets[name].slice.start for name in histosys_names], int),
-        normsys=normsys,
-        normsys_parameter=np.array([sets[name].slice.start for name in normsys_names], int),
-        scale=scale,
-        scale_parameter=np.array([sets[name].slice.start for name, _ in scales], int),
-        gamma=gamma,
-        staterror=tuple(stat),
-        shapesys=tuple(shapesys),
+        slices=tables.slices,
+        sets=tables.sets,
+        pieces={name: tuple(items) for name, items in tables.pieces.items()},
+        nominal=tables.nominal,
+        histosys=tables.histosys,
+        histosys_parameter=tables.starts(tables.histosys_names),
+        normsys=tables.normsys,
+        normsys_parameter=tables.starts(tables.normsys_names),
+        scale=tables.scale,
+        scale_parameter=tables.starts([name for name, _ in tables.scales]),
+        gamma=tables.gamma(),
+        staterror=tuple(tables.stat),
+        shapesys=tuple(tables.shapesys),
         auxdata_order=order,
-        normal=normal,
-        poisson=poisson,
+        normal=_constrained(tables.sets, order, "normal"),
+        poisson=_constrained(tables.sets, order, "poisson"),
         channel_of_bin=np.repeat(np.arange(len(channels)), [nbins[c] for c in channels]),
         bin_names=tuple(f"{c}[{b}]" for c in channels for b in range(nbins[c])),
     )
+
+
+class _Tables:
+    """The tables while they are made, sample by sample."""
+
+    def __init__(self, spec: Spec, nbins: Mapping[str, int]) -> None:
+        self.channels = tuple(channel.name for channel in spec.channels)
+        self.samples = tuple(sorted({name for channel in spec.channels for name in channel.samples}))
+        self.modifiers = tuple(sorted({id_ for c in spec.channels for s in c.samples.values() for id_ in s.modifiers}))
+        ends = np.cumsum([nbins[c] for c in self.channels]).tolist()
+        self.slices = {c: slice(end - nbins[c], end) for c, end in zip(self.channels, ends, strict=True)}
+        self.sets = parameter_sets(spec, nbins)
+        self.pieces: dict[str, list[tuple[Source, int]]] = {name: [] for name in FIELDS}
+        self._lengths = dict.fromkeys(FIELDS, 0)
+        self._offsets: dict[str, int] = {}
+        for channel, _, modifier, name, source in spec.sources():
+            field = field_of(modifier, name)
+            length = 1 if field.startswith("normsys") else nbins[channel.name]
+            self.pieces[field].append((source, length))
+            self._offsets[source.place] = self._lengths[field]
+            self._lengths[field] += length
+        ids = {kind: [name for name, k in self.modifiers if k == kind] for _, kind in self.modifiers}
+        self.histosys_names, self.normsys_names = ids.get("histosys", []), ids.get("normsys", [])
+        self._staterror_names = ids.get("staterror", [])
+        self.scales = [(name, kind) for name, kind in self.modifiers if kind in ("normfactor", "lumi")]
+        bins, by_channel = (len(self.samples), ends[-1] if ends else 0), (len(self.samples), len(self.channels))
+        self.nominal = np.full(bins, self._lengths["nominal"])
+        self.histosys = np.full((len(self.histosys_names), *bins), self._lengths["histosys_hi"])
+        self.normsys = np.full((len(self.normsys_names), *by_channel), self._lengths["normsys_hi"])
+        self.scale = np.zeros((len(self.scales), *by_channel), bool)
+        self.stat: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.shapesys: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._staterror: dict[str, np.ndarray] = {}
+        self._gammas: list[list[list[int]]] = [[[] for _ in range(bins[1])] for _ in self.samples]
+
+    def enter(self, c: int, channel: Channel, sample: Sample) -> None:
+        """A sample of a channel, with its modifiers."""
+        s, bins = self.samples.index(sample.name), self.slices[channel.name]
+        width = np.arange(bins.stop - bins.start)
+        self.nominal[s, bins] = self._offsets[sample.data.place] + width
+        for (name, kind), modifier in sample.modifiers.items():
+
+            def places(source: str, modifier: Modifier = modifier) -> np.ndarray:
+                return self._offsets[modifier.sources[source].place] + width
+
+            if kind == "histosys":
+                self.histosys[self.histosys_names.index(name), s, bins] = places("hi_data")
+            elif kind == "normsys":
+                self.normsys[self.normsys_names.index(name), s, c] = self._offsets[modifier.sources["hi"].place]
+            elif kind in ("normfactor", "lumi"):
+                self.scale[self.scales.index((name, kind)), s, c] = True
+            elif kind == "staterror":
+                table = self._staterror.setdefault(name, np.full(self.nominal.shape, self._lengths["staterror"]))
+                table[s, bins] = places("data")
+            else:
+                parameters = self.sets[name].slice.start + width
+                if kind == "shapesys":
+                    self.shapesys.append((s, bins.start + width, places("data"), parameters))
+                self._multiply(s, bins.start + width, parameters)
+
+    def enter_staterrors(self) -> None:
+        """The parameters of statistical errors, one for each bin that any sample shares in."""
+        for name in self._staterror_names:
+            used = self._staterror[name] < self._lengths["staterror"]
+            mask = np.asarray(used.any(axis=0))
+            parameters = np.arange(self.sets[name].slice.start, self.sets[name].slice.stop)
+            self.stat.append((self._staterror[name], mask, parameters))
+            for s in range(len(self.samples)):
+                here = used[s, mask]
+                self._multiply(s, np.flatnonzero(mask)[here], parameters[here])
+
+    def gamma(self) -> np.ndarray:
+        """See ``Layout.gamma``."""
+        overlap = max((len(cell) for row in self._gammas for cell in row), default=0)
+        gamma = np.full((overlap, *self.nominal.shape), sum(s.n_parameters for s in self.sets.values()))
+        for s, row in enumerate(self._gammas):
+            for column, cell in enumerate(row):
+                gamma[: len(cell), s, column] = cell
+        return gamma
+
+    def starts(self, names: list[str]) -> np.ndarray:
+        """The first parameter of each set."""
+        return np.array([self.sets[name].slice.start for name in names], int)
+
+    def _multiply(self, sample: int, bins: np.ndarray, parameters: np.ndarray) -> None:
+        for place, parameter in zip(bins.tolist(), parameters.tolist(), strict=True):
+            self._gammas[sample][place].append(parameter)
+
+
+def _constrained(sets: Mapping[str, ParameterSet], order: tuple[str, ...], kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The parameters under a constraint of this kind, and their places in the auxiliary data."""
+    parameters: list[int] = []
+    places: list[int] = []
+    first = 0
+    for name in order:
+        own = sets[name]
+        if own.constraint == kind:
+            parameters.extend(range(own.slice.start, own.slice.stop))
+            places.extend(range(first, first + own.n_parameters))
+        first += own.n_parameters
+    return np.array(parameters, int), np.array(places, int)
