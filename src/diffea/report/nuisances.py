@@ -34,7 +34,7 @@ def nuisances(workspace: Mapping[str, Any], modifier_settings: Mapping[str, Any]
     found = statistics.nuisances(bound)
     prior, posterior, impact = map(np.asarray, (found.priors, found.uncertainties, found.impacts))
     kinds = dict(config.modifiers)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": config.par_names[i],
             "kind": kinds[name],

@@ -29,7 +29,7 @@ def log_tail(x: Array) -> Array:
     """
     far = x < _FAR
     z = jnp.where(far, x, _FAR)
-    series = 0.0
+    series = jnp.zeros_like(z)
     for k in (13, 11, 9, 7, 5, 3, 1):
         series = -k / z**2 * (1.0 + series)
     return jnp.where(
