@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from diffea import objectives
 from diffea.statistics import HistFactory
@@ -186,3 +186,25 @@ def test_data_enter_by_name() -> None:
     np.testing.assert_allclose(objectives.cls(bound), expected, rtol=1e-5)
     excess = pyhf.infer.hypotest(1.0, bound.observed_data(), judge)
     np.testing.assert_allclose(objectives.cls(bound, data=bound.observed_data()), excess, rtol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [0.01, 1.0, 1e2, 1e4])
+def test_log_cls_at_any_strength(factor: float) -> None:
+    """One bin of known background: q_A and its slope in closed form; CLs itself is 0 and flat long before the end."""
+    spec: Any = copy.deepcopy(SHIFTED)
+    sample, other = spec["channels"][0]["samples"]
+    sample["data"], other["data"], other["modifiers"] = [5.0], [50.0], []
+    model = HistFactory(spec)
+
+    def log_cls(signal: Any) -> jax.Array:
+        nominal = jnp.stack([jnp.asarray(50.0), signal])[np.argsort(order)]
+        return objectives.log_cls(model(dataclasses.replace(model.yields, nominal=nominal)))
+
+    order = np.argsort([place.startswith("channels[0]/samples[0]") for place in model.places["nominal"]])
+    signal, background = 5.0 * factor, 50.0
+    root = np.sqrt(2 * (signal - background * np.log1p(signal / background)))
+    slope = (1 - background / (signal + background)) / root
+    hazard = np.sqrt(2 / np.pi) / special.erfcx(root / np.sqrt(2))
+    value, gradient = jax.value_and_grad(log_cls)(signal)
+    np.testing.assert_allclose(value, np.log(2) + special.log_ndtr(-root), rtol=1e-9)
+    np.testing.assert_allclose(gradient, -hazard * slope, rtol=1e-9)

@@ -50,7 +50,7 @@ def test_what_is_known_only_in_combination_is_infinite() -> None:
     assert np.isposinf(objectives.poi_uncertainty(bound, bound.data([60.0, 70.0])))
     assert np.isposinf(objectives.generalised_variance(bound))
     after, expected = nuisances(bound, poi_true=1.0), nuisances(HistFactory(alone)())
-    assert np.isposinf(after.uncertainties[[names.index("mu"), names.index("twin")]]).all()
+    assert np.isposinf(after.uncertainties[np.array([names.index("mu"), names.index("twin")])]).all()
     jacobian = np.array([[50.0, 40.0], [5.0, 8.0]])
     nu = np.array([50.0 + 15.0, 40.0 + 24.0])
     sigma = np.sqrt(np.linalg.inv(jacobian / nu @ jacobian.T)[0, 0])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from diffea import objectives
 from diffea.statistics import (
@@ -266,3 +266,15 @@ def test_published_likelihood(likelihood: tuple[dict[str, Any], list[Any]]) -> N
     for poi, found in ((1.0, mine.fits["at mu_SIG = test value on data"]), (0.0, mine.fits["at mu_SIG = 0 on data"])):
         _, value = pyhf.infer.mle.fixed_poi_fit(poi, data, judge, return_fitted_val=True)
         assert -2 * float(bound.logpdf(found.pars, data)) <= float(value) + 1e-6
+
+
+def test_logarithm_of_the_tail_and_its_derivatives() -> None:
+    """Where the series takes over, and as far as numbers go; the second derivative is -h (h - x) of the hazard h."""
+    for x in (1.0, 19.9, 20.1, 40.0, 1e4, 1e8):
+        hazard = np.sqrt(2 / np.pi) / special.erfcx(x / np.sqrt(2))
+        value, slope = jax.value_and_grad(asymptotics.log_tail)(-x)
+        np.testing.assert_allclose(value, special.log_ndtr(-x), rtol=1e-11)
+        np.testing.assert_allclose(slope, hazard, rtol=1e-8)
+        if x < 100:
+            bend = jax.grad(jax.grad(asymptotics.log_tail))(-x)
+            np.testing.assert_allclose(bend, -hazard * (hazard - x), rtol=1e-2)
