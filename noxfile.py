@@ -41,6 +41,13 @@ def minimums(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Whether small faults in the source make their named tests fail: minutes; `nox -s mutants -- q̃` for some of them."""
+    session.install(".[test]")
+    session.run("python", "benchmarks/mutants.py", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, in docs/_build."""
     session.install(".[docs]")

@@ -54,7 +54,8 @@ def test_a_data_group_spec_is_a_fileset(path) -> None:
     ("fileset", "text"),
     [
         ([], "a fileset is a dict"),
-        ({"d": {"files": {}}}, "name no files"),
+        ({"d": {"files": {}}}, "names no files"),
+        ({"d": {"files": []}, "e": ["e.root"]}, "'d' names no files"),
         ({"d": {"files": {"a": 3}}}, "name of its tree"),
         ({"d": ["a.root", "b.root", "a.root"]}, "a.root is listed 2 times"),
         ({"d": ["data/*.root"]}, "is a pattern; list the files"),

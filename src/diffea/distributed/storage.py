@@ -60,7 +60,7 @@ def budget_of(memory: int | str) -> int | None:
         return None
     try:
         budget = parse_bytes(memory)
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, OverflowError) as error:
         msg = f"memory is a number of bytes a worker may hold, a text such as '4 GB', or 'auto', got {memory!r}"
         raise BudgetError(msg) from error
     if budget < 0:

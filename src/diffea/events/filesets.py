@@ -70,7 +70,7 @@ def files_of(fileset: Any) -> list[File]:
     """The files of a coffea fileset (a dict, or a ``DataGroupSpec``).
 
     Raises:
-        FilesetError: if it is of another form, or has no files.
+        FilesetError: if it is of another form, or a dataset has no files.
     """
     fileset = _dumped(fileset)
     if not isinstance(fileset, Mapping) or not fileset:
@@ -79,11 +79,7 @@ def files_of(fileset: Any) -> list[File]:
     if unnamed := [name for name in fileset if not _named(name)]:
         msg = f"the name of a dataset is a text, got {', '.join(map(_short, unnamed))}"
         raise FilesetError(msg)
-    files = [file for name, dataset in fileset.items() for file in _files_of_dataset(str(name), _dumped(dataset))]
-    if not files:
-        msg = f"the fileset's datasets ({', '.join(map(str, fileset))}) name no files"
-        raise FilesetError(msg)
-    return files
+    return [file for name, dataset in fileset.items() for file in _files_of_dataset(str(name), _dumped(dataset))]
 
 
 def metadata_of(dataset: str, given: Any) -> dict[str, Any]:
@@ -117,6 +113,9 @@ def _files_of_dataset(name: str, dataset: Any) -> list[File]:
         items = [(path, default_tree) for path in files]
     else:
         msg = f"dataset {name!r}: 'files' is a dict {{path: tree}} or a list of paths, got {_short(files)}"
+        raise FilesetError(msg)
+    if not items:
+        msg = f"dataset {name!r} names no files; leave it away, or look at the pattern that its files were found by"
         raise FilesetError(msg)
     items = [(_path(name, path), spec) for path, spec in items]
     for path, times in Counter(path for path, _ in items).items():
