@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -22,6 +22,7 @@ jax.config.update("jax_enable_x64", True)
 # that a driver needs one for each distributed function of a program and one more, on however few cores.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 THREADS = 4
+T = TypeVar("T")
 compilations.keep()
 
 
@@ -91,7 +92,7 @@ def check_worker(expected: dict[str, str]) -> None:
 _listening: dict[int, list[BaseException]] = {}
 
 
-def keep_error(function: Callable[..., Any]) -> Callable[..., Any]:
+def keep_error(function: Callable[..., T]) -> Callable[..., T]:
     """Tell those who listen by ``named_errors`` what a JAX callback raised, which XLA turns into text."""
 
     @functools.wraps(function)
