@@ -17,6 +17,7 @@ from diffea.exchange import axes
 from diffea.files import whole
 from diffea.files.archives import read_npz
 from diffea.templates import Key, Layout, TemplateSet
+from diffea.types import AnyArray
 
 TEMPLATES, COTANGENTS = "diffea-templates-1", "diffea-cotangents-1"
 PARTS = ("values", "variances")
@@ -37,7 +38,7 @@ class Exchanged:
 
     templates: TemplateSet
     params: str
-    edges: Mapping[str, np.ndarray]
+    edges: Mapping[str, AnyArray]
     loss: float | None = None
 
 
