@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import hist
 
 __all__ = [
-    "AnyArray", "AnyAxis", "Axis", "Events", "JSONDict", "JSONMapping", "Loss", "Map", "Params", "PyTree", "Scalar",
+    "AnyArray", "AnyAxis", "Axis", "Events", "Fileset", "JSONDict", "JSONMapping", "Loss", "Map", "Params", "PyTree", "Scalar",
 ]  # fmt: skip
 
 AnyArray: TypeAlias = jax.Array | np.ndarray
@@ -39,6 +39,9 @@ JSONMapping: TypeAlias = Mapping[str, Any]
 
 JSONDict: TypeAlias = dict[str, Any]
 """A JSON object to write."""
+
+Fileset: TypeAlias = object
+"""A fileset of coffea, or a dask-awkward collection of events, or several by dataset; it is checked when it is read."""
 
 Loss: TypeAlias = Callable[[Params], jax.Array | float]
 """What is minimised: a number of the parameters."""
