@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pyhf
+
+from diffea.types import JSONDict, JSONMapping
 
 __all__ = ["nuisances"]
 
 STEP = 1e-3
 
 
-def nuisances(workspace: Mapping[str, Any], modifier_settings: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def nuisances(workspace: JSONMapping, modifier_settings: JSONMapping | None = None) -> list[JSONDict]:
     """Expected standard deviations before and after the fit, and the impact on the parameter of interest.
 
     At the background-only Asimov data the curvature of the likelihood is the Fisher information,
@@ -72,13 +73,13 @@ def nuisances(workspace: Mapping[str, Any], modifier_settings: Mapping[str, Any]
     return sorted(({**row, "share": 100 * abs(row["impact"]) / largest} for row in rows), key=lambda row: -row["share"])
 
 
-def _slope(function: Callable[[Any], Any], point: np.ndarray, index: int) -> np.ndarray:
+def _slope(function: Callable[[np.ndarray], np.ndarray], point: np.ndarray, index: int) -> np.ndarray:
     """Central difference of a vector function in one parameter."""
     up, down = _moved(point, index)
     return (np.asarray(function(up), float) - np.asarray(function(down), float)) / (2 * STEP)
 
 
-def _curvature(function: Callable[[Any], Any], point: np.ndarray, index: int) -> float:
+def _curvature(function: Callable[[np.ndarray], np.ndarray], point: np.ndarray, index: int) -> float:
     """Minus the second difference of a scalar function in one parameter."""
     up, down = _moved(point, index)
     values = [np.asarray(function(p), float).item() for p in (up, point, down)]
