@@ -67,7 +67,7 @@ class Portable(Generic[T]):
             raise WorkerMismatchError(msg)
         return value
 
-    def __reduce__(self) -> tuple[Callable, tuple]:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         return _arrive, (type(self), self.token, self._state())
 
     def _state(self) -> dict[str, object]:

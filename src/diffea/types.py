@@ -13,7 +13,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import boost_histogram
-    import hist
+    from hist import axis
 
 __all__ = [
     "AnyArray", "AnyAxis", "Axis", "Events", "Fileset", "JSONDict", "JSONMapping", "Loss", "Map", "Params", "PyTree", "Scalar",
@@ -23,10 +23,10 @@ AnyArray: TypeAlias = jax.Array | np.ndarray
 """An array of JAX (which may be traced) or of NumPy."""
 
 PyTree: TypeAlias = Any
-"""Nested dicts, lists, tuples and registered classes with arrays as leaves (JAX has no type for them)."""
+"""Nested dicts, lists, tuples and registered classes with arrays as leaves, for which JAX has no type."""
 
 Params: TypeAlias = PyTree
-"""Parameters φ, or what is shaped like them: a gradient, a tangent, bounds of each."""
+"""Parameters φ, any pytree of numbers and arrays, or what is shaped like them: a gradient, a tangent, one bound of each."""
 
 Events: TypeAlias = Any
 """NanoEvents, a dask-awkward collection of them, or an awkward array of records: branches are attributes, so none is known to a checker."""
@@ -43,13 +43,13 @@ JSONDict: TypeAlias = dict[str, Any]
 Fileset: TypeAlias = object
 """A fileset of coffea, or a dask-awkward collection of events, or several by dataset; it is checked when it is read."""
 
-Loss: TypeAlias = Callable[[Params], jax.Array | float]
+Loss: TypeAlias = Callable[[Params], Scalar]
 """What is minimised: a number of the parameters."""
 
 Map: TypeAlias = Callable[..., Iterable[Any]]
 """``map``, or that of a cluster."""
 
-Axis: TypeAlias = "hist.axis.Boolean | hist.axis.IntCategory | hist.axis.Integer | hist.axis.Regular | hist.axis.StrCategory | hist.axis.Variable"
+Axis: TypeAlias = "axis.Boolean | axis.IntCategory | axis.Integer | axis.Regular | axis.StrCategory | axis.Variable"
 """An axis of ``hist``."""
 
 AnyAxis: TypeAlias = "boost_histogram.axis.Axis"

@@ -29,10 +29,12 @@ log = logging.getLogger(__name__)
 LARGE = 100_000  # bytes of parameters above which they travel once a worker
 ATTEMPTS = 10
 PATIENCE = 0.001  # seconds for which a message to the scheduler waits for others: dask's 10 ms are much of a step
+FAN_IN = 32  # sums that one task adds up, so that no worker has to take in those of a large cluster
+
 T = TypeVar("T")
 R = TypeVar("R")
 TaskKey: TypeAlias = tuple[str, int]
-FAN_IN = 32  # sums that one task adds up, so that no worker has to take in those of a large cluster
+Read: TypeAlias = tuple[Callable[[Source, Sequence[Batch]], Shard], Source, Sequence[Batch]]
 
 
 class Lane(Protocol):
@@ -101,7 +103,7 @@ class OnCluster:
         _hurry(client)
         self._name = name
         self._closed = False
-        self._reads: list[tuple[Callable[[Source, Sequence[Batch]], Shard], Source, Sequence[Batch]]] = []
+        self._reads: list[Read] = []
         self._shards: list[Future] = []
         self._places: dict[Hashable, Sequence[str]] = {}
         self._last: Future | None = None

@@ -113,7 +113,7 @@ class InMemory:
         self.nbytes = nbytes_of(blocks)
         weakref.finalize(self, account.release, self.nbytes)
 
-    def __reduce__(self) -> tuple[Callable, tuple]:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         return _arrived, (self.blocks,)
 
 
@@ -140,7 +140,7 @@ class OnDisk:
         found: Columns = jax.tree.unflatten(self._tree, leaves)
         return found
 
-    def __reduce__(self) -> tuple[Callable, tuple]:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         return _to_disk, (self.blocks,)
 
 

@@ -24,7 +24,7 @@ from diffea.events.kinds import EventArray
 from diffea.events.scalars import Static, plain
 from diffea.events.splits import Split
 from diffea.portable import Portable
-from diffea.types import Events, Map
+from diffea.types import Events, Fileset, Map
 
 IDENTITY = ("run", "luminosityBlock", "event")
 
@@ -63,7 +63,7 @@ class Partition(Chunk):
         return {**dict(zip(self.keys, arrays, strict=True)), **self.static}
 
 
-def is_collection(fileset: object) -> bool:
+def is_collection(fileset: Fileset) -> bool:
     """Whether this is a dask collection, or a dict of them by dataset, rather than a fileset."""
     if isinstance(fileset, Mapping):
         return bool(fileset) and all(is_dask_collection(value) for value in fileset.values())

@@ -15,6 +15,7 @@ import numpy as np
 
 from diffea.errors import FilesetError
 from diffea.events.scalars import plain
+from diffea.types import Fileset
 
 Steps = tuple[tuple[int, int], ...]
 
@@ -66,7 +67,7 @@ class Chunk:
         return f"{self.file}, entries {self.start}–{self.stop}"
 
 
-def files_of(fileset: object) -> list[File]:
+def files_of(fileset: Fileset) -> list[File]:
     """The files of a coffea fileset (a dict, or a ``DataGroupSpec``).
 
     Raises:
@@ -187,7 +188,7 @@ def _listed(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim) else []
 
 
-def _is_whole(value: object) -> TypeGuard[int]:
+def _is_whole(value: object) -> TypeGuard[numbers.Integral]:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 

@@ -27,11 +27,11 @@ import uproot
 from diffea.errors import FileReadError, FilesetError
 from diffea.events.filesets import Chunk, File, files_of
 from diffea.events.patience import patiently
-from diffea.types import Map
+from diffea.types import Fileset, Map
 
 
 def plan(
-    fileset: object, chunksize: int, map_files: Map = map, *, skip: bool = False
+    fileset: Fileset, chunksize: int, map_files: Map = map, *, skip: bool = False
 ) -> tuple[list[Chunk], list[tuple[File, str]]]:
     """The chunks of a fileset.
 

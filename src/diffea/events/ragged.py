@@ -17,10 +17,6 @@ from diffea.types import AnyArray
 __all__ = ["Column", "Ragged", "elementwise", "signed"]
 
 
-Column: TypeAlias = "ArrayLike | Ragged"
-"""What stands for a column in ``fill``: one value an event, a value for each of its objects, or a scalar."""
-
-
 def signed(values: np.ndarray) -> np.ndarray:
     """Unsigned integers as the next wider signed ones, whose negatives and differences do not wrap around.
 
@@ -238,6 +234,10 @@ class Ragged:
     __ge__ = _binary(jnp.greater_equal)
     __eq__ = _binary(jnp.equal)  # type: ignore[assignment]
     __ne__ = _binary(jnp.not_equal)  # type: ignore[assignment]
+
+
+Column: TypeAlias = ArrayLike | Ragged
+"""A column in ``fill``: one value an event, or one for each of its objects; or a number."""
 
 
 def elementwise(function: Callable[..., jax.Array], *columns: Column) -> Ragged | jax.Array:

@@ -29,6 +29,8 @@ from diffea.types import Loss, Params
 NO_LONGER_BETTER = "the validation loss has not improved in {} validations"
 StateT = TypeVar("StateT")
 SAME = 1e-6  # relative: what other machines and chunk sizes do to a loss is far less
+Evaluated: TypeAlias = tuple[np.ndarray, float, np.ndarray]
+"""A point, and loss and gradient there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,10 +174,6 @@ def descend(run: Run, start: Params, updates: Updates, schedule: Callable[[Param
     if stale >= run.patience:
         message = NO_LONGER_BETTER.format(stale)
     return Result(run.box.to_params(best), tuple(history), message)
-
-
-Evaluated: TypeAlias = tuple[np.ndarray, float, np.ndarray]
-"""A point, and loss and gradient there."""
 
 
 def quasi_newton(run: Run, start: Params) -> Result:
