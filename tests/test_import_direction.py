@@ -13,7 +13,7 @@ import diffea
 
 SOURCE = Path(diffea.__file__).parent
 ROOMS = (
-    "errors", "files", "sources", "portable", "compilations", "runtime", "parameters", "events", "soft", "histograms", "templates", "processor", "program", "distributed", "exchange",
+    "errors", "types", "files", "sources", "portable", "compilations", "runtime", "parameters", "events", "soft", "histograms", "templates", "processor", "program", "distributed", "exchange",
     "statistics", "objectives", "optimise", "judge", "evaluate", "fetch", "analysis", "run", "report", "demo", "cli",
 )  # fmt: skip
 FOREIGN = dict.fromkeys(

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cloudpickle
 import optax
@@ -22,6 +22,9 @@ from diffea.files.names import unfit
 from diffea.optimise import Schedule, check_count
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
+from diffea.statistics.model import BoundModel
+from diffea.templates import TemplateSet
+from diffea.types import JSONMapping, Params, PyTree, Scalar
 
 TAKEN = ("checkpoint", "data", "seeds")  # folders among the results
 
@@ -39,7 +42,7 @@ class Pretraining:
         ParameterError: if that is no such number.
     """
 
-    objective: Callable[[Any], Any]
+    objective: Callable[[TemplateSet], Scalar]
     optimizer: optax.GradientTransformation | str
     steps: int
 
@@ -71,12 +74,12 @@ class Variant:
     """
 
     processor: DifferentiableProcessor
-    spec: Mapping[str, Any] | HistFactory
-    params: Any
-    objective: Callable[[Any], Any]
+    spec: JSONMapping | HistFactory
+    params: Params
+    objective: Callable[[BoundModel], Scalar]
     optimizer: optax.GradientTransformation | str = "l-bfgs-b"
     steps: int = 50
-    bounds: Any = None
+    bounds: PyTree = None
     schedules: Mapping[str, Schedule] = dataclasses.field(default_factory=dict)
     pretraining: Pretraining | None = None
     validate_every: int = 1
@@ -122,7 +125,7 @@ class Analysis:
 
     name: str
     title: str
-    fileset: Callable[[Path], Mapping[str, Any]]
+    fileset: Callable[[Path], Mapping[str, object]]
     variants: Mapping[str, Variant]
     schemaclass: type = NanoAODSchema
     split: Split | None = dataclasses.field(default_factory=Split)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import hist
 from coffea.nanoevents import NanoAODSchema
+from distributed import Client
 
 from diffea import objectives
 from diffea.distributed import distribute
@@ -18,6 +19,7 @@ from diffea.judge import Judge
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
 from diffea.templates import Key, TemplateSet
+from diffea.types import Fileset, JSONDict, Params
 
 _AGREEMENT = 0.05
 
@@ -43,7 +45,7 @@ class Evaluation:
         """Every template as a ``hist.Hist`` with Weight storage."""
         return self.templates.to_hists()
 
-    def workspace(self) -> dict[str, Any]:
+    def workspace(self) -> JSONDict:
         """A valid pyhf workspace (JSON); its observations are the background-only Asimov data."""
         return self.model.workspace(self.templates)
 
@@ -82,11 +84,11 @@ class Evaluation:
 
 def evaluate(
     processor: DifferentiableProcessor,
-    fileset: Any,
-    params: Any,
+    fileset: Fileset,
+    params: Params,
     model: HistFactory,
     *,
-    client: Any = None,
+    client: Client | None = None,
     schemaclass: type = NanoAODSchema,
     chunksize: int = 100_000,
     split: Split | None = None,

@@ -10,9 +10,9 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from diffea.errors import ChecksumError, DiffeaError, DownloadError, FileReadError, RemoteFileError
 from diffea.files import UNFINISHED, named, whole
@@ -163,7 +163,9 @@ def _no_web_address(url: object) -> str | None:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows where a server sends us, on the web alone."""
 
-    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
         if reason := _no_web_address(newurl):
             msg = f"{req.full_url} leads to {newurl!r:.200}: {reason}"
             raise DownloadError(msg)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import pyhf
 import scipy.optimize
 
 from diffea.errors import JudgementError
+from diffea.types import JSONMapping
 
 OPTIMIZERS = (pyhf.optimize.scipy_optimizer(), pyhf.optimize.minuit_optimizer(tolerance=1e-3))
 
@@ -30,7 +30,7 @@ class Judge:
     """
 
     def __init__(
-        self, workspace: Mapping[str, Any], modifier_settings: Mapping[str, Mapping[str, str]] | None = None
+        self, workspace: JSONMapping, modifier_settings: Mapping[str, Mapping[str, str]] | None = None
     ) -> None:
         with _backend(OPTIMIZERS[0]):
             read = pyhf.Workspace(workspace)
@@ -118,7 +118,7 @@ class Judge:
 
 
 @contextlib.contextmanager
-def _backend(optimizer: Any) -> Iterator[None]:
+def _backend(optimizer: object) -> Iterator[None]:
     before = pyhf.get_backend()
     pyhf.set_backend("numpy", optimizer, precision="64b")
     try:

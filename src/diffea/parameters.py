@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffea.errors import ParameterError
+from diffea.types import Params, PyTree
 
 MODULE = (
     "of a module (of equinox, say) give the arrays alone, `arrays, rest = equinox.partition(module, equinox.is_inexact_array)`, "
@@ -17,7 +17,7 @@ MODULE = (
 )
 
 
-def as_arrays(params: Any) -> Any:
+def as_arrays(params: Params) -> Params:
     """The same pytree with float64 JAX arrays as leaves.
 
     Raises:
@@ -39,7 +39,7 @@ def as_arrays(params: Any) -> Any:
     return jax.tree.unflatten(tree, [_as_array(path, leaf) for path, leaf in leaves])
 
 
-def not_numbers(leaf: Any) -> str | None:
+def not_numbers(leaf: object) -> str | None:
     """What a leaf is, and what to do, if it is not of real numbers."""
     kind = type(leaf).__name__
     if callable(leaf):
@@ -58,28 +58,28 @@ def not_numbers(leaf: Any) -> str | None:
     return f"{kind} of type {dtype}: only real numbers can be optimised"
 
 
-def names(params: Any) -> list[str]:
+def names(params: Params) -> list[str]:
     """The name of each leaf, such as ``mt`` or ``layers[0].weight``."""
     return [name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
 
 
-def name_of(path: Any) -> str:
+def name_of(path: tuple) -> str:
     """A leaf's path in words."""
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
-def finite(tree: Any) -> bool:
+def finite(tree: PyTree) -> bool:
     """Whether no number of a pytree is NaN or infinite."""
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 
 
-def brief(params: Any) -> str:
+def brief(params: Params) -> str:
     """Parameters for a message."""
     text = str(jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), params))
     return text if len(text) < 300 else f"{text[:300]}…"
 
 
-def _as_array(path: Any, leaf: Any) -> jax.Array:
+def _as_array(path: tuple, leaf: object) -> jax.Array:
     which = f"parameter {name_of(path)!r}" if path else "the parameter"
     if wrong := not_numbers(leaf):
         msg = f"{which} must be a number or an array of numbers, got {wrong}"

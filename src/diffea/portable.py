@@ -6,7 +6,8 @@ import contextlib
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any, Generic, Self, TypeVar
 
 import cloudpickle
@@ -66,22 +67,22 @@ class Portable(Generic[T]):
             raise WorkerMismatchError(msg)
         return value
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         return _arrive, (type(self), self.token, self._state())
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, object]:
         """What travels beside the token."""
         return {"_pickled": self._pickled, "_sources": self._sources, "_value": None}
 
     @classmethod
-    def _of(cls, token: str, state: dict[str, Any]) -> Self:
+    def _of(cls, token: str, state: dict[str, object]) -> Self:
         made = cls.__new__(cls)
         made.token = token
         made.__dict__.update(state)
         return made
 
 
-def _arrive(kind: type[Portable[Any]], token: str, state: dict[str, Any]) -> Portable[Any]:
+def _arrive(kind: type[Portable[Any]], token: str, state: dict[str, object]) -> Portable[Any]:
     with _lock:
         found = _alive.get(token)
         if found is None:
@@ -105,7 +106,7 @@ def _dumps(value: object) -> tuple[bytes, dict[str, str]]:
 
 
 @contextlib.contextmanager
-def _by_value(modules: dict[str, Any]) -> Iterator[None]:
+def _by_value(modules: dict[str, ModuleType]) -> Iterator[None]:
     with _lock:
         new = [module for name, module in modules.items() if name not in cloudpickle.list_registry_pickle_by_value()]
         for module in new:

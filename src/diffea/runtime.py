@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -23,6 +23,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 THREADS = 4
 compilations.keep()
+T = TypeVar("T")
 
 
 def cores() -> int:
@@ -91,7 +92,7 @@ def check_worker(expected: dict[str, str]) -> None:
 _listening: dict[int, list[BaseException]] = {}
 
 
-def keep_error(function: Callable[..., Any]) -> Callable[..., Any]:
+def keep_error(function: Callable[..., T]) -> Callable[..., T]:
     """Tell those who listen by ``named_errors`` what a JAX callback raised, which XLA turns into text."""
 
     @functools.wraps(function)

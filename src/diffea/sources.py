@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 INSTALLED = ("site-packages", "dist-packages")
-_seen: dict[str, tuple[Any, str]] = {}
+_seen: dict[str, tuple[ModuleSpec | None, str]] = {}
 
 
 def reachable(cls: type) -> dict[str, ModuleType]:

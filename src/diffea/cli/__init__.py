@@ -30,6 +30,7 @@ from diffea.fetch import RemoteFile, fetch
 from diffea.files import UNFINISHED, named
 from diffea.files.locks import locked
 from diffea.run import result_folder, run_variant
+from diffea.types import JSONDict
 
 ANALYSES = Path("analyses")
 CONNECT = "10s"
@@ -46,7 +47,7 @@ log_console = Console(stderr=True)
 class Group(click.Group):
     """Shows an error of diffea as its message and exits with 1, without a traceback."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         try:
             with interrupts(log_console):
                 return super().invoke(ctx)
@@ -181,7 +182,7 @@ def run_analysis(
     """Run some or all variants, from one or more initialisations, write their reports, and print what changed."""
     names = list(analysis.variants) if variant is None else [variant]
     log_console.print(f"[bold]{escape(analysis.title)}[/]", soft_wrap=True)
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    results: dict[str, list[JSONDict]] = {name: [] for name in names}
     with locked(out), contextlib.ExitStack() as stack:
         data = _made_data(analysis, out) if data is None else data
         client = stack.enter_context(cluster(workers, scheduler))

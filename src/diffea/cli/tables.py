@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+
+from diffea.types import JSONMapping
 
 STAGES = {
     "read": "  reading columns, all workers",
@@ -19,7 +20,7 @@ STAGES = {
 }
 
 
-def summary(name: str, result: Mapping[str, Any]) -> Table:
+def summary(name: str, result: JSONMapping) -> Table:
     """Before and after, soft and hard, train and test."""
     table = Table(
         "", "before", "after", "change", title=f"\n{escape(name)}", title_justify="left", title_style="bold", box=None
@@ -50,7 +51,7 @@ def summary(name: str, result: Mapping[str, Any]) -> Table:
     return table
 
 
-def spread(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+def spread(results: Mapping[str, Sequence[JSONMapping]]) -> Table:
     """Every variant's objective and limit after training, over the initialisations."""
     count = len(next(iter(results.values())))
     table = Table(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import awkward as ak
 import numpy as np
 import uproot
+
+from diffea.events.kinds import EventArray
 
 __all__ = ["FILES", "SAMPLES", "Sample", "make_data"]
 
@@ -87,7 +88,7 @@ def make_data(folder: Path, *, events: int = 200_000, seed: int = 0) -> list[Pat
     return paths
 
 
-def _generate(rng: np.random.Generator, sample: Sample, count: int) -> dict[str, Any]:
+def _generate(rng: np.random.Generator, sample: Sample, count: int) -> dict[str, EventArray]:
     """Events of one sample: flat arrays, and a jagged record for jets and for muons."""
     jets, number = _jets(rng, sample, count)
     muon, neutrino = _w_decay(rng, rng.exponential(sample.recoil, count))
@@ -165,7 +166,7 @@ def _transverse(pt: Array, phi: Array) -> Array:
     return np.column_stack([pt * np.cos(phi), pt * np.sin(phi)])
 
 
-def _write(path: Path, events: dict[str, Any], first: int) -> None:
+def _write(path: Path, events: dict[str, EventArray], first: int) -> None:
     """Write one file; event numbers start after `first`, so that no two events of a sample share one."""
     count = len(events["genWeight"])
     single = {name: _float32(array) for name, array in events.items()}
@@ -175,7 +176,7 @@ def _write(path: Path, events: dict[str, Any], first: int) -> None:
         "luminosityBlock": (number // 1000 + 1).astype(np.uint32),
         "event": number,
     }
-    branches: dict[str, Any] = identity | single
+    branches: dict[str, EventArray] = identity | single
     with uproot.recreate(path) as file:
         tree = file.mktree(
             "Events",
@@ -193,7 +194,7 @@ def _write(path: Path, events: dict[str, Any], first: int) -> None:
         }
 
 
-def _float32(array: Any) -> Any:
+def _float32(array: EventArray) -> EventArray:
     if not isinstance(array, ak.Array):
         return array.astype(np.float32)
     return ak.zip(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import awkward as ak
 import hist
@@ -17,7 +17,9 @@ from coffea.nanoevents import NanoAODSchema
 from diffea import objectives, soft
 from diffea.analysis import Analysis, Variant
 from diffea.demo.data import FILES, SAMPLES, make_data
+from diffea.events.kinds import EventArray
 from diffea.processor import DifferentiableProcessor, Fill
+from diffea.types import Axis, Events, JSONDict, PyTree
 
 __all__ = ["LUMINOSITY", "DemoSchema", "Search", "analysis", "fileset"]
 
@@ -36,12 +38,12 @@ class DemoSchema(NanoAODSchema):
 class Search(DifferentiableProcessor):
     """Selects one muon, at least three jets and missing momentum; fits the effective mass with and without a b jet."""
 
-    channels: ClassVar[Mapping[str, Any]] = {
+    channels: ClassVar[Mapping[str, Axis]] = {
         "tagged": hist.axis.Variable([200, 450, 600, 750, 900, 1100, 1500], name="m_eff", label="$m_{eff}$ [GeV]"),
         "untagged": hist.axis.Variable([200, 500, 750, 1500], name="m_eff", label="$m_{eff}$ [GeV]"),
     }
 
-    def columns(self, events: Any) -> dict[str, Any]:
+    def columns(self, events: Events) -> dict[str, EventArray]:
         """The leading muon, the jets' b scores, and what the jet energy scale moves, once for each shift."""
         events = events[ak.any((events.Muon.pt > 20.0) & (events.Muon.pfRelIso03_all < 0.5), axis=1)]
         muon, dataset = events.Muon[:, 0], events.metadata
@@ -66,7 +68,7 @@ class Search(DifferentiableProcessor):
             }
         return columns
 
-    def fill(self, params: Mapping[str, Any], columns: Mapping[str, Any]) -> Iterator[Fill]:
+    def fill(self, params: Mapping[str, PyTree], columns: Mapping[str, PyTree]) -> Iterator[Fill]:
         """Cut softly on muon, jets and missing momentum, and share the events among the channels by their b score."""
         muon = soft.all_of(
             soft.above(columns["muon_pt"], params["muon_pt"], width=2.0),
@@ -85,7 +87,7 @@ class Search(DifferentiableProcessor):
             yield Fill("untagged", m_eff, weight * soft.not_(tagged), variation=variation, bandwidth=50.0)
 
 
-def fileset(data: Path) -> dict[str, Any]:
+def fileset(data: Path) -> JSONDict:
     """coffea's fileset of what `make_data` wrote, with the cross-section and the sum of generator weights of each sample."""
     result = {}
     for name, sample in SAMPLES.items():
@@ -96,17 +98,17 @@ def fileset(data: Path) -> dict[str, Any]:
     return result
 
 
-def _normalisation(name: str, percent: float) -> dict[str, Any]:
+def _normalisation(name: str, percent: float) -> JSONDict:
     return {"name": name, "type": "normsys", "data": {"hi": 1 + percent / 100, "lo": 1 - percent / 100}}
 
 
-def _sample(name: str, *modifiers: dict[str, Any]) -> dict[str, Any]:
+def _sample(name: str, *modifiers: JSONDict) -> JSONDict:
     jes = {"name": "jes", "type": "histosys", "data": {"hi_data": f"{name}:jes_up", "lo_data": f"{name}:jes_down"}}
     common = [_normalisation("lumi", 2.0), jes]
     return {"name": name, "data": name, "modifiers": [*common, *modifiers]}
 
 
-def _channel(name: str) -> dict[str, Any]:
+def _channel(name: str) -> JSONDict:
     samples = [
         _sample("signal", {"name": "mu", "type": "normfactor", "data": None}),
         _sample("ttbar", _normalisation("ttbar_norm", 6.0)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from coffea.nanoevents import BaseSchema, NanoAODSchema
 from distributed import Client
@@ -23,15 +23,16 @@ from diffea.processor import DifferentiableProcessor
 from diffea.program import Program
 from diffea.program.strategy import Gradient, check
 from diffea.runtime import versions
+from diffea.types import Fileset
 
 __all__ = ["Templates", "distribute"]
 
 
 def distribute(
     processor: DifferentiableProcessor | Program,
-    fileset: Any,
+    fileset: Fileset,
     *,
-    client: Any = None,
+    client: Client | None = None,
     schemaclass: type = NanoAODSchema,
     chunksize: int = 100_000,
     split: Split | None = None,
@@ -90,7 +91,7 @@ def distribute(
     return Templates(program, lane, Ledger.of(chunks, lane.load(source, batches), skipped), gradient)
 
 
-def _check_options(client: Any, schemaclass: Any, split: Any, precision: str, on_bad_file: str) -> None:
+def _check_options(client: object, schemaclass: object, split: object, precision: str, on_bad_file: str) -> None:
     if client is not None and not isinstance(client, Client):
         msg = f"client is a dask.distributed.Client (for an address, Client(address)), got {client!r}"
         raise OptionError(msg)

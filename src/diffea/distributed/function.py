@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Hashable, Sequence
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from diffea import soft
 from diffea.distributed.lanes import Lane
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.reduction import Partial
+from diffea.distributed.steps import AnyMode
 from diffea.errors import ClosedError, StrategyError
 from diffea.parameters import as_arrays
 from diffea.portable import Portable
@@ -24,6 +25,7 @@ from diffea.program import Program
 from diffea.program.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest, exchange
 from diffea.runtime import keep_error, named_errors
 from diffea.templates import Layout, TemplateJacobian, TemplateSet
+from diffea.types import Params, PyTree
 
 
 class Templates:
@@ -53,8 +55,8 @@ class Templates:
         self._gradient = gradient
         self._structures = sorted(ledger.structures, key=lambda found: (-ledger.structures[found], repr(found)))
         self._program = program
-        self._layouts: dict[Any, Portable[Layout]] = {}
-        self._functions: dict[Any, Callable[..., Any]] = {}
+        self._layouts: dict[Hashable, Portable[Layout]] = {}
+        self._functions: dict[Hashable, Callable[..., PyTree]] = {}
 
     @property
     def workers(self) -> int:
@@ -71,7 +73,7 @@ class Templates:
         """Number of ranges of entries that were read."""
         return len(self.ledger.chunks)
 
-    def __call__(self, params: Any) -> TemplateSet:
+    def __call__(self, params: Params) -> TemplateSet:
         """The templates at these parameters; under ``soft.hard()`` those of ``hard``.
 
         Raises:
@@ -84,17 +86,17 @@ class Templates:
         """
         return self.hard(params) if soft.is_hard() else self._templates(params, STRATEGIES)
 
-    def forward(self, params: Any) -> TemplateSet:
+    def forward(self, params: Params) -> TemplateSet:
         """As the call, but one pass gives value and Jacobian, whatever the number of parameters."""
         return self._templates(params, ONE_PASS)
 
-    def jacobian(self, params: Any) -> TemplateJacobian:
+    def jacobian(self, params: Params) -> TemplateJacobian:
         """∂T/∂φ in one pass over the data: by parameter or by bin, whichever is cheaper."""
         params = self._known(params)
         _, derivative = self._step(self._strategy(params, ONE_PASS), self._layout(params), params)
         return TemplateJacobian(self.layout(params), derivative, params)
 
-    def hard(self, params: Any) -> TemplateSet:
+    def hard(self, params: Params) -> TemplateSet:
         """The same events with exact cuts in plain histograms.
 
         Raises:
@@ -105,7 +107,7 @@ class Templates:
         edges = jax.tree.map(np.asarray, dict(self.processor.edges(params)))
         return TemplateSet(self.layout(params), sums[0], sums[1], edges)
 
-    def layout(self, params: Any) -> Layout:
+    def layout(self, params: Params) -> Layout:
         """Which templates the fills make; nothing is computed."""
         return self._layout(params).value
 
@@ -120,7 +122,7 @@ class Templates:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _known(self, params: Any) -> Any:
+    def _known(self, params: Params) -> Params:
         params = as_arrays(params)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
             msg = (
@@ -130,7 +132,7 @@ class Templates:
             raise StrategyError(msg)
         return jax.tree.map(np.asarray, params)
 
-    def _layout(self, params: Any) -> Portable[Layout]:
+    def _layout(self, params: Params) -> Portable[Layout]:
         leaves, tree = jax.tree.flatten(params)
         cached = tree, tuple(np.shape(leaf) for leaf in leaves)
         if cached not in self._layouts:
@@ -139,7 +141,7 @@ class Templates:
             self._layouts[cached] = Portable(Layout(axes_of(self.processor), tuple(sorted(keys))))
         return self._layouts[cached]
 
-    def _templates(self, params: Any, among: Sequence[Strategy]) -> TemplateSet:
+    def _templates(self, params: Params, among: Sequence[Strategy]) -> TemplateSet:
         params = as_arrays(params)
         layout = self._layout(params)
         function = self._function(params, layout, self._strategy(params, among))
@@ -149,7 +151,7 @@ class Templates:
                 sums.block_until_ready()
         return TemplateSet(layout.value, sums[0], sums[1], dict(self.processor.edges(params)))
 
-    def _strategy(self, params: Any, among: Sequence[Strategy]) -> Strategy:
+    def _strategy(self, params: Params, among: Sequence[Strategy]) -> Strategy:
         for strategy in among:
             if strategy == self._gradient:
                 return strategy
@@ -160,7 +162,7 @@ class Templates:
         size = sum(leaf.size for leaf in jax.tree.leaves(params))
         return cheapest(size, bins, exchange(sum(self.events.values()), operations), among)
 
-    def _function(self, params: Any, layout: Portable[Layout], strategy: Strategy) -> Callable[..., Any]:
+    def _function(self, params: Params, layout: Portable[Layout], strategy: Strategy) -> Callable[..., jax.Array]:
         key = strategy, layout.token
         if key not in self._functions:
             shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float64), params)
@@ -169,44 +171,44 @@ class Templates:
             )
         return self._functions[key]
 
-    def _one_pass(self, strategy: Strategy, layout: Portable[Layout], params: Any) -> Callable[..., Any]:
+    def _one_pass(self, strategy: Strategy, layout: Portable[Layout], params: Params) -> Callable[..., jax.Array]:
         bins, size = layout.value.size, sum(leaf.size for leaf in jax.tree.leaves(params))
         shape, derivative = (jax.ShapeDtypeStruct(of, jnp.float64) for of in ((2, bins), (2, bins, size)))
         sums = jax.custom_jvp(self._callback("values", layout, shape))
         with_derivative = _once(self._callback(strategy, layout, (shape, derivative)))
 
         @sums.defjvp
-        def sums_jvp(primals: Any, tangents: Any) -> Any:
+        def sums_jvp(primals: PyTree, tangents: PyTree) -> tuple[jax.Array, jax.Array]:
             value, derivative = with_derivative(*primals)
             return value, derivative @ ravel_pytree(tangents[0])[0]
 
         return sums
 
-    def _two_passes(self, layout: Portable[Layout], params: Any) -> Callable[..., Any]:
+    def _two_passes(self, layout: Portable[Layout], params: Params) -> Callable[..., jax.Array]:
         values = _once(self._callback("values", layout, jax.ShapeDtypeStruct((2, layout.value.size), jnp.float64)))
         gradient = _once(self._callback("vjp", layout, params))
         sums = jax.custom_vjp(values)
         sums.defvjp(lambda params: (values(params), params), lambda params, cotangents: (gradient(params, cotangents),))
         return sums
 
-    def _callback(self, mode: str, layout: Portable[Layout], shape: Any) -> Callable[..., Any]:
+    def _callback(self, mode: AnyMode, layout: Portable[Layout], shape: PyTree) -> Callable[..., PyTree]:
         """A step as a function of JAX arrays, of which a compiled function holds neither these templates nor their columns."""
         owner = weakref.ref(self)
 
         @keep_error
-        def run(*arguments: Any) -> Any:
+        def run(*arguments: PyTree) -> PyTree:
             if (templates := owner()) is None:
                 raise _closed()
             return templates._step(mode, layout, *jax.tree.map(np.asarray, arguments))
 
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: PyTree) -> PyTree:
             if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
                 return jax.pure_callback(run, shape, *arguments, vmap_method="sequential")
             return jax.tree.map(jnp.asarray, run(*arguments))
 
         return call
 
-    def _step(self, mode: str, layout: Portable[Layout], *arguments: Any) -> Any:
+    def _step(self, mode: AnyMode, layout: Portable[Layout], *arguments: PyTree) -> PyTree:
         if self._closed:
             raise _closed()
         began = time.perf_counter()
@@ -226,12 +228,12 @@ def _closed() -> ClosedError:
     )
 
 
-def _once(function: Callable[..., Any]) -> Callable[..., Any]:
+def _once(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """The function, which refuses to be differentiated: what it returns is the last derivative that the workers compute."""
     once = jax.custom_jvp(function)
 
     @once.defjvp
-    def refuse(primals: Any, tangents: Any) -> Any:  # noqa: ARG001
+    def refuse(primals: PyTree, tangents: PyTree) -> PyTree:  # noqa: ARG001
         msg = "templates have first derivatives only: for a curvature take optimizer='gauss-newton' of diffea.optimise, or differences of gradients"
         raise StrategyError(msg)
 

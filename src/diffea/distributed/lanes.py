@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import jax
 from dask.base import annotate
-from distributed import CancelledError, KilledWorker
+from distributed import CancelledError, Client, Future, KilledWorker
 
 from diffea.distributed.reduction import Partial, merge, reduce
 from diffea.distributed.shards import Content, Shard, Source, load
-from diffea.distributed.steps import step
+from diffea.distributed.steps import AnyMode, step
 from diffea.errors import ClusterError
 from diffea.events.batches import Batch, shares
 from diffea.portable import Portable
 from diffea.runtime import cores
 from diffea.templates import Layout
+from diffea.types import AnyArray, Params, PyTree
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,11 @@ LARGE = 100_000  # bytes of parameters above which they travel once a worker
 ATTEMPTS = 10
 PATIENCE = 0.001  # seconds for which a message to the scheduler waits for others: dask's 10 ms are much of a step
 FAN_IN = 32  # sums that one task adds up, so that no worker has to take in those of a large cluster
+
+T = TypeVar("T")
+R = TypeVar("R")
+TaskKey: TypeAlias = tuple[str, int]
+Read: TypeAlias = tuple[Callable[[Source, Sequence[Batch]], Shard], Source, Sequence[Batch]]
 
 
 class Lane(Protocol):
@@ -42,13 +48,13 @@ class Lane(Protocol):
     def remote(self) -> int:
         """How many tasks a pass sends to other processes."""
 
-    def map(self, function: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterable[R]:
         """Apply a function to each item."""
 
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
         """Read all batches, and keep them."""
 
-    def step(self, mode: Any, layout: Portable[Layout], params: Any, *more: Any) -> Partial:
+    def step(self, mode: AnyMode, layout: Portable[Layout], params: Params, *more: AnyArray) -> Partial:
         """Sum over all batches; arguments as for ``shards.step``."""
 
     def close(self) -> None:
@@ -65,7 +71,7 @@ class InProcess:
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="diffea")
         self._shards: list[Shard] = []
 
-    def map(self, function: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterable[R]:
         return self._pool.map(function, items)
 
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
@@ -73,7 +79,7 @@ class InProcess:
         self._shards = list(self._pool.map(lambda run: load(source, run), runs))
         return [Content.of(shard) for shard in self._shards]
 
-    def step(self, mode: Any, layout: Portable[Layout], params: Any, *more: Any) -> Partial:
+    def step(self, mode: AnyMode, layout: Portable[Layout], params: Params, *more: AnyArray) -> Partial:
         return merge(self._pool.map(lambda shard: step(shard, mode, layout, params, *more), self._shards))
 
     def close(self) -> None:
@@ -92,15 +98,15 @@ class OnCluster:
         name: by which the dashboard shows the tasks.
     """
 
-    def __init__(self, client: Any, name: str) -> None:
-        self._client = client
+    def __init__(self, client: Client, name: str) -> None:
+        self._client: Any = client
         _hurry(client)
         self._name = name
         self._closed = False
-        self._reads: list[tuple[Any, ...]] = []
-        self._shards: list[Any] = []
-        self._places: dict[Any, Any] = {}
-        self._last: Any = None
+        self._reads: list[Read] = []
+        self._shards: list[Future] = []
+        self._places: dict[Hashable, Sequence[str]] = {}
+        self._last: Future | None = None
 
     @property
     def workers(self) -> int:
@@ -110,7 +116,7 @@ class OnCluster:
     def remote(self) -> int:
         return len(self._shards)
 
-    def map(self, function: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterable[R]:
         self._wait()
         key = f"{self._name}.plan"
         return self._persist(lambda: self._client.gather(self._client.map(function, items, key=key, pure=False)))
@@ -135,21 +141,21 @@ class OnCluster:
         self._places = self._client.who_has(self._shards)
         return found
 
-    def step(self, mode: Any, layout: Portable[Layout], params: Any, *more: Any) -> Partial:
+    def step(self, mode: AnyMode, layout: Portable[Layout], params: Params, *more: AnyArray) -> Partial:
         return self._persist(lambda: self._graph(mode, layout, (params, *more)).result())
 
-    def _graph(self, mode: Any, layout: Portable[Layout], arguments: tuple[Any, ...]) -> Any:
+    def _graph(self, mode: AnyMode, layout: Portable[Layout], arguments: tuple[PyTree, ...]) -> Future:
         """The sum over all shards, as a future: a step is one graph, which costs the scheduler less than its tasks one by one.
 
         A step goes to its shard, however large the parameters, and sums are added up where the first of them is. A key of two
         parts makes each task a group of its own: dask would spread those of a group that grows with every step, as it does those that
         only read, without regard to where their shards are.
         """
-        graph: dict[Any, tuple[Any, ...]] = {}
-        places: dict[Any, Sequence[str]] = {}
+        graph: dict[TaskKey, tuple[object, ...]] = {}
+        places: dict[TaskKey, Sequence[str]] = {}
         number = uuid.uuid4().hex
 
-        def add(what: str, where: Sequence[str], function: Callable[..., Any], *inputs: Any) -> Any:
+        def add(what: str, where: Sequence[str], function: Callable[..., object], *inputs: object) -> TaskKey:
             key = f"{self._name}.{what}-{number}{len(graph)}", 0
             graph[key], places[key] = (function, *inputs), where
             return key
@@ -175,7 +181,9 @@ class OnCluster:
             self._closed = True
             _relax(self._client)
 
-    def _submit(self, what: str, function: Callable[..., Any], *arguments: Any, places: Any = None) -> Any:
+    def _submit(
+        self, what: str, function: Callable[..., object], *arguments: object, places: Sequence[str] | None = None
+    ) -> Future:
         """Run a task at one of these places, or anywhere once none of them is left."""
         key = f"{self._name}.{what}-{uuid.uuid4().hex}", 0
         where = {"workers": list(places), "allow_other_workers": True} if places else {}
@@ -187,7 +195,7 @@ class OnCluster:
             log.warning("waiting for workers: the dask scheduler at %s has none", self._client.scheduler.address)
             self._client.wait_for_workers(1)
 
-    def _persist(self, attempt: Callable[[], Any]) -> Any:
+    def _persist(self, attempt: Callable[[], T]) -> T:
         lost: list[str] = []
         while len(lost) < ATTEMPTS:
             try:
@@ -208,7 +216,7 @@ class OnCluster:
         raise ClusterError(msg)
 
 
-_hurried: weakref.WeakKeyDictionary[Any, tuple[int, float]] = weakref.WeakKeyDictionary()
+_hurried: weakref.WeakKeyDictionary[Client, tuple[int, float]] = weakref.WeakKeyDictionary()
 
 
 def _hurry(client: Any) -> None:
@@ -226,10 +234,12 @@ def _relax(client: Any) -> None:
         client.scheduler_comm.interval = usual
 
 
-def _same(value: Any) -> Any:
+def _same(value: T) -> T:
     return value
 
 
-def _step(mode: Any, layout: Portable[Layout], arguments: tuple[Any, ...], shard: Shard, *sent: Any) -> Partial:
+def _step(
+    mode: AnyMode, layout: Portable[Layout], arguments: tuple[PyTree, ...], shard: Shard, *sent: PyTree
+) -> Partial:
     """A step, with arguments that come with the task or were sent ahead of it."""
     return step(shard, mode, layout, *(sent or arguments))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
 import psutil
 
 from diffea.errors import LedgerError
+from diffea.types import PyTree
 
 Node = tuple[int, int]
 
@@ -32,7 +32,7 @@ class Partial:
     """
 
     batches: int
-    nodes: Mapping[Node, tuple[int, Any]]
+    nodes: Mapping[Node, tuple[int, PyTree]]
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     memory: int = 0
 
@@ -43,7 +43,7 @@ class Partial:
         return dataclasses.replace(self, seconds={**self.seconds, **total}, memory=memory)
 
     @property
-    def total(self) -> Any:
+    def total(self) -> PyTree:
         """The sum over all batches.
 
         Raises:
@@ -57,7 +57,7 @@ class Partial:
         return self._root[0]
 
     @property
-    def _root(self) -> tuple[int, Any]:
+    def _root(self) -> tuple[int, PyTree]:
         root = ((self.batches - 1).bit_length(), 0)
         if root not in self.nodes:
             msg = f"of {self.batches} batches only the nodes {sorted(self.nodes)} were counted: events are missing"
@@ -72,7 +72,7 @@ def merge(partials: Iterable[Partial]) -> Partial:
         LedgerError: if a batch is counted twice.
     """
     batches = 0
-    nodes: dict[Node, tuple[int, Any]] = {}
+    nodes: dict[Node, tuple[int, PyTree]] = {}
     seconds: dict[str, float] = {}
     memory = 0
     for partial in partials:
@@ -94,13 +94,13 @@ def reduce(partials: Iterable[Partial]) -> Partial:
     return merge(partials).spent(reduce=time.perf_counter() - began)
 
 
-def _add(left: Any, right: Any) -> Any:
+def _add(left: PyTree, right: PyTree) -> PyTree:
     if left is None or right is None:
         return right if left is None else left
     return jax.tree.map(np.add, left, right)
 
 
-def _insert(nodes: dict[Node, tuple[int, Any]], node: Node, value: tuple[int, Any], batches: int) -> None:
+def _insert(nodes: dict[Node, tuple[int, PyTree]], node: Node, value: tuple[int, PyTree], batches: int) -> None:
     level, index = node
     while level < (batches - 1).bit_length():
         sibling = (level, index ^ 1)

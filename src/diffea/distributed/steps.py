@@ -6,7 +6,7 @@ import functools
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
 import jax
 import numpy as np
@@ -21,9 +21,13 @@ from diffea.program import Mode, Program, Structure, hard_sums
 from diffea.program.explain import explain
 from diffea.runtime import check_worker
 from diffea.templates import Layout
+from diffea.types import AnyArray, Params, PyTree
+
+AnyMode: TypeAlias = Mode | Literal["hard"]
+"""What to sum: see ``Program.run``; ``hard`` for exact cuts and plain histograms."""
 
 
-def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable[Layout], params: Any, *more: Any) -> Partial:
+def step(shard: Shard, mode: AnyMode, layout: Portable[Layout], params: Params, *more: AnyArray) -> Partial:
     """Sums over a shard.
 
     Args:
@@ -54,8 +58,8 @@ def step(shard: Shard, mode: Mode | Literal["hard"], layout: Portable[Layout], p
 
 
 def _sum(
-    program: Program, held: Held, scale: float, mode: Any, whole: Layout, params: Any, *more: Any
-) -> tuple[int, Any]:
+    program: Program, held: Held, scale: float, mode: AnyMode, whole: Layout, params: Params, *more: AnyArray
+) -> tuple[int, PyTree]:
     """The number of events of a batch and their sum, over its size classes, one after the other."""
     blocks = held.blocks
     count, summed = functools.reduce(
@@ -76,10 +80,10 @@ def _of_class(
     structure: Structure,
     blocks: Blocks,
     scale: float,
-    mode: Any,
+    mode: AnyMode,
     whole: Layout,
-    *arguments: Any,
-) -> tuple[int, Any]:
+    *arguments: PyTree,
+) -> tuple[int, PyTree]:
     sample, (params, *more) = held.batch.file.sample, arguments
     if mode != "hard":
         return program.run(mode, structure, sample, whole, params, blocks, scale, *more)
@@ -89,7 +93,7 @@ def _of_class(
 
 
 def _not_finite(
-    program: Program, held: Held, blocks: Sequence[Blocks], scale: float, mode: Mode, *arguments: Any
+    program: Program, held: Held, blocks: Sequence[Blocks], scale: float, mode: Mode, *arguments: PyTree
 ) -> DiffeaError:
     """Find the first event whose contribution is not finite: by blocks, then by halves."""
     size = max(piece.size for piece in blocks)

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from distributed.system import MEMORY_LIMIT
 
 from diffea.errors import BudgetError
 from diffea.events.blocks import Blocks
+from diffea.types import AnyArray
 
 Place = Literal["memory", "disk", "files"]
 Columns = tuple[Blocks, ...]  # of a batch, by size class
@@ -112,7 +113,7 @@ class InMemory:
         self.nbytes = nbytes_of(blocks)
         weakref.finalize(self, account.release, self.nbytes)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         return _arrived, (self.blocks,)
 
 
@@ -139,7 +140,7 @@ class OnDisk:
         found: Columns = jax.tree.unflatten(self._tree, leaves)
         return found
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         return _to_disk, (self.blocks,)
 
 
@@ -167,7 +168,7 @@ class Scratch:
     def __init__(self, folder: str) -> None:
         self._file = tempfile.TemporaryFile(dir=folder, prefix="diffea-", buffering=0)  # noqa: SIM115  (closed with this object)
 
-    def append(self, arrays: list[Any]) -> tuple[int, int]:
+    def append(self, arrays: list[AnyArray]) -> tuple[int, int]:
         """Write arrays one after the other, each aligned; return where the first starts and the length of all."""
         start = end = _rounded(self._file.seek(0, os.SEEK_END), mmap.ALLOCATIONGRANULARITY)
         for array in arrays:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from diffea.types import AnyArray, PyTree
 
 SIZES = (4_096, 3_584, 3_072, 2_560, 2_048, 1_792, 1_536, 1_280, 1_024)
 FEW = (
@@ -34,8 +35,8 @@ class Blocks:
         rows: how many rows are events, in order.
     """
 
-    arrays: Any
-    rows: Any
+    arrays: PyTree
+    rows: AnyArray
 
     @property
     def nbytes(self) -> int:
@@ -55,7 +56,7 @@ class Blocks:
             yield to_blocks(_taken(flat, part), len(part), self.size)
 
 
-def _taken(arrays: Any, rows: np.ndarray) -> Any:
+def _taken(arrays: PyTree, rows: np.ndarray) -> PyTree:
     return jax.tree.map(lambda array: array[rows], arrays)
 
 
@@ -72,7 +73,7 @@ def block_rows(batches: Iterable[int], sizes: Sequence[int] = SIZES) -> int:
     return next(enough, min(sizes, key=padded.__getitem__))
 
 
-def to_blocks(arrays: Any, rows: int, size: int) -> Blocks:
+def to_blocks(arrays: PyTree, rows: int, size: int) -> Blocks:
     """Cut packed columns into blocks of ``size`` rows; the number of blocks is rounded up so that few shapes compile.
 
     Args:

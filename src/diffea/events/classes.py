@@ -9,13 +9,12 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import awkward as ak
 import numpy as np
 
 from diffea.events.columns import Columns
-from diffea.events.kinds import is_jagged
+from diffea.events.kinds import EventArray, is_jagged
 from diffea.events.splits import splitmix64
 
 ENOUGH = 2.0  # times the numbers that there are, which padding may make of them
@@ -122,7 +121,7 @@ class _Profiles:
             yield few
 
 
-def _counts(array: Any) -> np.ndarray:
+def _counts(array: EventArray) -> np.ndarray:
     """How many numbers each event has in a column."""
     return (
         ak.to_numpy(ak.num(array, axis=1))

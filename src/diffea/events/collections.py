@@ -7,8 +7,8 @@ it needs. Each partition of that graph is a chunk.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import ModuleType
 
 import awkward as ak
 import numpy as np
@@ -20,9 +20,11 @@ from diffea.errors import ColumnError, FileReadError, FilesetError, MissingBranc
 from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk, File, metadata_of
 from diffea.events.inputs import Input, check_disjoint, inputs_of
+from diffea.events.kinds import EventArray
 from diffea.events.scalars import Static, plain
 from diffea.events.splits import Split
 from diffea.portable import Portable
+from diffea.types import Events, Fileset, Map
 
 IDENTITY = ("run", "luminosityBlock", "event")
 
@@ -39,9 +41,9 @@ class Partition(Chunk):
 
     graph: Portable
     keys: Mapping[str, tuple[str, int]]
-    static: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    static: Mapping[str, Static] = dataclasses.field(default_factory=dict)
 
-    def compute(self) -> dict[str, Any]:
+    def compute(self) -> dict[str, EventArray | Static]:
         """The columns, as ``columns`` of a processor returns them of a chunk.
 
         Raises:
@@ -61,7 +63,7 @@ class Partition(Chunk):
         return {**dict(zip(self.keys, arrays, strict=True)), **self.static}
 
 
-def is_collection(fileset: Any) -> bool:
+def is_collection(fileset: Fileset) -> bool:
     """Whether this is a dask collection, or a dict of them by dataset, rather than a fileset."""
     if isinstance(fileset, Mapping):
         return bool(fileset) and all(is_dask_collection(value) for value in fileset.values())
@@ -69,10 +71,10 @@ def is_collection(fileset: Any) -> bool:
 
 
 def plan_collections(
-    collections: Any,
-    columns: Callable[[Any], Any],
+    collections: Events | Mapping[str, Events],
+    columns: Callable[[Events], Mapping[str, object]],
     split: Split | None,
-    map_chunks: Callable[..., Iterable[Any]] = map,
+    map_chunks: Map = map,
 ) -> list[Chunk]:
     """The partitions of a collection, or of several by dataset, as chunks.
 
@@ -106,11 +108,11 @@ def plan_collections(
 
 
 def _partitions(
-    collection: Any,
+    collection: Events,
     dataset: str | None,
-    columns: Callable[[Any], Any],
+    columns: Callable[[Events], Mapping[str, object]],
     split: Split | None,
-    map_chunks: Callable[..., Iterable[Any]],
+    map_chunks: Map,
 ) -> list[tuple[Chunk, Input | None]]:
     given = getattr(collection, "metadata", None)
     dataset = dataset or dict(given or {}).get("dataset")
@@ -149,7 +151,9 @@ def _partitions(
     ]
 
 
-def _columns(events: Any, columns: Callable[[Any], Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _columns(
+    events: Events, columns: Callable[[Events], Mapping[str, object]], where: str
+) -> tuple[dict[str, object], dict[str, Static]]:
     try:
         found = columns(events)
     except (AttributeError, ak.errors.FieldNotFoundError) as error:
@@ -166,7 +170,7 @@ def _columns(events: Any, columns: Callable[[Any], Any], where: str) -> tuple[di
     return {name: value for name, value in found.items() if name not in static}, static
 
 
-def _part(collection: Any, split: Split, where: str) -> Any:
+def _part(collection: Events, split: Split, where: str) -> Events:
     """The events of a part, chosen partition by partition."""
     missing = sorted(set(IDENTITY) - set(collection.fields))
     if missing:
@@ -176,7 +180,7 @@ def _part(collection: Any, split: Split, where: str) -> Any:
     return collection[dak.map_partitions(_mask, *(collection[name] for name in IDENTITY), split=split)]
 
 
-def _mask(*identity: Any, split: Split) -> Any:
+def _mask(*identity: ak.Array, split: Split) -> ak.Array:
     if ak.backend(*identity) == "typetracer":
         for numbers in identity:
             ak.typetracer.touch_data(numbers)
@@ -184,7 +188,7 @@ def _mask(*identity: Any, split: Split) -> Any:
     return ak.Array(split.mask(tuple(np.asarray(numbers) for numbers in identity)))
 
 
-def _lengths(collection: Any, map_chunks: Callable[..., Iterable[Any]]) -> list[int]:
+def _lengths(collection: Events, map_chunks: Map) -> list[int]:
     """Rows of each partition, which the collection knows, or which its files' headers tell."""
     if collection.known_divisions:
         return [int(rows) for rows in np.diff(collection.divisions)]
@@ -201,20 +205,20 @@ class _Length:
         return int(get_sync(self.graph.value.cull({key}), key)[0])
 
 
-def _length(array: Any) -> Any:
+def _length(array: ak.Array) -> ak.Array:
     if ak.backend(array) == "typetracer":
         return ak.Array(ak.Array([0]).layout.to_typetracer(forget_length=True))
     return ak.Array([len(array)])
 
 
-def _optimised(arrays: Mapping[str, Any]) -> tuple[Portable, dict[str, str]]:
+def _optimised(arrays: Mapping[str, object]) -> tuple[Portable, dict[str, str]]:
     """One graph of all arrays, which reads the branches that they need, and the name of each array's layer."""
     optimised = optimize(dict(arrays))[0]
     graph = HighLevelGraph.merge(*(array.__dask_graph__() for array in optimised.values()))
     return Portable(graph), {name: array.__dask_layers__()[0] for name, array in optimised.items()}
 
 
-def _checked(collection: Any) -> Any:
+def _checked(collection: Events) -> Events:
     dak = _dask_awkward()
     if not isinstance(collection, dak.Array):
         msg = (
@@ -225,7 +229,7 @@ def _checked(collection: Any) -> Any:
     return collection
 
 
-def _dask_awkward() -> Any:
+def _dask_awkward() -> ModuleType:
     try:
         import dask_awkward
     except ModuleNotFoundError as error:

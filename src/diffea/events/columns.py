@@ -16,11 +16,12 @@ from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranch
 from diffea.events.collections import Partition
 from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk
-from diffea.events.kinds import Signature, agree, is_jagged, kind_of
+from diffea.events.kinds import EventArray, Signature, agree, is_jagged, kind_of
 from diffea.events.plan import open_file
 from diffea.events.ragged import Ragged, signed
 from diffea.events.scalars import Static, plain
 from diffea.events.splits import Split, identity
+from diffea.types import Events
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Columns:
         where: they come from.
     """
 
-    arrays: Mapping[str, Any]
+    arrays: Mapping[str, EventArray]
     static: Mapping[str, Static]
     rows: int
     where: str = ""
@@ -51,7 +52,9 @@ class Columns:
         )
 
 
-def read(chunk: Chunk, columns: Callable[[Any], Any], schemaclass: type, split: Split | None) -> Columns:
+def read(
+    chunk: Chunk, columns: Callable[[Events], Mapping[str, object]], schemaclass: type, split: Split | None
+) -> Columns:
     """Open a chunk as NanoEvents, and keep the columns of the events that belong to the split.
 
     Raises:
@@ -78,7 +81,7 @@ def read(chunk: Chunk, columns: Callable[[Any], Any], schemaclass: type, split: 
         raise
 
 
-def open_events(chunk: Chunk, schemaclass: type) -> Any:
+def open_events(chunk: Chunk, schemaclass: type) -> Events:
     """NanoEvents of a chunk, with the metadata that coffea's Runner gives.
 
     Raises:
@@ -109,7 +112,7 @@ def open_events(chunk: Chunk, schemaclass: type) -> Any:
         raise FileReadError(msg) from error
 
 
-def check(columns: Any, events: int, where: str) -> Columns:
+def check(columns: object, events: int, where: str) -> Columns:
     """Part static values from arrays, and see that every array has one finite entry for each selected event.
 
     Args:
@@ -156,7 +159,7 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
     return Columns(arrays, first.static, sum(part.rows for part in parts), first.where)
 
 
-def pack(columns: Columns, dtype: np.dtype) -> dict[str, Any]:
+def pack(columns: Columns, dtype: np.dtype) -> dict[str, np.ndarray | Ragged]:
     """NumPy arrays and padded ``Ragged`` ones, floating-point numbers in ``dtype``, whole ones signed.
 
     Raises:
@@ -173,7 +176,7 @@ def pack(columns: Columns, dtype: np.dtype) -> dict[str, Any]:
     return packed
 
 
-def _pack(array: Any, dtype: np.dtype) -> Any:
+def _pack(array: EventArray, dtype: np.dtype) -> np.ndarray | Ragged:
     if is_jagged(array):
         ragged = Ragged.from_awkward(array)
         return Ragged(_as(np.asarray(ragged.values), dtype), np.asarray(ragged.mask))
@@ -184,7 +187,7 @@ def _as(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.ascontiguousarray(signed(array), dtype=dtype if array.dtype.kind == "f" else None)
 
 
-def _readable(value: Any, place: str) -> Any:
+def _readable(value: object, place: str) -> Any:
     """A plain Python value, or an awkward or NumPy array of at least one dimension."""
     value = plain(value)
     if isinstance(value, Static | ak.Array):
@@ -203,7 +206,7 @@ def _readable(value: Any, place: str) -> Any:
     return array
 
 
-def _check_numbers(array: Any, place: str) -> None:
+def _check_numbers(array: EventArray, place: str) -> None:
     try:
         kind_of(array)
         flat = signed(_flat(array))
@@ -219,7 +222,7 @@ def _check_numbers(array: Any, place: str) -> None:
         raise NotFiniteError(msg)
 
 
-def _flat(array: Any) -> np.ndarray:
+def _flat(array: EventArray) -> np.ndarray:
     missing = "has missing values; fill them (ak.fill_none), or drop them"
     if not isinstance(array, ak.Array):
         if np.ma.is_masked(array):
@@ -231,12 +234,12 @@ def _flat(array: Any) -> np.ndarray:
     return np.asarray(ak.to_numpy(ak.flatten(array, axis=None)))
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = f"{type(value).__name__} {value!r}"
     return text if len(text) < 100 else f"{text[:97]}…"
 
 
-def _missing_branch(error: Exception, events: Any, chunk: Chunk) -> MissingBranchError | None:
+def _missing_branch(error: Exception, events: Events, chunk: Chunk) -> MissingBranchError | None:
     asked = re.search(r"no field (?:named )?['\"]?(\w+)", str(error))
     if asked is None or not isinstance(error, AttributeError | ak.errors.FieldNotFoundError):
         return None

@@ -9,12 +9,13 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from diffea.errors import FilesetError
 from diffea.events.scalars import plain
+from diffea.types import Fileset
 
 Steps = tuple[tuple[int, int], ...]
 
@@ -32,7 +33,7 @@ class File:
     dataset: str
     path: str
     tree: str
-    metadata: Mapping[str, Any]
+    metadata: Mapping[str, object]
     steps: Steps | None = None
     entries: int | None = None
     uuid: str | None = None
@@ -66,7 +67,7 @@ class Chunk:
         return f"{self.file}, entries {self.start}–{self.stop}"
 
 
-def files_of(fileset: Any) -> list[File]:
+def files_of(fileset: Fileset) -> list[File]:
     """The files of a coffea fileset (a dict, or a ``DataGroupSpec``).
 
     Raises:
@@ -82,7 +83,7 @@ def files_of(fileset: Any) -> list[File]:
     return [file for name, dataset in fileset.items() for file in _files_of_dataset(str(name), _dumped(dataset))]
 
 
-def metadata_of(dataset: str, given: Any) -> dict[str, Any]:
+def metadata_of(dataset: str, given: object) -> dict[str, object]:
     """The metadata of a dataset, with its name, and NumPy's scalars as plain values.
 
     Raises:
@@ -99,7 +100,7 @@ def metadata_of(dataset: str, given: Any) -> dict[str, Any]:
     return metadata
 
 
-def _files_of_dataset(name: str, dataset: Any) -> list[File]:
+def _files_of_dataset(name: str, dataset: object) -> list[File]:
     content = dataset if isinstance(dataset, Mapping) and "files" in dataset else {"files": dataset}
     metadata = metadata_of(name, content.get("metadata"))
     tree = content.get("treename")
@@ -125,7 +126,7 @@ def _files_of_dataset(name: str, dataset: Any) -> list[File]:
     return [_file(name, path, spec, metadata) for path, spec in items]
 
 
-def _path(dataset: str, path: Any) -> str:
+def _path(dataset: str, path: object) -> str:
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str) or not os.fspath(path):
         msg = f"dataset {dataset!r}: a file is given by its path or address, got {_short(path)}"
         raise FilesetError(msg)
@@ -139,7 +140,7 @@ def _path(dataset: str, path: Any) -> str:
     return path
 
 
-def _file(dataset: str, path: str, spec: Any, metadata: Mapping[str, Any]) -> File:
+def _file(dataset: str, path: str, spec: object, metadata: Mapping[str, object]) -> File:
     spec = {"object_path": spec} if isinstance(spec, str) else _dumped(spec)
     if not isinstance(spec, Mapping) or not _named(spec.get("object_path")):
         msg = f"dataset {dataset!r}: for {path} expected the name of its tree, or a dict with 'object_path', got {_short(spec)}"
@@ -153,7 +154,7 @@ def _file(dataset: str, path: str, spec: Any, metadata: Mapping[str, Any]) -> Fi
     )
 
 
-def _steps(file: File, given: Any) -> Steps | None:
+def _steps(file: File, given: object) -> Steps | None:
     if given is None:
         return None
     pairs = [tuple(pair) if isinstance(pair, list | tuple | np.ndarray) else () for pair in _listed(given)]
@@ -163,7 +164,7 @@ def _steps(file: File, given: Any) -> Steps | None:
     return tuple((int(start), int(stop)) for start, stop in pairs)
 
 
-def _entries(file: File, given: Any) -> int | None:
+def _entries(file: File, given: object) -> int | None:
     if given is None:
         return None
     if not _is_whole(given) or given < 0:
@@ -182,23 +183,23 @@ def _uuid(file: File, given: Any) -> str | None:
         raise FilesetError(msg) from error
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim) else []
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> TypeGuard[numbers.Integral]:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _named(value: Any) -> bool:
+def _named(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _dumped(value: Any) -> Any:
+def _dumped(value: object) -> object:
     """coffea's models of filesets, datasets and files as the dicts that they are."""
     return value.model_dump() if hasattr(value, "model_dump") else value
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) < 80 else f"{text[:77]}…"

@@ -15,6 +15,7 @@ from typing import Any
 from diffea.errors import FilesetError
 from diffea.events.filesets import Chunk
 from diffea.events.plan import place_of, tree_of
+from diffea.types import Events
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Input:
     unit: str
 
 
-def inputs_of(collection: Any) -> list[Input | None]:
+def inputs_of(collection: Events) -> list[Input | None]:
     """What each partition of a collection reads, as far as it is known."""
     read = {
         (name, *number): description
@@ -58,7 +59,7 @@ def check_disjoint(found: Iterable[tuple[Chunk, Input | None]]) -> None:
     Raises:
         FilesetError: if two do.
     """
-    by_tree: dict[Any, list[tuple[Input, Chunk]]] = {}
+    by_tree: dict[tuple[str, object, str], list[tuple[Input, Chunk]]] = {}
     for chunk, read in found:
         if read is not None:
             by_tree.setdefault((chunk.file.sample, place_of(read.path), tree_of(read.tree)), []).append((read, chunk))
@@ -77,7 +78,7 @@ def _numbers(layer: Any) -> list[tuple[int]]:
     return sorted((key[1],) for key in layer.get_output_keys())
 
 
-def _described(inputs: Any) -> Input | None:
+def _described(inputs: object) -> Input | None:
     match inputs:
         case (str(path), str(tree), int(start), int(stop), True):
             return Input(path, tree, start, stop, "entries")

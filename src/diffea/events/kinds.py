@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TypeAlias
 
 import awkward as ak
 import numpy as np
@@ -52,11 +52,14 @@ class Kind:
         return None
 
 
+EventArray: TypeAlias = ak.Array | np.ndarray
+"""A column on the host, of one entry an event."""
+
 Signature = Mapping[str, Kind]
 """The kinds of all columns, by name."""
 
 
-def kind_of(value: Any) -> Kind:
+def kind_of(value: EventArray | Static) -> Kind:
     """The kind of a column.
 
     Args:
@@ -85,12 +88,12 @@ def kind_of(value: Any) -> Kind:
     return Kind(shape=shape, type="float" if dtype.kind == "f" else signed(np.empty(0, dtype)).dtype.name)
 
 
-def is_jagged(array: Any) -> bool:
+def is_jagged(array: EventArray) -> bool:
     """Whether a column has a changing number of objects an event."""
     return OBJECTS in _form(array)[0]
 
 
-def _form(array: Any) -> tuple[tuple[int | None, ...], np.dtype | None]:
+def _form(array: EventArray) -> tuple[tuple[int | None, ...], np.dtype | None]:
     """Shape of one event's entry, and the type of the numbers; None if awkward does not know it, ``object`` if there are none."""
     if not isinstance(array, ak.Array):
         array = np.asanyarray(array)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import posixpath
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -27,10 +27,11 @@ import uproot
 from diffea.errors import FileReadError, FilesetError
 from diffea.events.filesets import Chunk, File, files_of
 from diffea.events.patience import patiently
+from diffea.types import Fileset, Map
 
 
 def plan(
-    fileset: Any, chunksize: int, map_files: Callable[..., Iterable[Any]] = map, *, skip: bool = False
+    fileset: Fileset, chunksize: int, map_files: Map = map, *, skip: bool = False
 ) -> tuple[list[Chunk], list[tuple[File, str]]]:
     """The chunks of a fileset.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import awkward as ak
 import jax
@@ -12,8 +12,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from diffea.errors import ColumnError
+from diffea.types import AnyArray
 
-__all__ = ["Ragged", "elementwise", "signed"]
+__all__ = ["Column", "Ragged", "elementwise", "signed"]
 
 
 def signed(values: np.ndarray) -> np.ndarray:
@@ -36,13 +37,13 @@ def signed(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _per_event(other: Any) -> jax.Array:
+def _per_event(other: ArrayLike) -> jax.Array:
     """A scalar or one value an event, shaped so that it broadcasts against (events, slots)."""
     other = jnp.asarray(other)
     return other[:, None] if other.ndim == 1 else other
 
 
-def _common_mask(columns: list[Any]) -> Any:
+def _common_mask(columns: Sequence[Column]) -> AnyArray:
     ragged = [c for c in columns if isinstance(c, Ragged)]
     if len({c.shape for c in ragged}) > 1:
         msg = f"expected columns of the same objects, got {', '.join(map(repr, ragged))}: only columns of one collection can be combined"
@@ -54,7 +55,7 @@ def _common_mask(columns: list[Any]) -> Any:
     return mask
 
 
-def _safe(values: Any, mask: Any) -> jax.Array:
+def _safe(values: AnyArray, mask: AnyArray) -> jax.Array:
     """The values, where empty slots hold the first object of the array (the same one in every column)."""
     values = jnp.asarray(values)
     first = jnp.argmax(jnp.reshape(mask, -1))
@@ -62,11 +63,11 @@ def _safe(values: Any, mask: Any) -> jax.Array:
 
 
 def _binary(
-    function: Callable[[Any, Any], Any], *, reflected: bool = False, guard: bool = False
+    function: Callable[[AnyArray, AnyArray], jax.Array], *, reflected: bool = False, guard: bool = False
 ) -> Callable[..., Ragged]:
     """An operator; with ``guard`` both sides hold a real object's numbers in empty slots, for operations that are not total."""
 
-    def method(self: Ragged, other: Any) -> Ragged:
+    def method(self: Ragged, other: Column) -> Ragged:
         if isinstance(other, Ragged):
             mask = _common_mask([self, other])
             left, right = self.values, other.values
@@ -95,10 +96,10 @@ class Ragged:
     __slots__ = ("mask", "values")
     __array_ufunc__ = None  # NumPy leaves `array * ragged` to `ragged.__rmul__`
 
-    values: Any
-    mask: Any
+    values: AnyArray
+    mask: AnyArray
 
-    def __init__(self, values: ArrayLike, mask: ArrayLike) -> None:
+    def __init__(self, values: AnyArray, mask: AnyArray) -> None:
         self.values = values
         self.mask = mask
 
@@ -141,12 +142,12 @@ class Ragged:
         values[mask] = flat
         return cls(values, mask)
 
-    def tree_flatten(self) -> tuple[tuple[Any, Any], None]:
+    def tree_flatten(self) -> tuple[tuple[AnyArray, AnyArray], None]:
         """The two arrays, for JAX."""
         return (self.values, self.mask), None
 
     @classmethod
-    def tree_unflatten(cls, _: None, children: tuple[Any, Any]) -> Ragged:
+    def tree_unflatten(cls, _: None, children: tuple[AnyArray, AnyArray]) -> Ragged:
         """The inverse of ``tree_flatten``, for JAX."""
         return cls(*children)
 
@@ -156,7 +157,7 @@ class Ragged:
         return jnp.shape(self.values)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> np.dtype:
         """Type of the values."""
         return jnp.result_type(self.values)
 
@@ -170,7 +171,7 @@ class Ragged:
         """The padded values, with ``outside`` in the slots that hold no object; shape (events, slots)."""
         return jnp.where(self.mask, self.values, outside)
 
-    def apply(self, function: Callable[..., Any], *others: Any) -> Ragged:
+    def apply(self, function: Callable[..., jax.Array], *others: Column) -> Ragged:
         """An elementwise JAX function of this column and others: ``pt.apply(jnp.hypot, mass)``.
 
         A slot without an object is given the numbers of a real object, so a function that is sound on the data is
@@ -188,7 +189,7 @@ class Ragged:
         inputs = [_safe(c.values, mask) if isinstance(c, Ragged) else _per_event(c) for c in columns]
         return Ragged(jnp.where(mask, function(*inputs), 0), mask)
 
-    def astype(self, dtype: Any) -> Ragged:
+    def astype(self, dtype: str | type | np.dtype) -> Ragged:
         """The same column in another number type."""
         return Ragged(jnp.asarray(self.values).astype(dtype), self.mask)
 
@@ -235,7 +236,11 @@ class Ragged:
     __ne__ = _binary(jnp.not_equal)  # type: ignore[assignment]
 
 
-def elementwise(function: Callable[..., Any], *columns: Any) -> Any:
+Column: TypeAlias = ArrayLike | Ragged
+"""A column in ``fill``: one value an event, or one for each of its objects; or a number."""
+
+
+def elementwise(function: Callable[..., jax.Array], *columns: Column) -> Ragged | jax.Array:
     """An elementwise JAX function of columns of which some, or none, are ragged.
 
     Args:
@@ -245,11 +250,12 @@ def elementwise(function: Callable[..., Any], *columns: Any) -> Any:
     Returns:
         ``Ragged`` where one of the columns is, an array otherwise.
     """
-    head = next((i for i, column in enumerate(columns) if isinstance(column, Ragged)), None)
-    if head is None:
+    found = next(((i, column) for i, column in enumerate(columns) if isinstance(column, Ragged)), None)
+    if found is None:
         return function(*map(jnp.asarray, columns))
+    head, ragged = found
 
-    def reordered(first: Any, *rest: Any) -> Any:
+    def reordered(first: jax.Array, *rest: jax.Array) -> jax.Array:
         return function(*rest[:head], first, *rest[head:])
 
-    return columns[head].apply(reordered, *columns[:head], *columns[head + 1 :])
+    return ragged.apply(reordered, *columns[:head], *columns[head + 1 :])

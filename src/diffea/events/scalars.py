@@ -10,7 +10,7 @@ Static = str | bool | int | float | None
 """A plain Python value among the columns, on which ``fill`` may branch."""
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A NumPy scalar or an array of no dimensions as the Python value that it is.
 
     What no ``Static`` stands for (complex numbers, dates, bytes), and whatever is no scalar, is left as it is.

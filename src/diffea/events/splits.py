@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from diffea.errors import SplitError
 from diffea.events.scalars import plain
+from diffea.types import Events
 
 Part = Literal["train", "validation", "test"]
 PARTS = get_args(Part)
@@ -94,7 +95,7 @@ class Split:
         return (low <= uniform) & (uniform < high)
 
 
-def identity(events: Any, uuid: str, start: int) -> tuple[np.ndarray, ...]:
+def identity(events: Events, uuid: str, start: int) -> tuple[np.ndarray, ...]:
     """What identifies the events of a chunk.
 
     Args:

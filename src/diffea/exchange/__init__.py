@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +20,12 @@ from diffea.exchange.contents import COTANGENTS, TEMPLATES, Exchanged, read_file
 from diffea.parameters import as_arrays, names
 from diffea.runtime import named_errors
 from diffea.templates import TemplateSet
+from diffea.types import Params, Scalar
 
 __all__ = ["Exchanged", "backward", "forward", "read", "respond"]
 
 
-def forward(templates: Callable[[Any], TemplateSet], params: Any, path: str | Path) -> TemplateSet:
+def forward(templates: Callable[[Params], TemplateSet], params: Params, path: str | Path) -> TemplateSet:
     """Compute the templates and write them.
 
     Args:
@@ -43,7 +43,7 @@ def forward(templates: Callable[[Any], TemplateSet], params: Any, path: str | Pa
     return made
 
 
-def respond(loss: Callable[[TemplateSet], Any], path: str | Path, out: str | Path) -> float:
+def respond(loss: Callable[[TemplateSet], Scalar], path: str | Path, out: str | Path) -> float:
     """Compute a loss and its cotangents from a file of templates alone, and write them.
 
     Args:
@@ -68,7 +68,7 @@ def respond(loss: Callable[[TemplateSet], Any], path: str | Path, out: str | Pat
     return float(value)
 
 
-def backward(templates: Callable[[Any], TemplateSet], params: Any, path: str | Path) -> Any:
+def backward(templates: Callable[[Params], TemplateSet], params: Params, path: str | Path) -> Params:
     """The gradient of the loss by the parameters, from a file of cotangents.
 
     Args:
@@ -119,7 +119,7 @@ def _like(made: TemplateSet, given: Exchanged, path: str | Path) -> TemplateSet:
     )
 
 
-def _digest(params: Any) -> str:
+def _digest(params: Params) -> str:
     digest = hashlib.sha256()
     for name, leaf in zip(names(params), jax.tree.leaves(as_arrays(params)), strict=True):
         array = np.asarray(leaf, dtype="<f8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import hist
@@ -10,12 +9,13 @@ import numpy as np
 
 from diffea.errors import ExchangeError
 from diffea.histograms import edges_of
+from diffea.types import Axis, JSONDict, JSONMapping
 
 axis = hist.axis
 FUNCTIONS = {"log": axis.transform.log, "sqrt": axis.transform.sqrt}
 
 
-def described(ax: Any) -> dict[str, Any]:
+def described(ax: Axis) -> JSONDict:
     """An axis as JSON values: its ``kind``, what makes it, and its bin ``edges``.
 
     Raises:
@@ -42,7 +42,7 @@ def described(ax: Any) -> dict[str, Any]:
     raise ExchangeError(msg)
 
 
-def made(stored: Mapping[str, Any]) -> Any:
+def made(stored: JSONMapping) -> Axis:
     """The inverse of ``described``; an axis without a ``kind`` is one of variable bins.
 
     Raises:
@@ -57,7 +57,7 @@ def made(stored: Mapping[str, Any]) -> Any:
     return found
 
 
-def _made(stored: Mapping[str, Any], edges: np.ndarray) -> Any:
+def _made(stored: JSONMapping, edges: np.ndarray) -> Axis:
     text: dict[str, Any] = {name: _of(str, stored[name]) for name in ("name", "label")}
     flow: dict[str, Any] = {trait: _of(bool, stored[trait]) for trait in ("underflow", "overflow")}
     growth, circular = (_of(bool, stored.get(trait, False)) for trait in ("growth", "circular"))
@@ -81,11 +81,11 @@ def _made(stored: Mapping[str, Any], edges: np.ndarray) -> Any:
             raise ValueError(msg)
 
 
-def _number(value: Any) -> float | str:
+def _number(value: float) -> float | str:
     return float(value) if np.isfinite(value) else str(float(value))
 
 
-def _transform(ax: Any) -> dict[str, Any]:
+def _transform(ax: Axis) -> dict[str, object]:
     """The transform by name."""
     named = next((name for name, function in FUNCTIONS.items() if ax.transform == function), None)
     power = getattr(ax.transform, "power", None)
@@ -98,12 +98,12 @@ def _transform(ax: Any) -> dict[str, Any]:
     return {"function": named or "pow", "power": power}
 
 
-def _function(stored: Mapping[str, Any]) -> Any:
+def _function(stored: JSONMapping) -> Any:
     name = stored["function"]
     return axis.transform.Pow(float(stored["power"])) if name == "pow" else FUNCTIONS[name]
 
 
-def _of(kind: type, value: Any) -> Any:
+def _of(kind: type, value: object) -> Any:
     if type(value) is not kind:
         msg = f"expected {kind.__name__}, got {value!r}"
         raise TypeError(msg)

@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from diffea.exchange import axes
 from diffea.files import whole
 from diffea.files.archives import read_npz
 from diffea.templates import Key, Layout, TemplateSet
+from diffea.types import AnyArray, JSONMapping
 
 TEMPLATES, COTANGENTS = "diffea-templates-1", "diffea-cotangents-1"
 PARTS = ("values", "variances")
@@ -37,7 +37,7 @@ class Exchanged:
 
     templates: TemplateSet
     params: str
-    edges: Mapping[str, np.ndarray]
+    edges: Mapping[str, AnyArray]
     loss: float | None = None
 
 
@@ -104,7 +104,7 @@ def read_file(path: Path, *formats: str) -> Exchanged:
     return Exchanged(templates, params, edges, None if loss is None else float(loss))
 
 
-def _layout(path: Path, header: Mapping[str, Any]) -> Layout:
+def _layout(path: Path, header: JSONMapping) -> Layout:
     """The templates that the header names, and the axes of their channels."""
     try:
         channels = {str(channel): tuple(map(axes.made, found)) for channel, found in dict(header["channels"]).items()}

@@ -9,9 +9,10 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from diffea.types import JSONDict
 
 END = ".npy"
 HEADER = "header"
@@ -19,7 +20,7 @@ KINDS = "fiub"  # of the arrays; the header is text
 LONGEST = 10_000  # characters of an array's description
 
 
-def read_npz(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read_npz(path: Path) -> tuple[JSONDict, dict[str, np.ndarray]]:
     """The ``header``, which is a JSON object, and the other arrays of a file of NumPy's.
 
     Names, types, shapes and sizes are compared with what the file says of itself before an array is made of it. Compressed parts are
@@ -78,7 +79,7 @@ def _array(content: bytes) -> np.ndarray:
     return flat.reshape(shape, order="F" if in_columns else "C")
 
 
-def _header(text: np.ndarray | None) -> dict[str, Any]:
+def _header(text: np.ndarray | None) -> JSONDict:
     if text is None or text.dtype.kind != "U" or text.shape != ():
         msg = "expected a header of text"
         raise ValueError(msg)

@@ -11,12 +11,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from diffea.errors import LockedError
 from diffea.files import named
+from diffea.types import JSONDict
 
 LOCK = ".diffea-lock"
 _held: dict[Path, int] = {}  # the thread of this process that holds a folder
@@ -100,7 +100,7 @@ def _try_lock(descriptor: int) -> bool | None:
     return True
 
 
-def _refuse_others(path: Path, owner: dict[str, Any], locked: bool | None) -> None:
+def _refuse_others(path: Path, owner: JSONDict, locked: bool | None) -> None:
     """See that the run that wrote the file is over.
 
     Raises:
@@ -118,7 +118,7 @@ def _refuse_others(path: Path, owner: dict[str, Any], locked: bool | None) -> No
         raise LockedError(msg)
 
 
-def _owner() -> dict[str, Any]:
+def _owner() -> JSONDict:
     return {
         "host": socket.gethostname(),
         "process": os.getpid(),
@@ -127,7 +127,7 @@ def _owner() -> dict[str, Any]:
     }
 
 
-def _read(descriptor: int) -> dict[str, Any]:
+def _read(descriptor: int) -> JSONDict:
     """Who holds the file; nothing where that was not written to its end."""
     try:
         owner = json.loads(os.pread(descriptor, 10_000, 0))
@@ -136,7 +136,7 @@ def _read(descriptor: int) -> dict[str, Any]:
     return owner if isinstance(owner, dict) else {}
 
 
-def _alive(owner: dict[str, Any]) -> bool:
+def _alive(owner: JSONDict) -> bool:
     """Whether the process that wrote the file goes on, on this host."""
     try:
         started = psutil.Process(owner["process"]).create_time()

@@ -11,13 +11,14 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from diffea.errors import HistogramError
+from diffea.types import AnyArray
 
 __all__ = ["default_bandwidth", "per_edge", "scott", "silverman"]
 
 _DEFAULT_SHARE = 0.5 / math.sqrt(7)
 
 
-def default_bandwidth(edges: ArrayLike) -> Any:
+def default_bandwidth(edges: ArrayLike) -> AnyArray:
     """The bandwidth with which a biweight kernel reaches half of the narrower bin beside each edge.
 
     Every event then touches two bins at most, and every event contributes to the gradient.
@@ -33,7 +34,7 @@ def default_bandwidth(edges: ArrayLike) -> Any:
     return _DEFAULT_SHARE * xp.minimum(xp.append(widths[:1], widths), xp.append(widths, widths[-1:]))
 
 
-def scott(x: ArrayLike, weights: ArrayLike | None = None) -> Any:
+def scott(x: ArrayLike, weights: ArrayLike | None = None) -> AnyArray:
     """Scott's rule: ``σ n^(-1/5)``, with the effective number of weighted events ``n = (Σw)² / Σw²``.
 
     Args:
@@ -50,13 +51,13 @@ def scott(x: ArrayLike, weights: ArrayLike | None = None) -> Any:
     return deviation * number ** (-1 / 5)
 
 
-def silverman(x: ArrayLike, weights: ArrayLike | None = None) -> Any:
+def silverman(x: ArrayLike, weights: ArrayLike | None = None) -> AnyArray:
     """Silverman's rule: ``σ (3n/4)^(-1/5)``. Arguments as for ``scott``."""
     deviation, number = _spread(x, weights)
     return deviation * (0.75 * number) ** (-1 / 5)
 
 
-def _spread(x: ArrayLike, weights: ArrayLike | None) -> tuple[Any, Any]:
+def _spread(x: ArrayLike, weights: ArrayLike | None) -> tuple[AnyArray, AnyArray]:
     """Standard deviation (unbiased, for weights that say how reliable an event is) and effective number of events."""
     xp: Any = jnp if isinstance(x, jax.core.Tracer) or isinstance(weights, jax.core.Tracer) else np
     values = xp.asarray(x)
@@ -70,7 +71,7 @@ def _spread(x: ArrayLike, weights: ArrayLike | None) -> tuple[Any, Any]:
     return xp.sqrt(variance), number
 
 
-def per_edge(bandwidth: ArrayLike, bins: int) -> Any:
+def per_edge(bandwidth: ArrayLike, bins: int) -> AnyArray:
     """A bandwidth as one number or one for each edge.
 
     Args:

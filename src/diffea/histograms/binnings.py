@@ -9,12 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from diffea.errors import HistogramError
 from diffea.histograms.bandwidth import default_bandwidth, per_edge
 from diffea.histograms.categories import Categories, categories_of
 from diffea.histograms.kernels import Kernel
 from diffea.histograms.window import Window, checked_edges, dense, hard_window, soft_window
+from diffea.types import AnyArray, AnyAxis
 
 __all__ = ["Binning", "Circular", "Transformed", "binning", "edges_of"]
 
@@ -29,7 +31,7 @@ class Circular:
 
     edges: np.ndarray
 
-    def window(self, x: jax.Array, bandwidth: Any, kernel: Kernel, *, hard: bool) -> Window:
+    def window(self, x: jax.Array, bandwidth: ArrayLike | None, kernel: Kernel, *, hard: bool) -> Window:
         """Which bins each event touches.
 
         Raises:
@@ -57,7 +59,7 @@ class Circular:
         return Window(None, jnp.concatenate([none, inner, none], axis=1), bins + 2)
 
     @staticmethod
-    def _thrice(bandwidth: Any, bins: int) -> Any:
+    def _thrice(bandwidth: ArrayLike, bins: int) -> AnyArray:
         """A given bandwidth at the edges of three periods; the first and the last edge of one are the same edge."""
         h = per_edge(bandwidth, bins)
         xp: Any = jnp if isinstance(h, jax.core.Tracer) else np
@@ -86,7 +88,7 @@ class Transformed:
 Binning = np.ndarray | Categories | Circular | Transformed
 
 
-def binning(axis: Any) -> Binning:
+def binning(axis: AnyAxis) -> Binning:
     """What ``fill`` takes as the edges of a ``hist`` axis.
 
     Args:
@@ -115,7 +117,7 @@ def binning(axis: Any) -> Binning:
     return edges if transform is None else _transformed(axis, transform, edges)
 
 
-def edges_of(axis: Any) -> np.ndarray:
+def edges_of(axis: AnyAxis) -> np.ndarray:
     """The edges between which an axis of ``hist`` counts, shape (bins + 1,).
 
     ``axis.edges`` of a circular axis of variable bins goes on with the width of the first one (boost-histogram 1.8.1); where such an
@@ -132,7 +134,7 @@ def edges_of(axis: Any) -> np.ndarray:
     return edges
 
 
-def _transformed(axis: Any, transform: Any, edges: np.ndarray) -> Binning:
+def _transformed(axis: AnyAxis, transform: object, edges: np.ndarray) -> Binning:
     name = str(transform)
     power = getattr(transform, "power", None)
     if power is None and name not in ("log", "sqrt"):

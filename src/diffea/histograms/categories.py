@@ -11,6 +11,7 @@ import numpy as np
 
 from diffea.errors import HistogramError
 from diffea.histograms.window import Window
+from diffea.types import AnyArray, AnyAxis
 
 __all__ = ["Categories", "categories_of", "category_values"]
 
@@ -63,9 +64,9 @@ class Categories:
         return Window(first, (jnp.ones(x.shape, x.dtype),), size + 2)
 
 
-def categories_of(axis: Any) -> Categories:
+def categories_of(axis: AnyAxis) -> Categories:
     """The categories of a discrete axis; one of strings has the categories 0, 1, … in the order of its names."""
-    values = list(axis)
+    values: list[Any] = list(axis)
     if any(isinstance(value, str) for value in values):
         return Categories(tuple(range(len(values))))
     return Categories(
@@ -73,7 +74,7 @@ def categories_of(axis: Any) -> Categories:
     )
 
 
-def category_values(axis: Any, x: Any) -> np.ndarray:
+def category_values(axis: AnyAxis, x: AnyArray) -> np.ndarray:
     """What boost-histogram takes for an observable of a discrete axis: names, or whole numbers.
 
     Args:

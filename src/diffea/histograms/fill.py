@@ -6,29 +6,38 @@ import functools
 import itertools
 import math
 import operator
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from diffea.errors import HistogramError
-from diffea.events.ragged import Ragged
+from diffea.events.ragged import Column, Ragged
 from diffea.histograms.bandwidth import default_bandwidth
 from diffea.histograms.binnings import Circular, Transformed
 from diffea.histograms.categories import Categories
 from diffea.histograms.kernels import Kernel, kernel_named
 from diffea.histograms.window import Window, checked_edges, hard_window, soft_window
 from diffea.soft.context import is_hard
+from diffea.types import AnyArray
 
 __all__ = ["covariance", "fill", "histogram"]
 
+T = TypeVar("T")
+Several: TypeAlias = T | tuple[T, ...]
+"""For one axis, or a tuple of one for each."""
+
+Edges: TypeAlias = AnyArray | Categories | Circular | Transformed
+"""Bin edges of shape (bins + 1,), or what ``binning`` makes of an axis."""
+
 
 def histogram(
-    x: Any,
-    edges: Any,
-    weights: Any = None,
+    x: Several[Column],
+    edges: Several[Edges],
+    weights: Column | None = None,
     *,
-    bandwidth: Any = None,
+    bandwidth: Several[ArrayLike | None] = None,
     kernel: str = "biweight",
     flow: bool = False,
     reflect: bool = False,
@@ -56,11 +65,11 @@ def histogram(
 
 
 def fill(
-    x: Any,
-    edges: Any,
-    weights: Any = None,
+    x: Several[Column],
+    edges: Several[Edges],
+    weights: Column | None = None,
     *,
-    bandwidth: Any = None,
+    bandwidth: Several[ArrayLike | None] = None,
     kernel: str = "biweight",
     reflect: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
@@ -80,7 +89,13 @@ def fill(
 
 
 def covariance(
-    x: Any, edges: Any, weights: Any = None, *, bandwidth: Any = None, kernel: str = "biweight", flow: bool = False
+    x: Column,
+    edges: Edges,
+    weights: Column | None = None,
+    *,
+    bandwidth: ArrayLike | None = None,
+    kernel: str = "biweight",
+    flow: bool = False,
 ) -> jax.Array:
     """Statistical covariance of the bins of a kernel histogram of one axis: ``Σ_i w_i² f_ib f_ic``.
 
@@ -96,11 +111,17 @@ def covariance(
 
 
 def _windows(
-    x: Any, edges: Any, weights: Any, bandwidth: Any, kernel: str, *, reflect: bool
+    x: Several[Column],
+    edges: Several[Edges],
+    weights: Column | None,
+    bandwidth: Several[ArrayLike | None],
+    kernel: str,
+    *,
+    reflect: bool,
 ) -> tuple[list[Window], jax.Array]:
     """What every event touches on each axis, and its weight."""
-    several = isinstance(x, tuple)
-    xs, all_edges = (x, edges) if several else ((x,), (edges,))
+    xs = x if isinstance(x, tuple) else (x,)
+    all_edges: Any = edges if isinstance(x, tuple) else (edges,)
     bandwidths = bandwidth if isinstance(bandwidth, tuple) else (bandwidth,) * len(xs)
     if not isinstance(all_edges, tuple) or len(all_edges) != len(xs) or len(bandwidths) != len(xs):
         msg = f"expected one array of edges (and one bandwidth, or none) for each of {len(xs)} observables"
@@ -111,7 +132,7 @@ def _windows(
     return windows, w
 
 
-def _window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel, reflect: bool) -> Window:
+def _window(x: jax.Array, edges: Edges, bandwidth: ArrayLike | None, kernel: Kernel, reflect: bool) -> Window:
     if isinstance(edges, Categories):
         return edges.window(x)
     if x.ndim != 1:
@@ -128,9 +149,9 @@ def _window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel, reflect: b
     return soft_window(x, edges, bandwidth, kernel, reflect=reflect)
 
 
-def _rows(xs: tuple[Any, ...], weights: Any) -> tuple[list[jax.Array], jax.Array]:
+def _rows(xs: tuple[Column, ...], weights: Column | None) -> tuple[list[jax.Array], jax.Array]:
     """Observables and weights, one row an event (or an object) each."""
-    columns = [*xs, 1.0 if weights is None else weights]
+    columns: list[Any] = [*xs, 1.0 if weights is None else weights]
     ragged = [c for c in columns if isinstance(c, Ragged)]
     if ragged:
         mask = functools.reduce(operator.and_, (jnp.asarray(c.mask) for c in ragged))
@@ -145,17 +166,17 @@ def _rows(xs: tuple[Any, ...], weights: Any) -> tuple[list[jax.Array], jax.Array
     return arrays[:-1], jnp.broadcast_to(arrays[-1], rows)
 
 
-def _column(x: Any) -> jax.Array:
+def _column(x: ArrayLike) -> jax.Array:
     x = jnp.asarray(x)
     return x[:, None] if x.ndim == 1 else x
 
 
-def _floating(x: Any) -> jax.Array:
+def _floating(x: ArrayLike) -> jax.Array:
     x = jnp.asarray(x)
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
 
 
-def _parts(windows: list[Window]) -> tuple[Any, list[tuple[int, jax.Array]]]:
+def _parts(windows: list[Window]) -> tuple[jax.Array, list[tuple[int, jax.Array]]]:
     """The first bin of each event (row-major over the axes), and the fraction in each bin from there on."""
     strides = [math.prod(w.extent for w in windows[axis + 1 :]) for axis in range(len(windows))]
     firsts = [w.first * stride for w, stride in zip(windows, strides, strict=True) if w.first is not None]

@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffea.types import AnyArray
+
 __all__ = ["count_reached"]
 
 _CELLS = 4096
 _MOST_COMPARED = 3
 
 
-def count_reached(x: jax.Array, turns: np.ndarray) -> jax.Array:
+def count_reached(x: jax.Array, turns: AnyArray) -> jax.Array:
     """How many of ``turns`` are at most ``x``, up to rounding next to one; any number for a NaN.
 
     Evenly spaced turns need one product. Otherwise a table over a fine even grid gives the count at the start of each

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from diffea.errors import HistogramError
 from diffea.histograms.bandwidth import per_edge
 from diffea.histograms.kernels import Kernel
 from diffea.histograms.lookup import count_reached
 from diffea.soft.transition import step
+from diffea.types import AnyArray
 
 __all__ = ["Window", "checked_edges", "dense", "hard_window", "soft_window"]
 
@@ -38,7 +40,11 @@ class Window:
     period: int | None = None
 
 
-def checked_edges(edges: Any) -> Any:
+@overload
+def checked_edges(edges: np.ndarray) -> np.ndarray: ...
+@overload
+def checked_edges(edges: AnyArray) -> AnyArray: ...
+def checked_edges(edges: AnyArray) -> AnyArray:
     """The edges as an array; NaN where they are not known before compilation and turn out not to be finite or not to ascend.
 
     Raises:
@@ -66,13 +72,15 @@ def dense(window: Window) -> jax.Array:
     return jnp.sum(jnp.where(bins == places[:, :, None], fractions[:, :, None], 0.0), axis=1)
 
 
-def hard_window(x: jax.Array, edges: Any) -> Window:
+def hard_window(x: jax.Array, edges: AnyArray) -> Window:
     """The one bin that holds each event: its lower edge is in it, its upper edge is in the next; a NaN overflows."""
     first = jnp.searchsorted(jnp.asarray(edges), x, side="right", method="compare_all").astype(jnp.int32)
     return Window(jnp.where(jnp.isnan(x), edges.shape[0], first), (jnp.ones(x.shape),), edges.shape[0] + 1)
 
 
-def soft_window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel, *, reflect: bool = False) -> Window:
+def soft_window(
+    x: jax.Array, edges: AnyArray, bandwidth: ArrayLike, kernel: Kernel, *, reflect: bool = False
+) -> Window:
     """The bins within a kernel's reach of each event.
 
     An edge with its bandwidth is a smooth step: how much of the event is above it. The fraction in a bin is what is
@@ -104,7 +112,7 @@ def soft_window(x: jax.Array, edges: Any, bandwidth: Any, kernel: Kernel, *, ref
     return Window(first, (1.0 - above[0], *inner, above[-1]), bins + 2)
 
 
-def _entry(table: np.ndarray, dtype: Any) -> Callable[[jax.Array], Any]:
+def _entry(table: AnyArray, dtype: np.dtype) -> Callable[[jax.Array], ArrayLike]:
     """Entries of a known table: by arithmetic, which is vectorised, where they are evenly spaced or all the same.
 
     All the same to 1e-12, as reaches are that were made of differences of edges; evenly spaced to 1e-14, some roundings of
@@ -123,7 +131,7 @@ def _entry(table: np.ndarray, dtype: Any) -> Callable[[jax.Array], Any]:
     return lambda place: listed[place]
 
 
-def _every_bin(x: jax.Array, edges: Any, half: Any, kernel: Kernel, *, reflect: bool) -> Window:
+def _every_bin(x: jax.Array, edges: AnyArray, half: AnyArray, kernel: Kernel, *, reflect: bool) -> Window:
     edges, column = jnp.asarray(edges, x.dtype), x[:, None]
     ends = (edges[0], edges[-1]) if reflect else None
     above = _above(column, edges, jnp.asarray(half, x.dtype), kernel, ends)
@@ -131,7 +139,9 @@ def _every_bin(x: jax.Array, edges: Any, half: Any, kernel: Kernel, *, reflect: 
     return Window(None, padded[:, :-1] - padded[:, 1:], edges.shape[0] + 1)
 
 
-def _above(x: jax.Array, edge: Any, half: Any, kernel: Kernel, ends: tuple[Any, Any] | None) -> jax.Array:
+def _above(
+    x: jax.Array, edge: ArrayLike, half: ArrayLike, kernel: Kernel, ends: tuple[ArrayLike, ArrayLike] | None
+) -> jax.Array:
     """How much of each event is above an edge; nothing passes the ends, if there are some."""
     above = step(x, edge, half, kernel.profile)
     if ends is None:
@@ -141,7 +151,7 @@ def _above(x: jax.Array, edge: Any, half: Any, kernel: Kernel, ends: tuple[Any, 
     return jnp.where(x < ends[0], 0.0, jnp.where(x < ends[1], above, 1.0))
 
 
-def _first_edge(x: jax.Array, edges: np.ndarray, half: np.ndarray) -> tuple[jax.Array, int]:
+def _first_edge(x: jax.Array, edges: AnyArray, half: np.ndarray) -> tuple[jax.Array, int]:
     """The first edge that each event does not lie above for certain, and how many edges an event can reach."""
     low, high = edges - half, edges + half
     if np.any(np.diff(low) < 0) or np.any(np.diff(high) < 0):

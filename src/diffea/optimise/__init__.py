@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -23,6 +22,7 @@ from diffea.optimise.result import Result, Step
 from diffea.optimise.schedules import Schedule, anneal, scheduled
 from diffea.optimise.updates import Updates
 from diffea.parameters import as_arrays, names
+from diffea.types import Loss, Params, PyTree
 
 __all__ = ["Composite", "Result", "Schedule", "Step", "anneal", "optimise"]
 
@@ -31,17 +31,17 @@ GAUSS_NEWTON = "gauss-newton"
 
 
 def optimise(
-    loss: Callable[[Any], Any],
-    params: Any,
+    loss: Loss,
+    params: Params,
     *,
     optimizer: optax.GradientTransformation | str,
     steps: int,
-    bounds: Any = None,
+    bounds: PyTree = None,
     schedules: Mapping[str, Schedule] | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     progress: Callable[[Step], None] | None = None,
-    validate: Callable[[Any], Any] | None = None,
+    validate: Loss | None = None,
     validate_every: int = 1,
     patience: int | None = None,
 ) -> Result:
@@ -110,8 +110,8 @@ def optimise(
 
 def _minimise(
     run: Run,
-    loss: Callable[[Any], Any],
-    start: Any,
+    loss: Loss,
+    start: Params,
     optimizer: optax.GradientTransformation | str,
     schedules: Mapping[str, Schedule],
 ) -> Result:
@@ -127,7 +127,7 @@ def _minimise(
             raise ParameterError(msg)
         return gauss_newton(run, loss, start)
 
-    def schedule(params: Any, step: int) -> Any:
+    def schedule(params: Params, step: int) -> Params:
         found = scheduled(schedules, params, step, run.steps)
         run.box.check(found)
         return found
@@ -135,7 +135,7 @@ def _minimise(
     return descend(run, start, Updates(optimizer, loss, run.box), schedule if schedules else None)
 
 
-def check_count(what: str, count: Any, least: int, of: str = "steps") -> None:
+def check_count(what: str, count: object, least: int, of: str = "steps") -> None:
     """See that something is a whole number, and not too small.
 
     Raises:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from diffea.errors import ParameterError
 from diffea.parameters import name_of, not_numbers
+from diffea.types import PyTree
 
 NONE = (np.asarray(-np.inf), np.asarray(np.inf))
-Leaves = list[tuple[tuple[Any, ...], Any]]
+Part: TypeAlias = Hashable
+"""A key, index or field on the way to a leaf."""
+
+Leaves = list[tuple[tuple[Part, ...], ArrayLike]]
 
 
-def read_bounds(leaves: Leaves, bounds: Any, depth: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+def read_bounds(leaves: Leaves, bounds: PyTree, depth: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
     """Lower and upper bound of each leaf, infinite where there is none.
 
     Args:
@@ -29,18 +34,18 @@ def read_bounds(leaves: Leaves, bounds: Any, depth: int = 0) -> list[tuple[np.nd
         return [NONE] * len(leaves)
     if len(leaves) == 1 and len(leaves[0][0]) == depth:
         return [_pair(*leaves[0], bounds)]
-    groups: dict[Any, Leaves] = {}
+    groups: dict[Part, Leaves] = {}
     for path, leaf in leaves:
         groups.setdefault(path[depth], []).append((path, leaf))
     inner = _parts(bounds, groups, depth)
     return [pair for part, group in groups.items() for pair in read_bounds(group, inner[part], depth + 1)]
 
 
-def _parts(bounds: Any, groups: Mapping[Any, Leaves], depth: int) -> dict[Any, Any]:
+def _parts(bounds: PyTree, groups: Mapping[Part, Leaves], depth: int) -> dict[Part, PyTree]:
     """The bounds of each part of a container of parameters."""
-    keys: dict[Any, Any] = {p: getattr(p, "key", getattr(p, "idx", getattr(p, "name", None))) for p in groups}
+    keys: dict[Part, Any] = {p: getattr(p, "key", getattr(p, "idx", getattr(p, "name", None))) for p in groups}
     if isinstance(bounds, Mapping):
-        given: dict[Any, Any] = dict(bounds)
+        given: dict[object, PyTree] = dict(bounds)
     elif all(hasattr(part, "name") and hasattr(bounds, part.name) for part in groups):
         given = {key: getattr(bounds, key) for key in keys.values()}
     elif all(hasattr(part, "idx") for part in groups) and isinstance(bounds, list | tuple | np.ndarray):
@@ -60,14 +65,14 @@ def _parts(bounds: Any, groups: Mapping[Any, Leaves], depth: int) -> dict[Any, A
     return {part: given.get(key) for part, key in keys.items()}
 
 
-def _unlike(leaves: Leaves, bounds: Any) -> str:
+def _unlike(leaves: Leaves, bounds: PyTree) -> str:
     return (
         "the bounds must be a pytree like the parameters with (low, high) as leaves; "
         f"for {name_of(leaves[0][0])!r} got {bounds!r:.200}"
     )
 
 
-def _pair(path: Any, leaf: Any, bounds: Any) -> tuple[np.ndarray, np.ndarray]:
+def _pair(path: tuple[Part, ...], leaf: ArrayLike, bounds: PyTree) -> tuple[np.ndarray, np.ndarray]:
     name = name_of(path)
     which = f"the bounds of parameter {name!r}" if path else "the bounds of the parameter"
     if not isinstance(bounds, list | tuple | np.ndarray) or len(bounds) != 2:

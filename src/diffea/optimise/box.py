@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ import numpy as np
 from diffea.errors import ParameterError
 from diffea.optimise.bounds import read_bounds
 from diffea.parameters import name_of
+from diffea.types import Params, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Box:
         high: likewise, +∞.
     """
 
-    low: Any
-    high: Any
+    low: Params
+    high: Params
 
     @classmethod
-    def of(cls, params: Any, bounds: Any) -> Box:
+    def of(cls, params: Params, bounds: PyTree) -> Box:
         """Read ``bounds``: a pytree like the parameters with (low, high) as leaves, of which None is no bound; what it leaves out has none.
 
         Raises:
@@ -46,11 +46,11 @@ class Box:
         return cls(jax.tree.unflatten(shape, low), jax.tree.unflatten(shape, high))
 
     @property
-    def units(self) -> Any:
+    def units(self) -> Params:
         """How much of a parameter one unit of steps is."""
         return jax.tree.map(_unit, self.low, self.high)
 
-    def check(self, params: Any) -> None:
+    def check(self, params: Params) -> None:
         """See that parameters that are set, not stepped, lie within the bounds.
 
         Raises:
@@ -63,13 +63,13 @@ class Box:
                 msg = f"parameter {name_of(path)!r} is set to {leaf}, outside of its bounds {(low, high)}"
                 raise ParameterError(msg)
 
-    def to_steps(self, params: Any) -> Any:
+    def to_steps(self, params: Params) -> Params:
         """Parameters in the units of steps."""
         return jax.tree.map(
             lambda x, low, high: (x - _origin(low, high)) / _unit(low, high), params, self.low, self.high
         )
 
-    def to_params(self, steps: Any) -> Any:
+    def to_params(self, steps: Params) -> Params:
         """The inverse of ``to_steps``, within the bounds to the last bit.
 
         A derivative at a bound is the one from within; beyond, where a line search may try, it is zero.
@@ -81,11 +81,11 @@ class Box:
             self.high,
         )
 
-    def clip(self, steps: Any) -> Any:
+    def clip(self, steps: Params) -> Params:
         """Project onto the bounds, in the units of steps."""
         return jax.tree.map(_within, steps, self.to_steps(self.low), self.to_steps(self.high))
 
-    def inward(self, gradient: Any, steps: Any) -> Any:
+    def inward(self, gradient: Params, steps: Params) -> Params:
         """The gradient without what descent against it would lead out of the bounds."""
         return jax.tree.map(
             lambda slope, u, low, high: jnp.where(((u <= low) & (slope > 0)) | ((u >= high) & (slope < 0)), 0.0, slope),
@@ -96,29 +96,31 @@ class Box:
         )
 
 
-def _within(u: Any, low: Any, high: Any) -> Any:
+def _within(u: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
     """``jnp.clip``, whose derivative at a bound is 1/2, with the derivative 1 there."""
     return jnp.where(u < low, low, jnp.where(u > high, high, u))
 
 
 @jax.custom_jvp
-def _rounded(x: Any, low: Any, high: Any) -> Any:
+def _rounded(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
     """What is within the bounds but for rounding; that a bound cuts the rounding off is not in the derivative."""
     return jnp.clip(x, low, high)
 
 
 @_rounded.defjvp
-def _rounded_jvp(primals: tuple[Any, Any, Any], tangents: tuple[Any, Any, Any]) -> tuple[Any, Any]:
+def _rounded_jvp(
+    primals: tuple[jax.Array, jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     return _rounded(*primals), tangents[0]
 
 
-def _finite(low: Any, high: Any) -> Any:
+def _finite(low: jax.Array, high: jax.Array) -> jax.Array:
     return jnp.isfinite(low) & jnp.isfinite(high)
 
 
-def _origin(low: Any, high: Any) -> Any:
+def _origin(low: jax.Array, high: jax.Array) -> jax.Array:
     return jnp.where(_finite(low, high), low, 0.0)
 
 
-def _unit(low: Any, high: Any) -> Any:
+def _unit(low: jax.Array, high: jax.Array) -> jax.Array:
     return jnp.where(_finite(low, high), high - low, 1.0)

@@ -37,7 +37,7 @@ class Checkpoint:
     history: Sequence[Step]
 
 
-def fingerprint(*parts: Any) -> str:
+def fingerprint(*parts: object) -> str:
     """A digest of what must be the same for a checkpoint to fit: names, shapes, starting values."""
     digest = hashlib.sha256()
     for part in parts:

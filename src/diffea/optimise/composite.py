@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+
+from diffea.types import Params, PyTree, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Composite:
         objective: of the templates, such as ``lambda T: objectives.cls(model(T))``; it passes over no data.
     """
 
-    templates: Callable[[Any], Any]
-    objective: Callable[[Any], Any]
+    templates: Callable[[Params], PyTree]
+    objective: Callable[[PyTree], Scalar]
 
-    def __call__(self, params: Any) -> Any:
+    def __call__(self, params: Params) -> Scalar:
         return self.objective(self.templates(params))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +13,7 @@ from diffea.errors import DiffeaError, FlatLossError, LossError, NotFiniteError
 from diffea.optimise.box import Box
 from diffea.parameters import brief, name_of
 from diffea.runtime import named_errors
+from diffea.types import Loss, Params
 
 PROBE = 0.01  # in the units of steps
 
@@ -30,15 +29,15 @@ class LossAndGradient:
         at_start: whether the next evaluation is the first of a run that begins, not of one that goes on.
     """
 
-    def __init__(self, loss: Callable[[Any], Any], box: Box) -> None:
-        def in_steps(steps: Any) -> Any:
+    def __init__(self, loss: Loss, box: Box) -> None:
+        def in_steps(steps: Params) -> jax.Array:
             return scalar(loss(box.to_params(steps)))
 
         self._value_and_grad = jax.jit(jax.value_and_grad(in_steps))
         self._box = box
         self.at_start = True
 
-    def __call__(self, steps: Any, known: tuple[float, Any] | None = None) -> tuple[float, Any]:
+    def __call__(self, steps: Params, known: tuple[float, Params] | None = None) -> tuple[float, Params]:
         """Loss and gradient.
 
         Args:
@@ -56,7 +55,7 @@ class LossAndGradient:
         self.check(value, gradient, steps)
         return value, gradient
 
-    def check(self, value: float, gradient: Any, steps: Any) -> None:
+    def check(self, value: float, gradient: Params, steps: Params) -> None:
         """See that loss and gradient are finite, and at the start that there is a way down and each parameter has an influence.
 
         Raises:
@@ -89,7 +88,7 @@ class LossAndGradient:
                 )
         self.at_start = False
 
-    def _flat(self, value: float, steps: Any) -> bool:
+    def _flat(self, value: float, steps: Params) -> bool:
         """Whether the loss is the same at two points beside one that has no gradient, which may also be a minimum."""
         flat, unravel = ravel_pytree(steps)
         aside = PROBE * np.random.default_rng(0).uniform(0.5, 1.0, flat.shape) * np.maximum(1.0, np.abs(flat))
@@ -104,7 +103,7 @@ class LossAndGradient:
         return True
 
 
-def scalar(value: Any) -> jax.Array:
+def scalar(value: object) -> jax.Array:
     """The value of a loss.
 
     Raises:
@@ -125,7 +124,7 @@ def scalar(value: Any) -> jax.Array:
     return array.astype(float)
 
 
-def norm(gradient: Any) -> float:
+def norm(gradient: Params) -> float:
     """Euclidean norm over all leaves, also where its square is no number."""
     flat = np.asarray(ravel_pytree(gradient)[0])
     largest = float(np.abs(flat).max(initial=0.0))

@@ -12,8 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +28,7 @@ from diffea.optimise.loops import NO_LONGER_BETTER, Run
 from diffea.optimise.result import Result, Step
 from diffea.optimise.states import OTHER, finite
 from diffea.runtime import named_errors
+from diffea.types import Params, PyTree, Scalar
 
 RADIUS = 0.2  # of the range of a parameter
 WIDEST, NARROWEST = 1.0, 1e-5
@@ -96,7 +96,7 @@ class State:
         return cls(Point(x, float(loss), gradient, curvature, jacobian, slope), learned, float(radius))
 
 
-def gauss_newton(run: Run, loss: Composite, start: Any) -> Result:
+def gauss_newton(run: Run, loss: Composite, start: Params) -> Result:
     """Minimise a composite loss within the bounds; one evaluation is one pass over the data.
 
     Args:
@@ -159,11 +159,11 @@ def gauss_newton(run: Run, loss: Composite, start: Any) -> Result:
 class _Evaluation:
     """Everything about a point, jitted once."""
 
-    def __init__(self, run: Run, loss: Composite, unravel: Any) -> None:
+    def __init__(self, run: Run, loss: Composite, unravel: Callable[[jax.Array], Params]) -> None:
         templates = getattr(loss.templates, "forward", loss.templates)
         units = ravel_pytree(run.box.units)[0]
 
-        def evaluate(x: Any) -> Any:
+        def evaluate(x: jax.Array) -> tuple[jax.Array, ...]:
             params, to_params = ravel_pytree(run.box.to_params(unravel(x)))
             found, push = jax.linearize(lambda params: ravel_pytree(templates(to_params(params)))[0], params)
             jacobian = jax.vmap(push, out_axes=1)(jnp.eye(params.size)) * units
@@ -184,7 +184,7 @@ class _Evaluation:
         return Point(x, float(value), gradient, *others)
 
 
-def _of_flat(objective: Any, shape: Any, flat: Any) -> Any:
+def _of_flat(objective: Callable[[PyTree], Scalar], shape: PyTree, flat: jax.Array) -> jax.Array:
     leaves, tree = jax.tree.flatten(shape)
     ends = np.cumsum([leaf.size for leaf in leaves])
     parts = [flat[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)]

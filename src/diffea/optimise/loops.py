@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +24,13 @@ from diffea.optimise.states import OTHER, finite, plain, restored
 from diffea.optimise.updates import Updates, known
 from diffea.parameters import brief
 from diffea.runtime import named_errors
+from diffea.types import Loss, Params
 
 NO_LONGER_BETTER = "the validation loss has not improved in {} validations"
 StateT = TypeVar("StateT")
 SAME = 1e-6  # relative: what other machines and chunk sizes do to a loss is far less
+Evaluated: TypeAlias = tuple[np.ndarray, float, np.ndarray]
+"""A point, and loss and gradient there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Run:
     resume: bool
     fingerprint: str
     progress: Callable[[Step], None]
-    validate: Callable[[Any], float] | None
+    validate: Loss | None
     validate_every: int
     patience: int
 
@@ -73,7 +76,7 @@ class Run:
         clear(self.checkpoint)
         return None
 
-    def check_place(self, point: Any) -> None:
+    def check_place(self, point: Params) -> None:
         """See that a point of a checkpoint lies within the bounds, as all points do.
 
         Raises:
@@ -110,7 +113,7 @@ class Run:
         known = [step.validation for step in history if step.validation is not None]
         return bool(known) and len(known) - 1 - int(np.argmin(known)) >= self.patience
 
-    def validation(self, point: Any, number: int) -> float | None:
+    def validation(self, point: Params, number: int) -> float | None:
         """The validation loss, where there is one and the step is due."""
         if self.validate is None or not self.due(number):
             return None
@@ -122,13 +125,13 @@ class Run:
             raise NotFiniteError(msg)
         return value
 
-    def keep(self, history: list[Step], arrays: list[Any]) -> None:
+    def keep(self, history: list[Step], arrays: list[np.ndarray]) -> None:
         """Write a checkpoint."""
         if self.checkpoint:
             save(self.checkpoint, Checkpoint(arrays, history), self.fingerprint)
 
 
-def descend(run: Run, start: Any, updates: Updates, schedule: Callable[[Any, int], Any] | None) -> Result:
+def descend(run: Run, start: Params, updates: Updates, schedule: Callable[[Params, int], Params] | None) -> Result:
     """Take optax steps, projected onto the bounds.
 
     Args:
@@ -173,7 +176,7 @@ def descend(run: Run, start: Any, updates: Updates, schedule: Callable[[Any, int
     return Result(run.box.to_params(best), tuple(history), message)
 
 
-def quasi_newton(run: Run, start: Any) -> Result:
+def quasi_newton(run: Run, start: Params) -> Result:
     """Minimise by SciPy's L-BFGS-B (Byrd, Lu, Nocedal, Zhu 1995).
 
     A checkpoint holds every evaluation so far. To resume is to run the same deterministic algorithm on them before the
@@ -181,10 +184,10 @@ def quasi_newton(run: Run, start: Any) -> Result:
     """
     begin = run.box.to_steps(start)
     first, unravel = ravel_pytree(begin)
-    log: list[tuple[Any, float, Any]] = []
+    log: list[Evaluated] = []
     history: list[Step] = []
 
-    def read(checkpoint: Checkpoint) -> tuple[list[Any], list[Step]]:
+    def read(checkpoint: Checkpoint) -> tuple[list[Evaluated], list[Step]]:
         count, size = len(checkpoint.history), first.size
         if [array.shape for array in checkpoint.arrays] != [(count, size), (count,), (count, size)]:
             raise CheckpointError(OTHER)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+
+from diffea.types import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,6 @@ class Result:
         message: why it ended.
     """
 
-    params: Any
+    params: Params
     history: tuple[Step, ...]
     message: str

@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from diffea.errors import ParameterError
 from diffea.parameters import not_numbers
+from diffea.types import Params
 
 Schedule = Callable[[float], float]
 
@@ -30,7 +32,7 @@ def anneal(start: float, stop: float) -> Schedule:
     return lambda fraction: float(start * (stop / start) ** fraction)
 
 
-def scheduled(schedules: Mapping[str, Schedule], params: Any, step: int, steps: int) -> Any:
+def scheduled(schedules: Mapping[str, Schedule], params: Params, step: int, steps: int) -> Params:
     """The parameters with the scheduled ones set.
 
     Args:
@@ -50,7 +52,7 @@ def scheduled(schedules: Mapping[str, Schedule], params: Any, step: int, steps: 
     return {**params, **{name: _value(name, schedule, fraction, params[name]) for name, schedule in schedules.items()}}
 
 
-def _value(name: str, schedule: Any, fraction: float, now: Any) -> Any:
+def _value(name: str, schedule: Any, fraction: float, now: jax.Array) -> jax.Array:
     value = schedule(fraction) if callable(schedule) else schedule
     if (
         callable(schedule)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffea.errors import CheckpointError
+from diffea.types import PyTree
 
 OTHER = "its state is of another optimizer"
 
 
-def plain(tree: Any) -> list[np.ndarray]:
+def plain(tree: PyTree) -> list[np.ndarray]:
     """The leaves as arrays of types that NumPy can write."""
     return [_plain(jnp.asarray(leaf)) for leaf in jax.tree.leaves(tree)]
 
 
-def restored(like: Any, arrays: Sequence[np.ndarray]) -> Any:
+def restored(like: PyTree, arrays: Sequence[np.ndarray]) -> PyTree:
     """The inverse of ``plain``.
 
     Args:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from diffea.errors import DiffeaError, ParameterError
 from diffea.optimise.box import Box
 from diffea.optimise.evaluation import scalar
 from diffea.runtime import named_errors
+from diffea.types import Loss, Params
 
 SEARCH = {"learning_rate", "value", "grad"}  # of the states of optax's line searches
 
@@ -29,13 +29,15 @@ class Updates:
         box: the units of steps.
     """
 
-    def __init__(self, optimizer: optax.GradientTransformation, loss: Callable[[Any], Any], box: Box) -> None:
+    def __init__(self, optimizer: optax.GradientTransformation, loss: Loss, box: Box) -> None:
         full = optax.with_extra_args_support(optimizer)
 
-        def value_fn(steps: Any) -> Any:
+        def value_fn(steps: Params) -> jax.Array:
             return scalar(loss(box.to_params(steps)))
 
-        def update(value: Any, gradient: Any, state: Any, point: Any) -> tuple[Any, Any]:
+        def update(
+            value: jax.Array, gradient: Params, state: optax.OptState, point: Params
+        ) -> tuple[Params, optax.OptState]:
             if any(_searches(state)):  # which would otherwise expect a decrease from steps that lead out of the box
                 gradient = box.inward(gradient, point)
             updates, state = full.update(gradient, state, point, value=value, grad=gradient, value_fn=value_fn)
@@ -47,7 +49,7 @@ class Updates:
         self._init = optimizer.init
         self._update = jax.jit(update)
 
-    def init(self, point: Any) -> Any:
+    def init(self, point: Params) -> optax.OptState:
         """The optimizer's state at the start.
 
         Raises:
@@ -56,7 +58,9 @@ class Updates:
         with _named():
             return self._init(point)
 
-    def __call__(self, value: float, gradient: Any, state: Any, point: Any) -> tuple[Any, Any]:
+    def __call__(
+        self, value: float, gradient: Params, state: optax.OptState, point: Params
+    ) -> tuple[Params, optax.OptState]:
         """The next point, and the state there.
 
         Raises:
@@ -66,7 +70,7 @@ class Updates:
             return self._update(jnp.asarray(value), gradient, state, point)
 
 
-def known(state: Any) -> tuple[float, Any] | None:
+def known(state: optax.OptState) -> tuple[float, Params] | None:
     """Loss and gradient where the last line search ended, if there was one and its point is the one that was taken."""
     for search in _searches(state):
         if search.grad is not None and np.isfinite(search.value):
@@ -74,15 +78,15 @@ def known(state: Any) -> tuple[float, Any] | None:
     return None
 
 
-def _searches(state: Any) -> Iterator[Any]:
+def _searches(state: optax.OptState) -> Iterator[optax.OptState]:
     yield from filter(_is_search, jax.tree.leaves(state, is_leaf=_is_search))
 
 
-def _is_search(state: Any) -> bool:
+def _is_search(state: optax.OptState) -> bool:
     return set(getattr(state, "_fields", ())) >= SEARCH
 
 
-def _known_where(same: Any, state: Any) -> Any:
+def _known_where(same: jax.Array, state: optax.OptState) -> optax.OptState:
     """The state, from which the value of a line search is gone unless its point was taken."""
     return jax.tree.map(
         lambda part: part._replace(value=jnp.where(same, part.value, jnp.inf)) if _is_search(part) else part,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from coffea.processor import ProcessorABC
@@ -12,6 +12,7 @@ from diffea.errors import FillError, HistogramError
 from diffea.histograms import binning
 from diffea.processor.fill import Fill
 from diffea.processor.variations import Shift
+from diffea.types import AnyArray, Axis, Events, Params, PyTree
 
 
 class DifferentiableProcessor(ProcessorABC):
@@ -24,13 +25,13 @@ class DifferentiableProcessor(ProcessorABC):
             ``"tes_up"`` and ``"tes_down"``.
     """
 
-    channels: ClassVar[Mapping[str, Any]] = {}
+    channels: ClassVar[Mapping[str, Axis | tuple[Axis, ...] | list[Axis]]] = {}
     variations: ClassVar[Mapping[str, Shift]] = {}
     _runner: ClassVar[
         Callable[..., ProcessorABC]
     ]  # given by diffea.program.runner, which compiles what is written here
 
-    def columns(self, events: Any) -> Mapping[str, Any]:
+    def columns(self, events: Events) -> Mapping[str, PyTree]:
         """Read from NanoEvents what ``fill`` needs; hard object selection lives here.
 
         Returns:
@@ -39,15 +40,15 @@ class DifferentiableProcessor(ProcessorABC):
         """
         raise NotImplementedError
 
-    def fill(self, params: Any, columns: Mapping[str, Any]) -> Iterable[Fill]:
+    def fill(self, params: Params, columns: Mapping[str, PyTree]) -> Iterable[Fill]:
         """Select, weigh and histogram: a pure function of the parameters and the columns, in JAX."""
         raise NotImplementedError
 
-    def edges(self, params: Any) -> Mapping[str, Any]:  # noqa: ARG002
+    def edges(self, params: Params) -> Mapping[str, AnyArray]:  # noqa: ARG002
         """Bin edges that are parameters, by channel, shape ``(bins + 1,)`` with the axis's number of bins."""
         return {}
 
-    def at(self, params: Any, *, jacobian: bool = False, hard: bool = False) -> ProcessorABC:
+    def at(self, params: Params, *, jacobian: bool = False, hard: bool = False) -> ProcessorABC:
         """The plain coffea processor at fixed parameters, for ``coffea.processor.Runner`` with any executor.
 
         Args:
@@ -57,7 +58,7 @@ class DifferentiableProcessor(ProcessorABC):
         """
         return self._runner(self, params, jacobian=jacobian, hard=hard)
 
-    def process(self, events: Any) -> Any:  # noqa: ARG002
+    def process(self, events: Events) -> PyTree:  # noqa: ARG002
         """Not defined without parameters.
 
         Raises:
@@ -66,19 +67,19 @@ class DifferentiableProcessor(ProcessorABC):
         msg = f"{type(self).__name__} needs parameters: give the runner `processor.at(params)`"
         raise FillError(msg)
 
-    def postprocess(self, accumulator: Any) -> Any:
+    def postprocess(self, accumulator: PyTree) -> PyTree:
         """Nothing: what the chunks add up to is the result."""
         return accumulator
 
 
-def axes_of(processor: DifferentiableProcessor) -> dict[str, tuple[Any, ...]]:
+def axes_of(processor: DifferentiableProcessor) -> dict[str, tuple[Axis, ...]]:
     """The axes of each channel, always as a tuple."""
     return {
         name: tuple(axes) if isinstance(axes, tuple | list) else (axes,) for name, axes in processor.channels.items()
     }
 
 
-def check_axes(processor: Any) -> None:
+def check_axes(processor: object) -> None:
     """See that every channel has axes on which templates of chunks add up, and soft and hard ones have the same bins.
 
     Raises:
@@ -88,7 +89,7 @@ def check_axes(processor: Any) -> None:
     if not isinstance(processor, DifferentiableProcessor):
         msg = f"expected an object of a class derived from diffea.DifferentiableProcessor, got {_kind(processor)}"
         raise FillError(msg)
-    channels: Any = processor.channels
+    channels: object = processor.channels
     if not (isinstance(channels, Mapping) and channels):
         msg = f"{type(processor).__name__}.channels must be a dict of hist axes by channel, got {channels!r}"
         raise FillError(msg)
@@ -101,7 +102,7 @@ def check_axes(processor: Any) -> None:
                 raise HistogramError(msg) from error
 
 
-def learned_edges(processor: DifferentiableProcessor, params: Any) -> dict[str, Any]:
+def learned_edges(processor: DifferentiableProcessor, params: Params) -> dict[str, AnyArray]:
     """What ``edges`` returns, by channel, each of shape ``(bins + 1,)``.
 
     Raises:
@@ -127,5 +128,5 @@ def learned_edges(processor: DifferentiableProcessor, params: Any) -> dict[str, 
     return dict(learned)
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__

@@ -6,11 +6,14 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from diffea.errors import FillError
-from diffea.events.ragged import Ragged
+from diffea.events.ragged import Column, Ragged
 from diffea.templates.layout import NOMINAL, Key
+from diffea.types import Axis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,21 +31,21 @@ class Fill:
     """
 
     channel: str
-    observable: Any
-    weight: Any = None
+    observable: Column | tuple[Column, ...]
+    weight: Column | None = None
     _: dataclasses.KW_ONLY
     sample: str | None = None
     variation: str = NOMINAL
-    bandwidth: Any = None
+    bandwidth: ArrayLike | tuple[ArrayLike | None, ...] | None = None
     kernel: str = "biweight"
 
     @property
-    def observables(self) -> tuple[Any, ...]:
+    def observables(self) -> tuple[Column, ...]:
         """One array for each axis of the channel."""
         return self.observable if isinstance(self.observable, tuple) else (self.observable,)
 
 
-def fills_in(made: Any, where: str) -> list[Fill]:
+def fills_in(made: object, where: str) -> list[Fill]:
     """What a processor's ``fill`` made, as a list.
 
     Raises:
@@ -64,7 +67,7 @@ def fills_in(made: Any, where: str) -> list[Fill]:
 
 
 def named(
-    fills: Iterable[Fill], axes: Mapping[str, tuple[Any, ...]], sample: str, where: str
+    fills: Iterable[Fill], axes: Mapping[str, tuple[Axis, ...]], sample: str, where: str
 ) -> list[tuple[Key, Fill]]:
     """The fills with the templates they go into.
 
@@ -80,7 +83,7 @@ def named(
     return [(_key(fill, axes, sample, where), fill) for fill in fills]
 
 
-def as_numbers(fill: Fill, rows: int, where: str) -> tuple[tuple[Any, ...], Any]:
+def as_numbers(fill: Fill, rows: int, where: str) -> tuple[tuple[jax.Array | Ragged, ...], jax.Array | Ragged | None]:
     """The observables and the weight of a fill as arrays or ``Ragged`` ones.
 
     Args:
@@ -109,7 +112,7 @@ def as_numbers(fill: Fill, rows: int, where: str) -> tuple[tuple[Any, ...], Any]
     return observables, weight
 
 
-def _key(fill: Fill, axes: Mapping[str, tuple[Any, ...]], sample: str, where: str) -> Key:
+def _key(fill: Fill, axes: Mapping[str, tuple[Axis, ...]], sample: str, where: str) -> Key:
     if fill.channel not in axes:
         msg = f"{where} fills the channel {fill.channel!r}; `channels` has: {', '.join(axes) or 'none'}"
         raise FillError(msg)
@@ -132,7 +135,7 @@ def _key(fill: Fill, axes: Mapping[str, tuple[Any, ...]], sample: str, where: st
     return fill.channel, fill.sample or sample, fill.variation
 
 
-def _as_numbers(array: Any, what: str) -> Any:
+def _as_numbers(array: Any, what: str) -> jax.Array | Ragged:
     ragged = isinstance(array, Ragged)
     try:
         numbers = jnp.asarray(array.values if ragged else array)

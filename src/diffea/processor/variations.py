@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from diffea.errors import VariationError
 from diffea.processor.fill import Fill, fills_in
 from diffea.templates.layout import NOMINAL
+from diffea.types import Params, PyTree
 
-Shift = Callable[[Mapping[str, Any], int], Mapping[str, Any] | None]
+Shift = Callable[[Mapping[str, PyTree], int], Mapping[str, PyTree] | None]
 DIRECTIONS = {"up": 1, "down": -1}
 
 
@@ -19,11 +20,11 @@ class Varied(Protocol):
 
     variations: Mapping[str, Shift]
 
-    def fill(self, params: Any, columns: Mapping[str, Any]) -> Iterable[Fill]:
+    def fill(self, params: Params, columns: Mapping[str, PyTree]) -> Iterable[Fill]:
         """The fills."""
 
 
-def with_variations(processor: Varied, params: Any, columns: Mapping[str, Any]) -> Iterator[Fill]:
+def with_variations(processor: Varied, params: Params, columns: Mapping[str, PyTree]) -> Iterator[Fill]:
     """What ``fill`` yields, and again, for each of ``processor.variations``, on the columns shifted up and down.
 
     All are one compiled program: what a shift does not touch is computed once, and a shift that only replaces a weight

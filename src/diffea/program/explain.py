@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 
@@ -15,9 +13,10 @@ from diffea.program.kernels import fill_sums
 from diffea.program.program import Program
 from diffea.program.structure import Structure
 from diffea.program.traced import fills_of
+from diffea.types import Params, PyTree
 
 
-def explain(program: Program, structure: Structure, params: Any, arrays: Any) -> DiffeaError | None:
+def explain(program: Program, structure: Structure, params: Params, arrays: PyTree) -> DiffeaError | None:
     """The error of a width, bandwidth or edges that are no more sound once the parameters are known, if that is the cause.
 
     In compiled code they only make a NaN. Here ``fill`` runs on one block without compilation, where all numbers are known.

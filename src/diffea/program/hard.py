@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import hist
 import jax
 import numpy as np
 
 from diffea.errors import NotFiniteError
 from diffea.events.blocks import Blocks
-from diffea.events.ragged import Ragged
+from diffea.events.ragged import Column, Ragged
 from diffea.histograms import category_values
 from diffea.histograms.window import checked_edges
 from diffea.parameters import brief
@@ -21,6 +19,7 @@ from diffea.program.structure import Structure
 from diffea.program.traced import of_sample
 from diffea.templates import Key, Layout
 from diffea.templates.layout import with_edges
+from diffea.types import Params
 
 
 def hard_sums(
@@ -28,7 +27,7 @@ def hard_sums(
     structure: Structure,
     sample: str,
     whole: Layout,
-    params: Any,
+    params: Params,
     blocks: Blocks,
     scale: float,
     where: str,
@@ -81,7 +80,7 @@ def _fill(histogram: hist.Hist, fill: Fill, rows: int, scale: float, message: st
     histogram.fill(*entries, weight=weight * scale)
 
 
-def _one_row_each(*columns: Any, rows: int) -> list[np.ndarray]:
+def _one_row_each(*columns: Column, rows: int) -> list[np.ndarray]:
     """Arrays of one length: an entry an event, or an entry an object where one of the columns is ragged."""
     masks = [np.asarray(column.mask) for column in columns if isinstance(column, Ragged)]
     if not masks:

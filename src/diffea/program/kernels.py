@@ -7,26 +7,32 @@ Each kernel also counts the rows that it summed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from diffea import histograms
 from diffea.events.blocks import Blocks
+from diffea.events.ragged import Column
 from diffea.histograms import Binning
 from diffea.processor.base import DifferentiableProcessor, axes_of
 from diffea.processor.fill import Fill
 from diffea.program.traced import Traced
 from diffea.templates import Key
+from diffea.types import Axis, Params, PyTree, Scalar
 
 MOST_UNROLLED = 16  # fills into one channel: more than these would compile for longer than a loop over them costs
-Block = Callable[[Any, Any, Any, Any], Any]
+Counted: TypeAlias = tuple[jax.Array, PyTree]
+"""The number of rows that are events, and sums over them."""
+
+Block = Callable[[Scalar, Params, PyTree, jax.Array], jax.Array]
 """Of the weights' scale, parameters, columns and validity of the rows of a block: sums of shape ``(2, bins of all templates)``."""
 
 
-def block(traced: Traced, processor: DifferentiableProcessor, dtype: Any) -> Block:
+def block(traced: Traced, processor: DifferentiableProcessor, dtype: np.dtype) -> Block:
     """The sums over a block: of weights and of their squares, the templates one after the other.
 
     Args:
@@ -36,14 +42,14 @@ def block(traced: Traced, processor: DifferentiableProcessor, dtype: Any) -> Blo
     """
     axes = axes_of(processor)
 
-    def sums(scale: Any, params: Any, arrays: Any, valid: Any) -> Any:
+    def sums(scale: Scalar, params: Params, arrays: PyTree, valid: jax.Array) -> jax.Array:
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
         scale = jnp.where(valid, scale, 0.0).astype(dtype)
         fills, edges = traced.block(params, arrays)
         alike: dict[int, list[tuple[Key, Fill]]] = {}
         for group, key, fill in zip(traced.groups, traced.keys, fills, strict=True):
             alike.setdefault(group, []).append((key, fill))
-        parts: dict[Key, Any] = dict.fromkeys(traced.keys, 0.0)
+        parts: dict[Key, jax.Array | float] = dict.fromkeys(traced.keys, 0.0)
         for group_fills in alike.values():
             found = [fill for _, fill in group_fills]
             reflect = all(map(_ends, axes[found[0].channel]))
@@ -54,20 +60,20 @@ def block(traced: Traced, processor: DifferentiableProcessor, dtype: Any) -> Blo
     return sums
 
 
-def values(block: Block) -> Callable[..., Any]:
+def values(block: Block) -> Callable[..., Counted]:
     """Templates."""
 
-    def run(params: Any, blocks: Blocks, scale: Any) -> Any:
+    def run(params: Params, blocks: Blocks, scale: Scalar) -> Counted:
         return _over_blocks(lambda *rows: block(scale, params, *rows), blocks)
 
     return run
 
 
-def vjp(block: Block) -> Callable[..., Any]:
+def vjp(block: Block) -> Callable[..., Counted]:
     """The gradient, given cotangents."""
 
-    def run(params: Any, blocks: Blocks, scale: Any, cotangents: Any) -> Any:
-        def gradient(*rows: Any) -> Any:
+    def run(params: Params, blocks: Blocks, scale: Scalar, cotangents: jax.Array) -> Counted:
+        def gradient(*rows: PyTree) -> Params:
             return jax.grad(lambda params: jnp.vdot(cotangents, block(scale, params, *rows)))(params)
 
         return _over_blocks(gradient, blocks)
@@ -75,14 +81,14 @@ def vjp(block: Block) -> Callable[..., Any]:
     return run
 
 
-def jacobian(block: Block) -> Callable[..., Any]:
+def jacobian(block: Block) -> Callable[..., Counted]:
     """Templates and their derivative by every parameter, in forward mode."""
 
-    def run(params: Any, blocks: Blocks, scale: Any) -> Any:
+    def run(params: Params, blocks: Blocks, scale: Scalar) -> Counted:
         flat, unravel = ravel_pytree(params)
 
-        def both(*rows: Any) -> Any:
-            def push(tangent: Any) -> Any:
+        def both(*rows: PyTree) -> tuple[jax.Array, jax.Array]:
+            def push(tangent: jax.Array) -> tuple[jax.Array, jax.Array]:
                 return jax.jvp(lambda flat: block(scale, unravel(flat), *rows), (flat,), (tangent,))
 
             return jax.vmap(push, out_axes=(None, -1))(jnp.eye(flat.size))
@@ -92,13 +98,13 @@ def jacobian(block: Block) -> Callable[..., Any]:
     return run
 
 
-def by_bin(block: Block) -> Callable[..., Any]:
+def by_bin(block: Block) -> Callable[..., Counted]:
     """Templates and their derivative by every parameter, in reverse mode, bin by bin."""
 
-    def run(params: Any, blocks: Blocks, scale: Any) -> Any:
+    def run(params: Params, blocks: Blocks, scale: Scalar) -> Counted:
         flat, unravel = ravel_pytree(params)
 
-        def both(*rows: Any) -> Any:
+        def both(*rows: PyTree) -> tuple[jax.Array, jax.Array]:
             sums, pull = jax.vjp(lambda flat: block(scale, unravel(flat), *rows), flat)
             (derivative,) = jax.vmap(pull)(jnp.eye(sums.size).reshape(-1, *sums.shape))
             return sums, derivative.reshape(*sums.shape, flat.size)
@@ -108,12 +114,12 @@ def by_bin(block: Block) -> Callable[..., Any]:
     return run
 
 
-MODES: Mapping[str, Callable[[Block], Callable[..., Any]]] = {
+MODES: Mapping[str, Callable[[Block], Callable[..., Counted]]] = {
     "values": values, "vjp": vjp, "jacobian": jacobian, "by-bin": by_bin,
 }  # fmt: skip
 
 
-def fill_sums(fill: Fill, binnings: tuple[Binning, ...], weight: Any, *, reflect: bool) -> Any:
+def fill_sums(fill: Fill, binnings: tuple[Binning, ...], weight: Column | None, *, reflect: bool) -> jax.Array:
     """Values and variances of a fill, shape ``(2, bins)``, flow bins included.
 
     Args:
@@ -134,12 +140,14 @@ def fill_sums(fill: Fill, binnings: tuple[Binning, ...], weight: Any, *, reflect
     return jnp.stack([sums.ravel(), squares.ravel()]).astype(float)
 
 
-def _ends(axis: Any) -> bool:
+def _ends(axis: Axis) -> bool:
     """Whether an axis has no flow bins: nothing lies beyond its edges, so nothing may leak through them."""
     return not axis.traits.underflow and not axis.traits.overflow
 
 
-def _sums(fills: list[Fill], edges: Mapping[str, tuple[Binning, ...]], scale: Any, *, reflect: bool) -> Any:
+def _sums(
+    fills: list[Fill], edges: Mapping[str, tuple[Binning, ...]], scale: jax.Array, *, reflect: bool
+) -> jax.Array | list[jax.Array]:
     """Values and variances of fills into one channel with one kernel.
 
     A few are written out one after the other, so that XLA shares what they have in common; many run in one loop, so that the
@@ -156,7 +164,7 @@ def _sums(fills: list[Fill], edges: Mapping[str, tuple[Binning, ...]], scale: An
     """
     first = fills[0]
 
-    def sums(filled: Any) -> Any:
+    def sums(filled: tuple[tuple[Column, ...], Column]) -> jax.Array:
         observables, weight = filled
         like = Fill(first.channel, observables, kernel=first.kernel, bandwidth=first.bandwidth)
         return fill_sums(like, edges[first.channel], weight, reflect=reflect)
@@ -168,14 +176,14 @@ def _sums(fills: list[Fill], edges: Mapping[str, tuple[Binning, ...]], scale: An
     return jax.lax.map(sums, jax.tree.map(lambda *columns: jnp.stack(columns), *rows))
 
 
-def _over_blocks(sums: Callable[[Any, Any], Any], blocks: Blocks) -> Any:
+def _over_blocks(sums: Callable[[PyTree, jax.Array], PyTree], blocks: Blocks) -> Counted:
     """The number of rows that are events, and the sum of ``sums(arrays, valid)``, over as many blocks as hold events, in order."""
     size = jax.tree.leaves(blocks.arrays)[0].shape[1]
 
-    def counted(arrays: Any, valid: Any) -> Any:
+    def counted(arrays: PyTree, valid: jax.Array) -> Counted:
         return jnp.sum(valid), sums(arrays, valid)
 
-    def body(index: Any, total: Any) -> Any:
+    def body(index: jax.Array, total: Counted) -> Counted:
         arrays = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), blocks.arrays)
         valid = index * size + jnp.arange(size) < blocks.rows
         return jax.tree.map(jnp.add, total, counted(arrays, valid))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import threading
 import time
+from collections.abc import Hashable
 from typing import Any, Literal
 
 import jax
 import numpy as np
+from numpy.typing import DTypeLike
 
 from diffea.errors import FillError
 from diffea.events.blocks import Blocks
@@ -18,6 +20,7 @@ from diffea.program import kernels
 from diffea.program.structure import Structure
 from diffea.program.traced import Traced, of_sample, trace
 from diffea.templates import Key, Layout
+from diffea.types import Params, PyTree
 
 Mode = Literal["values", "vjp", "jacobian", "by-bin"]
 COMPILER = {
@@ -41,7 +44,7 @@ class Program(Portable[DifferentiableProcessor]):
         FillError: if the processor cannot be copied to workers.
     """
 
-    def __init__(self, processor: DifferentiableProcessor, dtype: Any = np.float64) -> None:
+    def __init__(self, processor: DifferentiableProcessor, dtype: DTypeLike = np.float64) -> None:
         check_axes(processor)
         try:
             super().__init__(copy.deepcopy(processor))
@@ -53,16 +56,16 @@ class Program(Portable[DifferentiableProcessor]):
             raise FillError(msg) from error
         self._begin(dtype)
 
-    def _begin(self, dtype: Any) -> None:
+    def _begin(self, dtype: DTypeLike) -> None:
         self.dtype = np.dtype(dtype)
-        self._traced: dict[Any, tuple[Traced, Traced]] = {}
-        self._compiled: dict[Any, Any] = {}
-        self._operations: dict[Any, float] = {}
+        self._traced: dict[Hashable, tuple[Traced, Traced]] = {}
+        self._compiled: dict[Hashable, Any] = {}
+        self._operations: dict[Hashable, float] = {}
         self._layouts: dict[str, Portable[Layout]] = {}
         self._spent = threading.local()
         self._tracing = threading.RLock()
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, object]:
         return {**super()._state(), "dtype": self.dtype}
 
     @classmethod
@@ -81,7 +84,7 @@ class Program(Portable[DifferentiableProcessor]):
         """Of the processor's class, for messages."""
         return type(self.processor).__name__
 
-    def traced(self, structure: Structure, params: Any, *, hard: bool = False) -> Traced:
+    def traced(self, structure: Structure, params: Params, *, hard: bool = False) -> Traced:
         """The reading of ``fill`` for a structure and parameters of these shapes; soft and hard are read together.
 
         Raises:
@@ -99,7 +102,7 @@ class Program(Portable[DifferentiableProcessor]):
                 self._traced[cached] = both[0], both[1]
             return self._traced[cached][hard]
 
-    def layout(self, structure: Structure, sample: str, params: Any) -> Layout:
+    def layout(self, structure: Structure, sample: str, params: Params) -> Layout:
         """The templates that this structure fills, in the order of the fills; nothing is computed."""
         keys = of_sample(self.traced(structure, params).keys, sample)
         return Layout(axes_of(self.processor), tuple(dict.fromkeys(keys)))
@@ -108,7 +111,7 @@ class Program(Portable[DifferentiableProcessor]):
         """A layout that arrived with a step; the next step finds it here."""
         return self._layouts.setdefault(layout.token, layout).value
 
-    def operations(self, structure: Structure, params: Any) -> float:
+    def operations(self, structure: Structure, params: Params) -> float:
         """How many operations XLA counts in the fills of one event; nothing is computed.
 
         Args:
@@ -125,8 +128,15 @@ class Program(Portable[DifferentiableProcessor]):
         return self._operations[cached]
 
     def run(
-        self, mode: Mode, structure: Structure, sample: str, whole: Layout, params: Any, blocks: Blocks, *more: Any
-    ) -> tuple[int, Any]:
+        self,
+        mode: Mode,
+        structure: Structure,
+        sample: str,
+        whole: Layout,
+        params: Params,
+        blocks: Blocks,
+        *more: PyTree,
+    ) -> tuple[int, PyTree]:
         """Sum over the rows of a batch.
 
         Args:
@@ -187,6 +197,6 @@ def _spread(sums: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:
     return spread
 
 
-def _shapes(params: Any) -> Any:
+def _shapes(params: Params) -> Hashable:
     leaves, tree = jax.tree.flatten(params)
     return tuple(np.shape(leaf) for leaf in leaves), tree

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import numpy as np
@@ -18,6 +17,7 @@ from diffea.program.hard import hard_sums
 from diffea.program.program import Mode, Program
 from diffea.program.structure import Structure, pieces
 from diffea.templates import Layout, TemplateJacobian, TemplateSet
+from diffea.types import Events, Params, PyTree
 
 
 class ProcessorAt(ProcessorABC):
@@ -33,14 +33,14 @@ class ProcessorAt(ProcessorABC):
     """
 
     def __init__(
-        self, processor: DifferentiableProcessor, params: Any, *, jacobian: bool = False, hard: bool = False
+        self, processor: DifferentiableProcessor, params: Params, *, jacobian: bool = False, hard: bool = False
     ) -> None:
         self.program = Program(processor)
         self.params = jax.tree.map(np.asarray, as_arrays(params))
         self.jacobian = jacobian
         self.hard = hard
 
-    def process(self, events: Any) -> dict[str, Any]:
+    def process(self, events: Events) -> dict[str, PyTree]:
         """Templates of one chunk.
 
         Raises:
@@ -58,7 +58,7 @@ class ProcessorAt(ProcessorABC):
         edges = jax.tree.map(np.asarray, dict(program.processor.edges(self.params)))
         mode: Mode = "jacobian" if self.jacobian else "values"
 
-        def summed(structure: Structure, blocks: Blocks) -> Any:
+        def summed(structure: Structure, blocks: Blocks) -> PyTree:
             if self.hard:
                 return hard_sums(program, structure, sample, layout, self.params, blocks, 1.0, where)[1]
             return program.run(mode, structure, sample, layout, self.params, blocks, 1.0)[1]
@@ -82,7 +82,7 @@ class ProcessorAt(ProcessorABC):
             }
         }
 
-    def postprocess(self, accumulator: Any) -> Any:
+    def postprocess(self, accumulator: PyTree) -> PyTree:
         """Nothing: what the chunks add up to is the result."""
         return accumulator
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +11,8 @@ import numpy as np
 from diffea.events.blocks import FEW, Blocks, block_rows, to_blocks
 from diffea.events.classes import divided
 from diffea.events.columns import Columns, pack
+from diffea.events.scalars import Static
+from diffea.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Structure:
         shapes: pytree of ``jax.ShapeDtypeStruct`` of one block.
     """
 
-    static: tuple[tuple[str, Any], ...]
-    shapes: Any
+    static: tuple[tuple[str, Static], ...]
+    shapes: PyTree
 
     @property
     def rows(self) -> int:
@@ -32,7 +33,7 @@ class Structure:
         return int(jax.tree.leaves(self.shapes)[0].shape[0])
 
     @functools.cached_property
-    def identity(self) -> tuple[Any, ...]:
+    def identity(self) -> tuple[object, ...]:
         leaves, tree = jax.tree.flatten(self.shapes)
         return repr(self.static), tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves), tree
 

@@ -5,20 +5,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TypeAlias
 
 import jax
 from jax.extend.core import jaxpr_as_fun
+from jax.tree_util import PyTreeDef
 
 from diffea import soft
+from diffea.events.ragged import Ragged
 from diffea.histograms import Binning, binning
 from diffea.processor.base import DifferentiableProcessor, axes_of, learned_edges
 from diffea.processor.fill import Fill, as_numbers, named
 from diffea.processor.variations import with_variations
 from diffea.program.structure import Structure
 from diffea.templates import Key
+from diffea.types import Params, PyTree
 
 ANY = "\0"  # stands for the dataset's sample in compiled code, which serves all samples of one structure
+Numbers: TypeAlias = list[tuple[tuple[jax.Array | Ragged, ...], jax.Array | Ragged | None]]
+"""Observables and weight of each fill."""
+
 Edges = dict[str, tuple[Binning, ...]]
 
 
@@ -40,14 +46,14 @@ class Traced:
     keys: tuple[Key, ...]
     groups: tuple[int, ...]
     learned: tuple[str, ...]
-    compute: Callable[[Any, Any], tuple[Any, list[Any]]]
-    complete: Callable[[Any, list[Any]], tuple[list[Fill], Edges]]
+    compute: Callable[[Params, PyTree], tuple[Numbers, list[jax.Array]]]
+    complete: Callable[[Numbers, list[jax.Array]], tuple[list[Fill], Edges]]
 
-    def block(self, params: Any, arrays: Any) -> tuple[list[Fill], Edges]:
+    def block(self, params: Params, arrays: PyTree) -> tuple[list[Fill], Edges]:
         """The fills of a block, inside of a compiled function."""
         return self.complete(*self.compute(params, arrays))
 
-    def rows(self, params: Any, arrays: Any, rows: int) -> tuple[list[Fill], Edges]:
+    def rows(self, params: Params, arrays: PyTree, rows: int) -> tuple[list[Fill], Edges]:
         """The fills of the first rows of many blocks, operation by operation, as they would be without compilation.
 
         Args:
@@ -57,7 +63,7 @@ class Traced:
         """
         numbers, settings = jax.vmap(self.compute, in_axes=(None, 0))(params, arrays)
 
-        def flat(leaf: Any) -> Any:
+        def flat(leaf: jax.Array) -> jax.Array:
             return leaf[0] if leaf.ndim == 1 else leaf.reshape(-1, *leaf.shape[2:])[:rows]
 
         return self.complete(jax.tree.map(flat, numbers), [leaf[0] for leaf in settings])
@@ -68,7 +74,7 @@ def of_sample(keys: Iterable[Key], sample: str) -> list[Key]:
     return [(channel, sample if of == ANY else of, variation) for channel, of, variation in keys]
 
 
-def trace(processor: DifferentiableProcessor, structure: Structure, params: Any, *, hard: bool) -> Traced:
+def trace(processor: DifferentiableProcessor, structure: Structure, params: Params, *, hard: bool) -> Traced:
     """Read ``fill`` once; nothing is computed.
 
     Args:
@@ -81,9 +87,9 @@ def trace(processor: DifferentiableProcessor, structure: Structure, params: Any,
         FillError: for what ``fill`` or ``edges`` return that does not fit the channels or the events.
     """
     where = f"{type(processor).__name__}.fill"
-    made: list[tuple[list[tuple[Key, Fill]], Any, list[Any]]] = []
+    made: list[tuple[list[tuple[Key, Fill]], PyTreeDef, list[object]]] = []
 
-    def read(params: Any, arrays: Any) -> tuple[Any, list[Any]]:
+    def read(params: Params, arrays: PyTree) -> tuple[Numbers, list[jax.Array]]:
         fills = fills_of(processor, structure, params, arrays)
         settings = [fill.bandwidth for _, fill in fills], learned_edges(processor, params)
         leaves, tree = jax.tree.flatten(settings)
@@ -96,15 +102,15 @@ def trace(processor: DifferentiableProcessor, structure: Structure, params: Any,
         computation, shapes = jax.make_jaxpr(read, return_shape=True)(params, structure.shapes)
     ((fills, tree, known),) = made
     outputs, function = jax.tree.structure(shapes), jaxpr_as_fun(computation)
-    groups: dict[Any, int] = {}
+    groups: dict[tuple[str, str, int], int] = {}
     alike = tuple(groups.setdefault((fill.channel, fill.kernel, id(fill.bandwidth)), len(groups)) for _, fill in fills)
     forms = [dataclasses.replace(fill, observable=(), weight=None, bandwidth=None) for _, fill in fills]
     fixed = {name: tuple(map(binning, axes)) for name, axes in axes_of(processor).items()}
 
-    def compute(params: Any, arrays: Any) -> tuple[Any, list[Any]]:
+    def compute(params: Params, arrays: PyTree) -> tuple[Numbers, list[jax.Array]]:
         return jax.tree.unflatten(outputs, function(*jax.tree.leaves((params, arrays))))
 
-    def complete(numbers: Any, settings: list[Any]) -> tuple[list[Fill], Edges]:
+    def complete(numbers: Numbers, settings: list[jax.Array]) -> tuple[list[Fill], Edges]:
         computed = iter(settings)
         leaves = [next(computed) if leaf is None else leaf for leaf in known]
         bandwidths, learned = jax.tree.unflatten(tree, leaves)
@@ -119,7 +125,7 @@ def trace(processor: DifferentiableProcessor, structure: Structure, params: Any,
 
 
 def fills_of(
-    processor: DifferentiableProcessor, structure: Structure, params: Any, arrays: Any
+    processor: DifferentiableProcessor, structure: Structure, params: Params, arrays: PyTree
 ) -> list[tuple[Key, Fill]]:
     """Run ``fill`` on columns of this structure, of a dataset of any sample."""
     where = f"{type(processor).__name__}.fill"

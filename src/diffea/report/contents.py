@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyhf
@@ -15,6 +14,7 @@ import pyhf
 from diffea.errors import ReportError
 from diffea.report import schema
 from diffea.report.schema import AGAIN, check, read
+from diffea.types import JSONDict, JSONMapping, PyTree
 
 __all__ = ["Histogram", "Run", "find_runs", "leaves", "read_run"]
 
@@ -56,7 +56,7 @@ class Histogram:
     label: str
 
     @classmethod
-    def read(cls, stored: Mapping[str, Any]) -> Histogram:
+    def read(cls, stored: JSONMapping) -> Histogram:
         values = np.asarray(stored["values"], float)
         axes = [np.asarray(edges, float) for edges in stored["edges"]]
         drawn = len(axes) == 1 and np.isfinite(axes[0]).all()
@@ -77,9 +77,9 @@ class Run:
     """
 
     folder: Path
-    result: Mapping[str, Any]
-    workspace: Mapping[str, Any]
-    templates: Mapping[str, Any]
+    result: JSONMapping
+    workspace: JSONMapping
+    templates: JSONMapping
 
     @cached_property
     def poi(self) -> str:
@@ -87,7 +87,7 @@ class Run:
         return str(self.workspace["measurements"][0]["config"]["poi"])
 
     @cached_property
-    def modifiers(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    def modifiers(self) -> dict[tuple[str, str], list[JSONDict]]:
         """The modifiers of each channel and sample."""
         return {
             (channel["name"], sample["name"]): sample["modifiers"]
@@ -136,7 +136,7 @@ class Run:
                 moves[name] = (high - low) / 2
         return moves
 
-    def _sides(self, when: str, channel: str, sample: str) -> Mapping[str, Mapping[str, Any]]:
+    def _sides(self, when: str, channel: str, sample: str) -> Mapping[str, JSONMapping]:
         """What the model's histosys modifiers name, or, in a result that does not tell, the templates that a processor's variations make."""
         if self.result["shifts"] is not None:
             return self.result["shifts"].get(when, {}).get(f"{channel}/{sample}", {})
@@ -155,8 +155,8 @@ class Run:
 
     def uncertainty(self, when: str, kind: str, channel: str, samples: list[str]) -> np.ndarray:
         """Of the sum of the samples, before any fit: MC statistics, normalisations and shapes in quadrature, shape (bins,)."""
-        variance: Any = 0.0
-        moves: dict[str, Any] = {}
+        variance: np.ndarray | float = 0.0
+        moves: dict[str, np.ndarray] = {}
         for sample in samples:
             nominal = self.histogram(when, kind, channel, sample)
             if nominal is None:
@@ -181,7 +181,7 @@ def names_of(key: str) -> tuple[str, str, str]:
     return channel, sample, variation
 
 
-def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
+def leaves(tree: PyTree, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
     """Dotted name and array of every leaf of a JSON tree; up to 8 numbers of a list are leaves of their own."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
@@ -227,7 +227,7 @@ def find_runs(out: Path) -> Iterator[tuple[str, Path]]:
         yield from ((path.parent.name, path.parent) for path in sorted(out.glob(f"*/{RESULT}")))
 
 
-def _check_workspace(path: Path, workspace: Mapping[str, Any]) -> None:
+def _check_workspace(path: Path, workspace: JSONMapping) -> None:
     """See that pyhf takes a workspace."""
     try:
         pyhf.schema.validate(workspace, "workspace.json")
@@ -237,7 +237,7 @@ def _check_workspace(path: Path, workspace: Mapping[str, Any]) -> None:
         raise ReportError(msg) from error
 
 
-def _check_parameters(path: Path, params: Mapping[str, Any]) -> None:
+def _check_parameters(path: Path, params: JSONMapping) -> None:
     """See that the parameters are numbers, the same ones before and after."""
     try:
         before, after = ({name: array.shape for name, array in leaves(params[when])} for when in WHEN)
@@ -249,7 +249,7 @@ def _check_parameters(path: Path, params: Mapping[str, Any]) -> None:
         raise ReportError(msg)
 
 
-def _check_histogram(where: str, stored: Mapping[str, Any]) -> None:
+def _check_histogram(where: str, stored: JSONMapping) -> None:
     """See that bins, edges, values and variances fit each other."""
     try:
         values, variances = (np.asarray(stored[part], float) for part in ("values", "variances"))

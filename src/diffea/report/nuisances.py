@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from diffea import statistics
+from diffea.types import JSONDict, JSONMapping
 
 __all__ = ["doubts", "nuisances"]
 
 
-def nuisances(workspace: Mapping[str, Any], modifier_settings: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def nuisances(workspace: JSONMapping, modifier_settings: JSONMapping | None = None) -> list[JSONDict]:
     """Expected standard deviations before and after the fit, and the impact on the parameter of interest.
 
     `statistics.nuisances` at the background-only Asimov data, in rows.
@@ -34,7 +32,7 @@ def nuisances(workspace: Mapping[str, Any], modifier_settings: Mapping[str, Any]
     found = statistics.nuisances(bound)
     prior, posterior, impact = map(np.asarray, (found.priors, found.uncertainties, found.impacts))
     kinds = dict(config.modifiers)
-    rows: list[dict[str, Any]] = [
+    rows: list[JSONDict] = [
         {
             "name": config.par_names[i],
             "kind": kinds[name],
@@ -50,7 +48,7 @@ def nuisances(workspace: Mapping[str, Any], modifier_settings: Mapping[str, Any]
     return sorted(({**row, "share": 100 * abs(row["impact"]) / largest} for row in rows), key=lambda row: -row["share"])
 
 
-def doubts(workspace: Mapping[str, Any], modifier_settings: Mapping[str, Any] | None = None) -> list[str]:
+def doubts(workspace: JSONMapping, modifier_settings: JSONMapping | None = None) -> list[str]:
     """What `statistics.warnings` says of a workspace with a parameter of interest."""
     bound = statistics.HistFactory.from_workspace(workspace, modifier_settings=modifier_settings)()
     return [] if bound.config.poi_index is None else statistics.warnings(bound)

@@ -16,6 +16,7 @@ from diffea.files import whole
 from diffea.report import plots
 from diffea.report.contents import RESULT, WORKSPACE, Run, find_runs, leaves, read_run
 from diffea.report.nuisances import doubts, nuisances
+from diffea.types import JSONDict, JSONMapping, PyTree
 
 __all__ = ["leaves", "write"]
 
@@ -47,7 +48,7 @@ def write(out: Path) -> Path:
     return out / PAGE
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: Run) -> JSONDict:
     model = _model(run)
     samples = {name: run.samples(name) for name in run.channels}
     backgrounds = dict.fromkeys(s for pair in samples.values() for s in pair[0])
@@ -75,7 +76,7 @@ def _run(run: Run) -> dict[str, Any]:
     }
 
 
-def _model(run: Run) -> dict[str, Any]:
+def _model(run: Run) -> JSONDict:
     """What a fit of the workspace tells."""
     given = run.workspace, run.result["modifier_settings"]
     try:
@@ -105,7 +106,7 @@ def _events(events: Mapping[str, Mapping[str, int]] | None) -> list[tuple[str, i
     ]
 
 
-def _yields(run: Run, channel: str, sample: str) -> dict[str, Any]:
+def _yields(run: Run, channel: str, sample: str) -> JSONDict:
     """Expected events of a sample in a channel: hard before and after, soft after."""
 
     def total(when: str, kind: str) -> float | None:
@@ -120,14 +121,14 @@ def _yields(run: Run, channel: str, sample: str) -> dict[str, Any]:
     }
 
 
-def _parameters(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _parameters(result: JSONMapping) -> list[JSONDict]:
     """A row for each scalar and each short array's element, one for each long array (root mean square instead of value)."""
     after = dict(leaves(result["params"]["after"]))
     limits = dict(_limits(result["params"]["before"], result["bounds"]))
     rows = []
     for name, first in leaves(result["params"]["before"]):
         last = after[name]
-        row: dict[str, Any] = {"name": name, "count": first.size, "before": _size(first), "after": _size(last)}
+        row: JSONDict = {"name": name, "count": first.size, "before": _size(first), "after": _size(last)}
         low, high = limits.get(name, (np.nan, np.nan))
         if first.size == 1 and np.isfinite([low, high]).all():
             row |= {"low": float(low), "high": float(high)}
@@ -138,7 +139,7 @@ def _parameters(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _limits(params: Any, bounds: Any, name: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+def _limits(params: PyTree, bounds: PyTree, name: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
     """Lower and upper bound of each of the `leaves` that has them."""
     if isinstance(params, Mapping) and isinstance(bounds, Mapping):
         for key, value in params.items():
@@ -154,7 +155,7 @@ def _size(array: np.ndarray) -> float:
     return float(array.ravel()[0]) if array.size == 1 else float(np.sqrt(np.mean(array**2)))
 
 
-def _index(runs: Mapping[str, Run]) -> dict[str, Any]:
+def _index(runs: Mapping[str, Run]) -> JSONDict:
     first = next(iter(runs.values())).result
     counts = {name: sum(array.size for _, array in leaves(run.result["params"]["after"])) for name, run in runs.items()}
     return {
@@ -177,7 +178,7 @@ def _image(svg: str, alternative: str) -> dict[str, str]:
     return {"src": f"data:image/svg+xml;base64,{encoded}", "alt": alternative}
 
 
-def _number(value: Any, digits: int = 3) -> str:
+def _number(value: float | None, digits: int = 3) -> str:
     """A number as people write it: `digits` significant digits, no exponent between 1e-4 and 1e6."""
     if value is None or not np.isfinite(float(value)):
         return "–"
@@ -190,14 +191,14 @@ def _number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits - 1}e}".replace("-", "−")
 
 
-def _change(before: Any, after: Any) -> str:
+def _change(before: float | None, after: float | None) -> str:
     """The relative change as a signed percentage."""
     if before is None or after is None or not before:
         return "–"
     return f"{100 * (after - before) / abs(before):+.0f}\u202f%".replace("-", "−")
 
 
-def _render(template: str, **values: Any) -> str:
+def _render(template: str, **values: object) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("diffea.report", "templates"),
         autoescape=jinja2.select_autoescape(default=True, default_for_string=True),

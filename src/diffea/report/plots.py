@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import mplhep
@@ -14,12 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from diffea.report.contents import WHEN, Run
+from diffea.types import JSONDict
 
 __all__ = ["history", "soft_and_hard", "stacks"]
 
 COLOURS = ("#5790fc", "#f89c20", "#964a8b", "#9c9ca1", "#7a21dd", "#86c8dd", "#b9ac70", "#717581", "#92dadd", "#a96b59")
 SIGNAL, INK = "#e42536", "#222222"
-STYLE: dict[str, Any] = {
+STYLE: dict[str, object] = {
     "font.size": 9.0,
     "axes.labelsize": 9.5,
     "axes.titlesize": 9.5,
@@ -48,7 +50,7 @@ STYLE: dict[str, Any] = {
 }
 
 
-def history(steps: Sequence[dict[str, Any]]) -> str:
+def history(steps: Sequence[JSONDict]) -> str:
     """Loss and gradient norm of every step, side by side."""
     number = np.array([step.get("step", i) for i, step in enumerate(steps)])
     with _style():
@@ -154,7 +156,7 @@ def _sum(run: Run, kind: str, channel: str, samples: Sequence[str]) -> tuple[Any
     return sum(h.values for h in found), sum(h.variances for h in found), found[0] if found else None
 
 
-def _style() -> Any:
+def _style() -> AbstractContextManager[None]:
     return style.context([mplhep.style.ROOT, STYLE])
 
 

@@ -11,20 +11,21 @@ from typing import Any
 import jsonschema
 
 from diffea.errors import ReportError
+from diffea.types import JSONMapping
 
 LONGEST = 18  # digits of a whole number that 64 bits hold
 AGAIN = "it is not from a finished `diffea run`, or was changed. Run the analysis again"
 
 
-def _object(required: tuple[str, ...] = (), /, **properties: Any) -> dict[str, Any]:
+def _object(required: tuple[str, ...] = (), /, **properties: object) -> dict[str, object]:
     return {"type": "object", "required": list(required), "properties": properties}
 
 
-def _each(schema: Any) -> dict[str, Any]:
+def _each(schema: object) -> dict[str, object]:
     return {"type": "object", "additionalProperties": schema}
 
 
-def _optional(schema: dict[str, Any]) -> dict[str, Any]:
+def _optional(schema: Mapping[str, object]) -> dict[str, object]:
     return {"anyOf": [{"type": "null"}, schema]}
 
 
@@ -55,7 +56,7 @@ RESULT = _object(
     **dict.fromkeys(("chunks", "workers", "passes_over_data"), _optional(COUNT)),
     **dict.fromkeys(("seconds_by_stage", "skipped_share", "soft_hard_gap"), _optional(_each(NUMBER))),
 )
-ARRAY: dict[str, Any] = {"type": "array", "items": {"anyOf": [NUMBER, {"$ref": "#/$defs/array"}]}}
+ARRAY: dict[str, object] = {"type": "array", "items": {"anyOf": [NUMBER, {"$ref": "#/$defs/array"}]}}
 HISTOGRAM = _object(
     ("edges", "values", "variances"),
     edges={"type": "array", "minItems": 1, "items": {"type": "array", "items": _optional(NUMBER)}},
@@ -91,7 +92,7 @@ def read(path: Path) -> Any:
     return content
 
 
-def check(path: Path, content: Mapping[str, Any], schema: Mapping[str, Any], needed: tuple[str, ...] = ()) -> None:
+def check(path: Path, content: JSONMapping, schema: JSONMapping, needed: tuple[str, ...] = ()) -> None:
     """See that the content of a file has what the report needs.
 
     Raises:

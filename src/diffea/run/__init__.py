@@ -9,7 +9,8 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from distributed import Client
 
 from diffea.analysis import Analysis, check_variant_names
 from diffea.distributed import Templates, distribute
@@ -23,6 +24,7 @@ from diffea.run.states import State, describe, shifts
 from diffea.run.training import MeasuredStep, Watch, clear_checkpoints, train_variant
 from diffea.runtime import versions
 from diffea.templates.gap import soft_hard_gap
+from diffea.types import JSONDict
 
 __all__ = ["MeasuredStep", "describe", "result_folder", "result_folders", "run_variant"]
 
@@ -33,11 +35,11 @@ def run_variant(
     *,
     data: Path,
     out: Path,
-    client: Any = None,
+    client: Client | None = None,
     steps: int | None = None,
     resume: bool = False,
     progress: Callable[[MeasuredStep], None] | None = None,
-) -> dict[str, Any]:
+) -> JSONDict:
     """Optimise a variant and leave result.json, workspace.json, templates.json and checkpoint/ in a folder.
 
     The files appear whole at the end, or not at all; checkpoints appear step by step. What cannot be judged, such as a limit where
@@ -80,11 +82,11 @@ def _contents(
     name: str,
     data: Path,
     out: Path,
-    client: Any,
+    client: Client | None,
     steps: int | None,
     resume: bool,
     progress: Callable[[MeasuredStep], None] | None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, JSONDict]:
     """Train a variant and judge it: what is to be written, by file, the result last."""
     variant = analysis.variants[name]
     began = time.perf_counter()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
 
 from diffea.parameters import name_of
+from diffea.types import PyTree
 
 
-def numbers(tree: Any) -> Any:
+def numbers(tree: PyTree) -> object:
     """A pytree as JSON values; None for what is infinite, such as a bound that is none."""
     if isinstance(tree, Mapping):
         return {str(key): numbers(value) for key, value in tree.items()}

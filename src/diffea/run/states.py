@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +16,9 @@ from diffea.evaluate import Evaluation
 from diffea.run.numbers import numbers
 from diffea.runtime import named_errors
 from diffea.statistics import HistFactory
+from diffea.statistics.model import BoundModel
 from diffea.templates import TemplateSet
+from diffea.types import JSONDict, Params, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +41,11 @@ class State:
     @classmethod
     def of(
         cls,
-        objective: Callable[[Any], Any],
+        objective: Callable[[BoundModel], Scalar],
         model: HistFactory,
         train: Templates,
         test: Templates,
-        params: Any,
+        params: Params,
         *,
         limit: bool,
     ) -> State:
@@ -75,11 +76,11 @@ class State:
         return cls(values, limits, failures, hard["hard_test"], soft, hard["hard_train"].templates)
 
     @property
-    def histograms(self) -> dict[str, Any]:
+    def histograms(self) -> JSONDict:
         return {"soft": _histograms(self.soft), "hard_test": _histograms(self.test.templates)}
 
 
-def _histograms(templates: TemplateSet) -> dict[str, Any]:
+def _histograms(templates: TemplateSet) -> JSONDict:
     return {
         "/".join(key): {
             "edges": [numbers(axis.edges) for axis in template.axes],
@@ -92,9 +93,9 @@ def _histograms(templates: TemplateSet) -> dict[str, Any]:
     }
 
 
-def shifts(model: HistFactory) -> dict[str, dict[str, dict[str, Any]]]:
+def shifts(model: HistFactory) -> dict[str, dict[str, dict[str, object]]]:
     """Which templates, or numbers, are the two sides of each shape variation, by ``channel/sample`` and modifier."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    found: dict[str, dict[str, dict[str, object]]] = {}
     for channel, sample, modifier, field, source in model.spec.sources():
         if modifier is not None and modifier.type == "histosys":
             sides = found.setdefault(f"{channel.name}/{sample.name}", {}).setdefault(modifier.name, {})
@@ -104,7 +105,7 @@ def shifts(model: HistFactory) -> dict[str, dict[str, dict[str, Any]]]:
     return found
 
 
-def describe(objective: Callable[..., Any]) -> str:
+def describe(objective: Callable[..., object]) -> str:
     """An objective in words, such as ``cls(poi_test=10.0)``."""
     if isinstance(objective, functools.partial):
         arguments = ", ".join(f"{key}={value}" for key, value in objective.keywords.items())
@@ -112,7 +113,7 @@ def describe(objective: Callable[..., Any]) -> str:
     return getattr(objective, "__name__", repr(objective))
 
 
-def judged(objective: Callable[[Any], Any], evaluation: Evaluation) -> float:
+def judged(objective: Callable[[BoundModel], Scalar], evaluation: Evaluation) -> float:
     """An objective's value on real histograms: by pyhf where pyhf knows the objective, by ``objectives`` otherwise."""
     plain, keywords = (
         (objective.func, objective.keywords) if isinstance(objective, functools.partial) else (objective, {})

@@ -11,6 +11,8 @@ from diffea.analysis import Variant
 from diffea.distributed import Templates
 from diffea.optimise import Composite, Result, Step, optimise
 from diffea.optimise.checkpoints import clear, steps_done
+from diffea.templates import TemplateSet
+from diffea.types import Params, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +55,7 @@ def train_variant(
     """The results of the main stage, and of the pretraining, if there is one."""
     model, (folder, before) = variant.model, checkpoint_folders(out)
 
-    def descend(objective: Callable[[Any], Any], start: Any, **options: Any) -> Result:
+    def descend(objective: Callable[[TemplateSet], Scalar], start: Params, **options: Any) -> Result:
         return optimise(
             Composite(train, objective),
             start,

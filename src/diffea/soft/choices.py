@@ -7,16 +7,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from diffea.errors import ChoiceError
 from diffea.events.ragged import Ragged
 from diffea.soft.context import is_hard, width_scale
 from diffea.soft.transition import checked_width
+from diffea.types import PyTree
 
 __all__ = ["choice"]
 
 
-def choice(logits: Any, options: Sequence[Any], *, temperature: Any = 1.0, straight_through: bool = False) -> Any:
+def choice(
+    logits: ArrayLike, options: Sequence[PyTree], *, temperature: ArrayLike = 1.0, straight_through: bool = False
+) -> PyTree:
     """One of several options: softly their mixture with weights softmax(logits / temperature).
 
     Under ``hard()`` it is the option with the largest logit. Weights of events may be mixed, and are then the exact

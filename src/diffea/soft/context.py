@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from diffea.errors import WidthError
+from diffea.types import Scalar
 
 __all__ = ["hard", "is_hard", "sharpened", "width_scale"]
 
 # Part of JAX's jit key: a function compiled soft is compiled anew in the hard context, never reused.
 _hard = jax.make_user_context(default_value=False)
 _sharpness = jax.make_user_context(default_value=None)  # likewise
-_scale: ContextVar[Any] = ContextVar("diffea_width_scale", default=None)
+_scale: ContextVar[Scalar | None] = ContextVar("diffea_width_scale", default=None)
 
 
-def hard() -> Any:
+def hard() -> AbstractContextManager[None]:
     """A context in which every soft operation is exact: cuts give 0 or 1, counts are whole, a choice takes one option.
 
     >>> with soft.hard():
@@ -36,7 +36,7 @@ def is_hard() -> bool:
 
 
 @contextmanager
-def sharpened(scale: Any) -> Iterator[None]:
+def sharpened(scale: Scalar) -> Iterator[None]:
     """A context in which every transition width is multiplied by ``scale``: how a schedule anneals the cuts.
 
     Enter it inside of ``fill``: a worker does not see the driver's contexts. Inside of another ``sharpened`` it replaces
@@ -61,6 +61,6 @@ def sharpened(scale: Any) -> Iterator[None]:
         _scale.reset(token)
 
 
-def width_scale() -> Any:
+def width_scale() -> Scalar | None:
     """The scale of the innermost ``sharpened``; ``None`` outside of any."""
     return _scale.get()

@@ -17,7 +17,8 @@ import numpy as np
 from correctionlib import _core
 
 from diffea.errors import CorrectionError
-from diffea.soft.correction_nodes import Bins, Formula, Node, Transform
+from diffea.soft.correction_nodes import Bins, Formula, Node, Transform, Tree
+from diffea.types import JSONMapping
 
 __all__ = ["read_correction"]
 
@@ -29,7 +30,7 @@ KINDS: dict[str, tuple[type, ...]] = {"real": (float, int), "int": (int,), "stri
 
 
 def read_correction(
-    source: str | Path | Mapping[str, Any], name: str, fixed: Mapping[str, Any]
+    source: str | Path | JSONMapping, name: str, fixed: Mapping[str, object]
 ) -> tuple[dict[str, str], Node]:
     """The inputs that are not fixed with their types (``real``, ``int``, ``string``), and the node, of a correction.
 
@@ -62,7 +63,7 @@ def read_correction(
         raise CorrectionError(msg) from error
 
 
-def _content(path: Path) -> Any:
+def _content(path: Path) -> object:
     try:
         content = path.read_bytes()
         return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
@@ -71,7 +72,7 @@ def _content(path: Path) -> Any:
         raise CorrectionError(msg) from error
 
 
-def _found(content: Any, name: str) -> Mapping[str, Any]:
+def _found(content: Any, name: str) -> JSONMapping:
     """The one correction of that name."""
     corrections = content.get("corrections") if isinstance(content, Mapping) else None
     if not isinstance(corrections, Sequence) or not all(isinstance(c, Mapping) and "name" in c for c in corrections):
@@ -94,7 +95,7 @@ def _found(content: Any, name: str) -> Mapping[str, Any]:
 class _Reader:
     """Turns the content of one correction into nodes."""
 
-    def __init__(self, correction: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+    def __init__(self, correction: JSONMapping, fixed: Mapping[str, object]) -> None:
         self.name = correction["name"]
         try:
             self.inputs = [(variable["name"], variable["type"]) for variable in correction["inputs"]]
@@ -111,7 +112,7 @@ class _Reader:
         for name in set(fixed) & set(self.types):
             self._check_fixed(name, fixed[name])
 
-    def node(self, spec: Any) -> Node:
+    def node(self, spec: object) -> Node:
         """The node of a part of the file."""
         if not isinstance(spec, Mapping):
             return _number(spec)
@@ -143,14 +144,14 @@ class _Reader:
             msg = f"expected the input {name!r} of {self.name!r} to be fixed to a finite value of type {kind}, got {value!r}"
             raise CorrectionError(msg)
 
-    def _type(self, name: Any, *kinds: str) -> str:
+    def _type(self, name: str, *kinds: str) -> str:
         """The type of an input, which must be one of some."""
         if name not in self.types or self.types[name] not in kinds:
             msg = f"expected one of the inputs {', '.join(self.types)} of type {' or '.join(kinds)}, got {name!r}"
             raise CorrectionError(msg)
         return self.types[name]
 
-    def _chosen(self, spec: Mapping[str, Any]) -> Any:
+    def _chosen(self, spec: JSONMapping) -> object:
         """What a category node holds for the fixed input."""
         keys = [item["key"] for item in spec["content"]]
         kind = self._type(spec["input"], "string", "int")
@@ -168,19 +169,19 @@ class _Reader:
             raise CorrectionError(msg)
         return spec["default"]
 
-    def _bins(self, inputs: list[str], edges: list[Any], spec: Mapping[str, Any]) -> Bins:
+    def _bins(self, inputs: list[str], edges: list[object], spec: JSONMapping) -> Bins:
         for name in inputs:
             self._type(name, "real", "int")
         flow = spec["flow"] if isinstance(spec["flow"], str) else self.node(spec["flow"])
         return Bins(tuple(inputs), tuple(map(_edges, edges)), tuple(map(self.node, spec["content"])), flow)
 
-    def _generic(self, index: Any) -> Mapping[str, Any]:
+    def _generic(self, index: object) -> JSONMapping:
         if type(index) is not int or not 0 <= index < len(self.formulas):
             msg = f"expected the number of one of {len(self.formulas)} generic formulas, got {index!r}"
             raise CorrectionError(msg)
         return self.formulas[index]
 
-    def _formula(self, spec: Mapping[str, Any]) -> Formula:
+    def _formula(self, spec: JSONMapping) -> Formula:
         expression = spec["expression"]
         if _brackets(expression) > DEEPEST or len(OPERATION.findall(expression)) > LONGEST:
             raise CorrectionError(_too_deep(expression))
@@ -195,7 +196,7 @@ class _Reader:
             raise CorrectionError(_too_deep(expression))
         return Formula(self._tree(parsed.ast))
 
-    def _tree(self, ast: Any) -> Any:
+    def _tree(self, ast: Any) -> Tree:
         kind = ast.nodetype.name
         if kind == "LITERAL":
             return float(ast.data)
@@ -204,7 +205,7 @@ class _Reader:
         return (ast.data.name, *map(self._tree, ast.children))
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         msg = f"expected a finite number, got {value!r:.200}"
         raise CorrectionError(msg)
@@ -223,7 +224,7 @@ def _edges(spec: Any) -> tuple[float, ...]:
     )
 
 
-def _depth(content: Any) -> int:
+def _depth(content: object) -> int:
     """How many lists and objects lie within each other."""
     depth, level = 0, [content]
     while level:
@@ -234,7 +235,7 @@ def _depth(content: Any) -> int:
     return depth
 
 
-def _inner(content: Any) -> Iterator[Any]:
+def _inner(content: object) -> Iterator[object]:
     if isinstance(content, Mapping):
         yield from content.values()
     elif isinstance(content, Sequence) and not isinstance(content, str | bytes):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from diffea.errors import CorrectionError
 from diffea.soft.context import is_hard, width_scale
@@ -18,12 +19,13 @@ from diffea.soft.transition import PROFILES, step
 __all__ = ["Bins", "Formula", "Node", "Transform", "covered", "evaluate"]
 
 Node: TypeAlias = "float | Bins | Formula | Transform"
-Values: TypeAlias = Mapping[str, Any]
-Widths: TypeAlias = Mapping[str, Any]
+Tree: TypeAlias = float | str | tuple[Any, ...]
+Values: TypeAlias = Mapping[str, jax.Array]
+Widths: TypeAlias = Mapping[str, ArrayLike]
 FLOWS = ("clamp", "error", "wrap")
 
 
-def evaluate(node: Node, values: Values, widths: Widths) -> Any:
+def evaluate(node: Node, values: Values, widths: Widths) -> ArrayLike:
     """The correction of each entry.
 
     Args:
@@ -85,18 +87,18 @@ class Bins:
         ]
         result = _mixed(shares, [evaluate(node, values, widths) for node in self.contents])
         if self.flow == "error":
-            inside: Any = True
+            inside: ArrayLike = True
             for column, edges in zip(columns, self.edges, strict=True):
                 inside = inside & (column >= edges[0]) & (column < edges[-1])
             return jnp.where(inside, result, jnp.nan)
         if isinstance(self.flow, str):
             return result
-        within: Any = 1.0
+        within: ArrayLike = 1.0
         for share in shares:
             within = within * jnp.sum(share, axis=-1)
         return result + (1.0 - within) * evaluate(self.flow, values, widths)
 
-    def _shares(self, x: jax.Array, edges: np.ndarray, width: Any) -> jax.Array:
+    def _shares(self, x: jax.Array, edges: np.ndarray, width: ArrayLike | None) -> jax.Array:
         """How much of ``x`` is in each bin, shape (…, bins)."""
         if self.flow == "wrap":
             x = edges[0] + jnp.mod(x - edges[0], edges[-1] - edges[0])
@@ -119,10 +121,10 @@ class Formula:
         tree: a number, the name of an input, or a tuple of an operation and the trees it is applied to.
     """
 
-    tree: Any
+    tree: Tree
 
-    def __call__(self, values: Values, _: Widths) -> Any:
-        def walk(tree: Any) -> Any:
+    def __call__(self, values: Values, _: Widths) -> ArrayLike:
+        def walk(tree: Tree) -> ArrayLike:
             if isinstance(tree, tuple):
                 return OPERATIONS[tree[0]](*map(walk, tree[1:]))
             return values[tree] if isinstance(tree, str) else tree
@@ -146,7 +148,7 @@ class Transform:
     content: Node
     whole: bool
 
-    def __call__(self, values: Values, widths: Widths) -> Any:
+    def __call__(self, values: Values, widths: Widths) -> ArrayLike:
         changed = jnp.asarray(evaluate(self.rule, values, widths))
         changed = jnp.sign(changed) * jnp.floor(jnp.abs(changed) + 0.5) if self.whole else changed
         return evaluate(self.content, {**values, self.input: changed}, widths)
@@ -165,7 +167,7 @@ def covered(node: Node | str) -> Iterator[str]:
         yield from covered(node.content)
 
 
-def _above(x: jax.Array, edges: np.ndarray, width: Any) -> jax.Array:
+def _above(x: jax.Array, edges: np.ndarray, width: ArrayLike | None) -> jax.Array:
     """How much of ``x`` is above each edge, shape (…, edges)."""
     dtype = jnp.result_type(x, jnp.float32)
     if is_hard() or width is None:
@@ -179,7 +181,7 @@ def _above(x: jax.Array, edges: np.ndarray, width: Any) -> jax.Array:
     return jnp.where(finite, above, (edges < 0).astype(above.dtype))
 
 
-def _mixed(shares: list[jax.Array], contents: list[Any]) -> jax.Array:
+def _mixed(shares: list[jax.Array], contents: Sequence[Any]) -> jax.Array:
     """The sum over the bins of the product of the shares and the content."""
     sizes = [share.shape[-1] for share in shares]
     if all(isinstance(content, float) for content in contents):
@@ -194,12 +196,12 @@ def _mixed(shares: list[jax.Array], contents: list[Any]) -> jax.Array:
     return result
 
 
-def _truth(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _truth(function: Callable[[ArrayLike, ArrayLike], jax.Array]) -> Callable[[ArrayLike, ArrayLike], jax.Array]:
     """A comparison whose result is 1 or 0."""
     return lambda a, b: jnp.where(function(a, b), 1.0, 0.0)
 
 
-OPERATIONS: dict[str, Callable[..., Any]] = {
+OPERATIONS: dict[str, Callable[..., jax.Array]] = {
     "NEGATIVE": jnp.negative,
     "LOG": jnp.log,
     "LOG10": jnp.log10,

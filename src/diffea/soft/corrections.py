@@ -9,12 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from diffea.errors import CorrectionError
-from diffea.events.ragged import Ragged, elementwise
+from diffea.events.ragged import Column, Ragged, elementwise
 from diffea.soft.correction_files import read_correction
 from diffea.soft.correction_nodes import Bins, Node, covered, evaluate
 from diffea.soft.transition import checked_width
+from diffea.types import JSONMapping, Params, PyTree
 
 __all__ = ["ScaleFactor", "reweight"]
 
@@ -46,12 +48,12 @@ class ScaleFactor:
         node = Bins(tuple(inputs), borders, tuple(table.ravel().tolist()), "clamp")
         self._set(dict.fromkeys(inputs, "real"), node, {})
 
-    def _set(self, inputs: Mapping[str, str], node: Node, fixed: Mapping[str, Any]) -> None:
+    def _set(self, inputs: Mapping[str, str], node: Node, fixed: Mapping[str, ArrayLike]) -> None:
         self.inputs, self._node, self._fixed = tuple(inputs), node, dict(fixed)
         self._smooth = {name for name, kind in inputs.items() if kind == "real"}
 
     @classmethod
-    def from_correctionlib(cls, source: str | Path | Mapping[str, Any], name: str, **fixed: Any) -> ScaleFactor:
+    def from_correctionlib(cls, source: str | Path | JSONMapping, name: str, **fixed: str | float) -> ScaleFactor:
         """A correction of a correctionlib file (schema 2), equal to correctionlib's under ``hard()``.
 
         It may be made of categories (which are to be fixed), bins, transforms of inputs, and formulas. Borders of inputs
@@ -71,7 +73,7 @@ class ScaleFactor:
         factor._set(inputs, node, {key: value for key, value in fixed.items() if not isinstance(value, str)})
         return factor
 
-    def __call__(self, *inputs: Any, width: Any) -> Any:
+    def __call__(self, *inputs: Column, width: ArrayLike | tuple[ArrayLike, ...]) -> Any:
         """The scale factor of each event or object.
 
         Outside of bins whose flow is an error it is a NaN, which no template takes; where the columns are known, as they
@@ -96,7 +98,7 @@ class ScaleFactor:
 
         def factor(*columns: jax.Array) -> jax.Array:
             columns = tuple(jnp.broadcast_arrays(*columns))
-            values: dict[str, Any] = dict(zip(self.inputs, columns, strict=True))
+            values: dict[str, jax.Array] = dict(zip(self.inputs, columns, strict=True))
             values |= {name: jnp.full(columns[0].shape, value) for name, value in self._fixed.items()}
             soft = {name: w for name, w in zip(self.inputs, widths, strict=True) if name in self._smooth}
             result = evaluate(self._node, values, soft)
@@ -119,7 +121,7 @@ class ScaleFactor:
             raise CorrectionError(msg)
 
 
-def _numbers(array: Any, what: str, axes: int) -> np.ndarray:
+def _numbers(array: object, what: str, axes: int) -> np.ndarray:
     """An array of finite numbers."""
     try:
         found = np.asarray(array)
@@ -132,7 +134,9 @@ def _numbers(array: Any, what: str, axes: int) -> np.ndarray:
     return found.astype(float)
 
 
-def reweight(log_density: Callable[[Any, Any], jax.Array], x: Any, params: Any, generated: Any) -> jax.Array:
+def reweight(
+    log_density: Callable[[PyTree, Params], jax.Array], x: PyTree, params: Params, generated: Params
+) -> jax.Array:
     """Weights that turn events simulated at some parameters into events at others: p(x | params) / p(x | generated).
 
     Args:

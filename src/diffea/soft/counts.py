@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -67,14 +67,14 @@ def _kept(probability: jax.Array) -> jax.Array:
     return jnp.sum(jnp.stack([probability, jnp.zeros_like(probability)]), axis=0)
 
 
-def _objects(cut: Any) -> Ragged:
+def _objects(cut: object) -> Ragged:
     if not isinstance(cut, Ragged):
         msg = f"expected a cut on objects (a Ragged column), got {type(cut).__name__}: cut on a jagged column such as Jet.pt"
         raise CountError(msg)
     return cut
 
 
-def whole(n: Any, least: int = 0) -> int:
+def whole(n: SupportsIndex, least: int = 0) -> int:
     """A fixed number of objects, of any type of whole numbers.
 
     Raises:

@@ -12,17 +12,16 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from diffea.errors import WidthError
-from diffea.events.ragged import Ragged
+from diffea.events.ragged import Column, Ragged
 from diffea.soft.context import is_hard
 from diffea.soft.transition import Shape, checked_width, transition
 
 __all__ = ["above", "all_of", "any_of", "below", "between", "not_", "outside"]
 
 Soft = TypeVar("Soft", jax.Array, Ragged)
-Column = ArrayLike | Ragged
 
 
-def above(x: Any, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
+def above(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
     """How much ``x`` is above a threshold; under ``hard()`` exactly ``x > threshold``, as 0 or 1.
 
     Args:
@@ -47,14 +46,15 @@ def above(x: Any, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sig
     return transition(x, threshold, width, shape)
 
 
-def below(x: Any, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
+def below(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
     """How much ``x`` is below a threshold; under ``hard()`` exactly ``x < threshold``. Arguments as for ``above``."""
-    x, threshold = _array(x), jnp.asarray(threshold)
-    dtype = _floating(x.values if isinstance(x, Ragged) else x, threshold)  # the negative of an unsigned integer wraps
-    return above(-x.astype(dtype), -threshold.astype(dtype), width=width, shape=shape)
+    column, threshold = _array(x), jnp.asarray(threshold)
+    values = column.values if isinstance(column, Ragged) else column
+    dtype = _floating(values, threshold)  # the negative of an unsigned integer wraps
+    return above(-column.astype(dtype), -threshold.astype(dtype), width=width, shape=shape)
 
 
-def between(x: Any, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
+def between(x: Column, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
     """How much ``x`` is between two thresholds; under ``hard()`` exactly ``low < x < high``.
 
     The product of ``above(x, low)`` and ``below(x, high)``. Arguments as for ``above``.
@@ -66,7 +66,7 @@ def between(x: Any, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, shape:
     return all_of(above(x, low, width=width, shape=shape), below(x, high, width=width, shape=shape))
 
 
-def outside(x: Any, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
+def outside(x: Column, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
     """How much ``x`` is outside of two thresholds: the complement of ``between``; hard ``x <= low or x >= high``."""
     return not_(between(x, low, high, width=width, shape=shape))
 
@@ -78,7 +78,7 @@ def not_(cut: Soft) -> Soft:
     return 1.0 - cut
 
 
-def all_of(*cuts: Any) -> Any:
+def all_of(*cuts: Column) -> Any:
     """All of several cuts at once: their product. A cut on events and one on objects give one on objects.
 
     Raises:
@@ -90,7 +90,7 @@ def all_of(*cuts: Any) -> Any:
     return functools.reduce(operator.mul, map(_array, cuts))
 
 
-def any_of(*cuts: Any) -> Any:
+def any_of(*cuts: Column) -> Any:
     """At least one of several cuts: the complement of the product of the complements.
 
     Raises:
@@ -99,15 +99,15 @@ def any_of(*cuts: Any) -> Any:
     return not_(all_of(*(not_(_array(cut)) for cut in cuts)))
 
 
-def _array(x: Any) -> Any:
+def _array(x: Column) -> Any:
     return x if isinstance(x, Ragged) else jnp.asarray(x)
 
 
-def _per_event(value: Any) -> Any:
+def _per_event(value: ArrayLike) -> ArrayLike:
     return jnp.expand_dims(jnp.asarray(value), 1) if np.ndim(value) == 1 else value
 
 
-def _floating(*values: ArrayLike) -> Any:
+def _floating(*values: ArrayLike) -> np.dtype:
     dtype = jnp.result_type(*values)
     return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
 

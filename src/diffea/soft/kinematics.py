@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from diffea.events.ragged import elementwise
+from diffea.events.ragged import Column, elementwise
+from diffea.types import Scalar
 
 __all__ = ["delta_phi", "delta_r", "invariant_mass"]
 
 
-def delta_phi(phi: Any, other: Any) -> Any:
+def delta_phi(phi: Column, other: Column) -> Any:
     """Difference of two azimuths, in (-π, π].
 
     Args:
@@ -23,7 +24,7 @@ def delta_phi(phi: Any, other: Any) -> Any:
     return elementwise(lambda a, b: jnp.pi - jnp.mod(jnp.pi - (a - b), 2.0 * jnp.pi), phi, other)
 
 
-def delta_r(eta: Any, phi: Any, other_eta: Any, other_phi: Any) -> Any:
+def delta_r(eta: Column, phi: Column, other_eta: Column, other_phi: Column) -> Any:
     """Distance √(Δη² + Δφ²) of two directions; its gradient is zero where they coincide.
 
     Args:
@@ -33,13 +34,13 @@ def delta_r(eta: Any, phi: Any, other_eta: Any, other_phi: Any) -> Any:
         other_phi: likewise.
     """
 
-    def distance(eta: Any, phi: Any, other_eta: Any, other_phi: Any) -> jax.Array:
+    def distance(eta: jax.Array, phi: jax.Array, other_eta: jax.Array, other_phi: jax.Array) -> jax.Array:
         return _root((eta - other_eta) ** 2 + delta_phi(phi, other_phi) ** 2)
 
     return elementwise(distance, eta, phi, other_eta, other_phi)
 
 
-def invariant_mass(*particles: tuple[Any, Any, Any, Any]) -> Any:
+def invariant_mass(*particles: tuple[Column, Column, Column, Column]) -> Any:
     r"""Invariant mass of the sum of some particles; where it is 0 its gradient is 0.
 
     $m^2 = \sum_i m_i^2 + 2 \sum_{i<j} (E_i E_j - \vec p_i \cdot \vec p_j)$, and each of those products is a sum of positive
@@ -55,7 +56,7 @@ def invariant_mass(*particles: tuple[Any, Any, Any, Any]) -> Any:
         In the same unit, of the shape of its arguments.
     """
 
-    def mass(*flat: Any) -> jax.Array:
+    def mass(*flat: jax.Array) -> jax.Array:
         moving = [_Moving.of(*flat[i : i + 4]) for i in range(0, len(flat), 4)]
         square = sum(one.m * one.m for one in moving)
         return _root(square + 2.0 * sum(one.product(other) for one, other in itertools.combinations(moving, 2)))
@@ -66,19 +67,19 @@ def invariant_mass(*particles: tuple[Any, Any, Any, Any]) -> Any:
 class _Moving(NamedTuple):
     """A particle by transverse momentum, pseudorapidity, azimuth, mass, momentum and energy."""
 
-    pt: Any
-    eta: Any
-    phi: Any
-    m: Any
-    p: Any
-    energy: Any
+    pt: jax.Array
+    eta: jax.Array
+    phi: jax.Array
+    m: jax.Array
+    p: jax.Array
+    energy: jax.Array
 
     @classmethod
-    def of(cls, pt: Any, eta: Any, phi: Any, m: Any) -> _Moving:
+    def of(cls, pt: jax.Array, eta: jax.Array, phi: jax.Array, m: jax.Array) -> _Moving:
         p = pt * jnp.cosh(eta)
         return cls(pt, eta, phi, m, p, _root(p * p + m * m))
 
-    def product(self, other: _Moving) -> Any:
+    def product(self, other: _Moving) -> jax.Array:
         """The product of two four-momenta, E E' - p·p'."""
         masses = (self.p * other.m) ** 2 + (self.m * other.energy) ** 2
         along, around = jnp.sinh(0.5 * (self.eta - other.eta)), jnp.sin(0.5 * (self.phi - other.phi))
@@ -86,13 +87,13 @@ class _Moving(NamedTuple):
         return _ratio(masses, self.energy * other.energy + self.p * other.p) + apart
 
 
-def _ratio(numerator: Any, denominator: Any) -> Any:
+def _ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     """Quotient of two numbers, 0 where the second one is 0."""
     some = denominator > 0
     return jnp.where(some, numerator / jnp.where(some, denominator, 1.0), 0.0)
 
 
-def _root(square: jax.Array) -> jax.Array:
+def _root(square: Scalar) -> jax.Array:
     """Square root, 0 with a zero gradient where there is none."""
     positive = square > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)

@@ -6,7 +6,7 @@ is smooth in the cut, and what it says of the event itself when the cut is exact
 
 from __future__ import annotations
 
-from typing import Any
+from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def sum(x: Ragged, cut: Ragged | None = None) -> jax.Array:
     return (x if cut is None else x * cut).sum()
 
 
-def nth(n: Any, cut: Ragged, by: Ragged) -> Ragged:
+def nth(n: SupportsIndex, cut: Ragged, by: Ragged) -> Ragged:
     """Probability that each object is the n-th of those that pass, in descending order of ``by``.
 
     The object passes, and exactly n - 1 of those before it do. The order itself is exact, not smoothed.
@@ -50,7 +50,7 @@ def nth(n: Any, cut: Ragged, by: Ragged) -> Ragged:
     slots = passed.shape[1]
     places = jnp.arange(slots)
 
-    def earlier(slot: Any) -> jax.Array:
+    def earlier(slot: ArrayLike) -> jax.Array:
         """Probability that this slot's object passes, where it comes before the object of each slot."""
         ahead = order[:, slot, None]
         return jnp.where((ahead > order) | ((ahead == order) & (slot < places)), passed[:, slot, None], 0.0)
@@ -61,7 +61,7 @@ def nth(n: Any, cut: Ragged, by: Ragged) -> Ragged:
 
 
 def leading(
-    n: Any, x: Ragged, cut: Ragged | None = None, *, by: Ragged | None = None, default: ArrayLike = 0.0
+    n: SupportsIndex, x: Ragged, cut: Ragged | None = None, *, by: Ragged | None = None, default: ArrayLike = 0.0
 ) -> jax.Array:
     """Expected ``x`` of the n-th object that passes; under ``hard()`` the ``x`` of that object.
 

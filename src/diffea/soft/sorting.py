@@ -6,10 +6,11 @@ regression by pooling adjacent violators, O(n log n) in the objects of an event,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from diffea.events.ragged import Ragged
 from diffea.soft.context import is_hard, width_scale
@@ -18,7 +19,7 @@ from diffea.soft.transition import checked_width
 __all__ = ["rank", "sort"]
 
 
-def rank(x: Ragged, *, strength: Any) -> Ragged:
+def rank(x: Ragged, *, strength: ArrayLike) -> Ragged:
     """Rank of each object within its event in descending order: 1 for the largest (equation 6 of the paper).
 
     Args:
@@ -45,7 +46,7 @@ def rank(x: Ragged, *, strength: Any) -> Ragged:
     return Ragged(jnp.where(mask, jnp.take_along_axis(projected, back, axis=-1), 0.0), mask)
 
 
-def sort(x: Ragged, *, strength: Any) -> Ragged:
+def sort(x: Ragged, *, strength: ArrayLike) -> Ragged:
     """The values of an event's objects in descending order (equation 5 of the paper).
 
     Args:
@@ -70,7 +71,7 @@ def sort(x: Ragged, *, strength: Any) -> Ragged:
     return Ragged(jnp.where(present, z - _isotonic(z - ordered, number), 0.0), present)
 
 
-def _strength(strength: Any) -> Any:
+def _strength(strength: ArrayLike) -> ArrayLike:
     strength = checked_width(strength)
     scale = width_scale()
     return strength if scale is None else strength * scale
@@ -88,11 +89,14 @@ def _isotonic(y: jax.Array, number: jax.Array) -> jax.Array:
     return total / (last + 1 - first)
 
 
+State: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+
+
 def _blocks(y: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
     """First and last place of the block that each place of one row is pooled into."""
     size = y.shape[0]
 
-    def pool(_: Any, state: Any) -> Any:
+    def pool(_: jax.Array, state: State) -> State:
         top, place, total, count = state
         mean, below = total[top] / count[top], total[top - 1] / count[top - 1]
         merge = (top > 0) & (below < mean)

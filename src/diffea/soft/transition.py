@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,8 @@ from diffea.soft.context import width_scale
 
 __all__ = ["PROFILES", "Profile", "Shape", "checked_width", "step", "transition"]
 
+Primals: TypeAlias = tuple[jax.Array, jax.Array, jax.Array]
+Tangents: TypeAlias = tuple[jax.Array | SymbolicZero, ...]
 Shape = Literal["sigmoid", "normal", "polynomial"]
 
 
@@ -72,13 +74,13 @@ PROFILES = {
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _standardise(x: Any, center: Any, width: Any, farthest: float) -> jax.Array:
+def _standardise(x: ArrayLike, center: ArrayLike, width: ArrayLike, farthest: float) -> jax.Array:
     """``(x - center) / width`` within ``±farthest``; its derivative is zero outside, without a NaN at infinity."""
     return jnp.clip((x - jnp.asarray(center)) * (1.0 / jnp.asarray(width)), -farthest, farthest)
 
 
 @functools.partial(_standardise.defjvp, symbolic_zeros=True)
-def _standardise_jvp(farthest: float, primals: Any, tangents: Any) -> tuple[jax.Array, Any]:
+def _standardise_jvp(farthest: float, primals: Primals, tangents: Tangents) -> tuple[jax.Array, jax.Array]:
     u = _standardise(*primals, farthest)
     return u, _chain(jnp.where(jnp.abs(u) < farthest, 1.0, 0.0), u, primals[2], tangents)
 
@@ -97,13 +99,13 @@ def step(x: ArrayLike, center: ArrayLike, width: ArrayLike, profile: Profile) ->
 
 
 @functools.partial(step.defjvp, symbolic_zeros=True)
-def _step_jvp(profile: Profile, primals: Any, tangents: Any) -> tuple[jax.Array, Any]:
+def _step_jvp(profile: Profile, primals: Primals, tangents: Tangents) -> tuple[jax.Array, jax.Array]:
     u = _standardise(*primals, profile.farthest)
     s = step(*primals, profile)
     return s, _chain(profile.density(u, s), u, primals[2], tangents)
 
 
-def _chain(slope: jax.Array, u: jax.Array, width: Any, tangents: Any) -> Any:
+def _chain(slope: jax.Array, u: jax.Array, width: jax.Array, tangents: Tangents) -> jax.Array:
     """Tangent of a function of ``u = (x - center) / width`` whose derivative is ``slope``."""
     dx, dcenter, dwidth = (None if isinstance(t, SymbolicZero) else t for t in tangents)
     slope = slope * (1.0 / width)
@@ -142,7 +144,7 @@ def transition(x: ArrayLike, center: ArrayLike, width: ArrayLike, shape: Shape =
     return step(*(v.astype(dtype) for v in operands), PROFILES[shape])
 
 
-def checked_width(width: Any) -> Any:
+def checked_width(width: ArrayLike) -> ArrayLike:
     """A width; NaN where it is not known before compilation and turns out not to be a positive number.
 
     Raises:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import jax
 import numpy as np
 
 from diffea.errors import TemplateError
 from diffea.templates.layout import Key, Layout, as_key
+from diffea.types import AnyArray, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +22,8 @@ class TemplateDerivative:
         variances: likewise, of the sums of squared weights.
     """
 
-    values: Any
-    variances: Any
+    values: Params
+    variances: Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +37,10 @@ class TemplateJacobian(Mapping[Key, TemplateDerivative]):
     """
 
     layout: Layout
-    flat: Any
-    params: Any
+    flat: AnyArray
+    params: Params
 
-    def __getitem__(self, name: Any) -> TemplateDerivative:
+    def __getitem__(self, name: object) -> TemplateDerivative:
         channel = as_key(name)[0]
         shape = self.layout.shape(channel)
         part = self.flat[:, self.layout.spans[as_key(name)]]

@@ -6,19 +6,20 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import hist
 import numpy as np
+from jax.typing import ArrayLike
 
 from diffea.errors import TemplateError, UnknownTemplateError
 from diffea.histograms import edges_of
+from diffea.types import Axis
 
 Key = tuple[str, str, str]
 NOMINAL = "nominal"
 
 
-def as_key(name: Any) -> Key:
+def as_key(name: object) -> Key:
     """Complete ``(channel, sample)`` to ``(channel, sample, "nominal")``."""
     if isinstance(name, tuple) and len(name) in (2, 3) and all(isinstance(part, str) for part in name):
         return (*name, NOMINAL)[:3]
@@ -26,13 +27,15 @@ def as_key(name: Any) -> Key:
     raise UnknownTemplateError(msg)
 
 
-def with_edges(axis: Any, edges: Any) -> hist.axis.Variable:
+def with_edges(axis: Axis, edges: ArrayLike) -> hist.axis.Variable:
     """An axis of other edges, otherwise like this one: name, label, and whether there are flow bins."""
-    flow = {"underflow": axis.traits.underflow, "overflow": axis.traits.overflow}
-    return hist.axis.Variable(np.asarray(edges), name=axis.name, label=axis.label, **flow)
+    traits = axis.traits
+    return hist.axis.Variable(
+        np.asarray(edges), name=axis.name, label=axis.label, underflow=traits.underflow, overflow=traits.overflow
+    )
 
 
-def axis_identity(axis: Any) -> tuple[Any, ...]:
+def axis_identity(axis: Axis) -> tuple[object, ...]:
     """What two axes must have in common for their bins to be the same: name, kind, flow bins, and every edge or category."""
     traits = axis.traits
     flags = tuple(
@@ -50,11 +53,11 @@ class Layout:
         keys: the templates, in the order in which they lie.
     """
 
-    axes: Mapping[str, tuple[Any, ...]]
+    axes: Mapping[str, tuple[Axis, ...]]
     keys: tuple[Key, ...]
 
     @functools.cached_property
-    def identity(self) -> tuple[Any, ...]:
+    def identity(self) -> tuple[object, ...]:
         channels = sorted({channel for channel, _, _ in self.keys})
         return self.keys, tuple((channel, *map(axis_identity, self.axes[channel])) for channel in channels)
 

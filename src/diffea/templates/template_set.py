@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from types import EllipsisType
 
 import hist
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 
 from diffea.errors import TemplateError, UnknownTemplateError
 from diffea.templates.layout import Key, Layout, as_key, with_edges
+from diffea.types import AnyArray, Axis, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +26,17 @@ class Template:
         flow_variances: sums of squared weights, likewise.
     """
 
-    axes: tuple[Any, ...]
-    flow_values: Any
-    flow_variances: Any
+    axes: tuple[Axis, ...]
+    flow_values: AnyArray
+    flow_variances: AnyArray
 
     @property
-    def values(self) -> Any:
+    def values(self) -> AnyArray:
         """Sums of weights without the flow bins, one axis of the array for each axis of the histogram."""
         return self._inner(self.flow_values)
 
     @property
-    def variances(self) -> Any:
+    def variances(self) -> AnyArray:
         """Sums of squared weights without the flow bins."""
         return self._inner(self.flow_variances)
 
@@ -50,8 +51,9 @@ class Template:
         view["variance"] = np.asarray(self.flow_variances)[kept]
         return histogram
 
-    def _inner(self, array: Any) -> Any:
-        return array[(..., *(slice(1, -1) for _ in self.axes))]
+    def _inner(self, array: AnyArray) -> AnyArray:
+        inner: tuple[slice | EllipsisType, ...] = (..., *(slice(1, -1) for _ in self.axes))
+        return array[inner]
 
 
 @jax.tree_util.register_pytree_node_class
@@ -67,18 +69,18 @@ class TemplateSet(Mapping[Key, Template]):
     """
 
     layout: Layout
-    values_flat: Any
-    variances_flat: Any
-    edges: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    values_flat: AnyArray
+    variances_flat: AnyArray
+    edges: Mapping[str, AnyArray] = dataclasses.field(default_factory=dict)
 
-    def tree_flatten(self) -> tuple[tuple[Any, ...], Layout]:
+    def tree_flatten(self) -> tuple[tuple[PyTree, ...], Layout]:
         return (self.values_flat, self.variances_flat, dict(self.edges)), self.layout
 
     @classmethod
-    def tree_unflatten(cls, layout: Layout, children: tuple[Any, ...]) -> TemplateSet:
+    def tree_unflatten(cls, layout: Layout, children: tuple[PyTree, ...]) -> TemplateSet:
         return cls(layout, *children)
 
-    def __getitem__(self, name: Any) -> Template:
+    def __getitem__(self, name: object) -> Template:
         key = as_key(name)
         if key not in self.layout.spans:
             known = ", ".join("/".join(known) for known in self.layout.keys)
@@ -136,14 +138,14 @@ class TemplateSet(Mapping[Key, Template]):
         """Every template as a ``hist.Hist`` with Weight storage."""
         return {key: self[key].to_hist() for key in self}
 
-    def _axes(self, channel: str) -> tuple[Any, ...]:
+    def _axes(self, channel: str) -> tuple[Axis, ...]:
         axes = self.layout.axes[channel]
         if channel not in self.edges or isinstance(self.edges[channel], jax.core.Tracer):
             return axes
         (axis,) = axes
         return (with_edges(axis, self.edges[channel]),)
 
-    def _spread(self, flat: Any, layout: Layout) -> Any:
+    def _spread(self, flat: AnyArray, layout: Layout) -> AnyArray:
         if layout is self.layout:
             return flat
         positions = self.layout.within(layout)
@@ -154,11 +156,11 @@ class TemplateSet(Mapping[Key, Template]):
         return jnp.zeros((*flat.shape[:-1], layout.size), flat.dtype).at[..., positions].set(flat)
 
 
-def _traced(*arrays: Any) -> bool:
+def _traced(*arrays: AnyArray) -> bool:
     return any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
-def _common_edges(left: TemplateSet, right: TemplateSet) -> dict[str, Any]:
+def _common_edges(left: TemplateSet, right: TemplateSet) -> dict[str, AnyArray]:
     channels = [{key[0] for key in templates} for templates in (left, right)]
     for channel in channels[0] & channels[1]:
         here, there = left.edges.get(channel), right.edges.get(channel)
