@@ -49,6 +49,7 @@ def test_no_function_of_arrays_is_missing():
         "binning",
         "category_values",
         "edge_logits",
+        "edges_of",
     }
     assert {name.split()[0] for name in FORMS} == set(histograms.__all__) - host
 

@@ -96,6 +96,8 @@ def test_bounds_may_be_given_as_the_parameters_are(params, bounds) -> None:
         ({"validate": 1.0}, "validate is a function"),
         ({"resume": True}, "resume goes on from a checkpoint"),
         ({"params": {}}, "no parameter to optimise"),
+        ({"schedules": True}, "schedules is a dict of functions by parameter"),
+        ({"schedules": [anneal(9.0, 1.0)]}, "schedules is a dict of functions by parameter"),
         ({"schedules": {"x": 3.0}}, "schedule of 'x' must map the fraction"),
         ({"schedules": {"x": lambda _: np.nan}}, "schedule of 'x' must map the fraction .* got nan"),
         ({"schedules": {"x": lambda _: np.ones(2)}}, r"schedule of 'x' must .* of shape \(\)"),

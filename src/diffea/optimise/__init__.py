@@ -86,6 +86,9 @@ def optimise(
         if not callable(function) and (what == "loss" or function is not None):
             msg = f"{what} is a function, got {function!r}"
             raise ParameterError(msg)
+    if schedules is not None and not isinstance(schedules, Mapping):
+        msg = f"schedules is a dict of functions by parameter, such as {{'width': diffea.anneal(10.0, 0.5)}}, got {schedules!r}"
+        raise ParameterError(msg)
     if resume and checkpoint is None:
         msg = "resume goes on from a checkpoint: name its folder with checkpoint"
         raise ParameterError(msg)
