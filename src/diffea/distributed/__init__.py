@@ -53,7 +53,8 @@ def distribute(
         schemaclass: of NanoEvents.
         chunksize: entries that are read at once.
         split: keep its train part only (or the part that it names), weights scaled to the full yield.
-        precision: of columns and parameters inside ``fill``; sums are float64 either way.
+        precision: of columns and parameters inside ``fill``; templates and their forward derivatives are summed in float64 either
+            way, derivatives in reverse mode within a block of events in this precision.
         on_bad_file: whether a file that stays bad stops the run, or is left out of values and gradients (its ``ledger``
             then lists it). A passing read error is tried again either way.
         memory: bytes of columns that a worker may hold (or ``"4 GB"``); by default half of its memory limit. Beyond that, they

@@ -13,6 +13,7 @@ from diffea import objectives
 from diffea.distributed import Templates
 from diffea.errors import DiffeaError
 from diffea.evaluate import Evaluation
+from diffea.histograms import edges_of
 from diffea.run.numbers import numbers
 from diffea.runtime import named_errors
 from diffea.statistics import HistFactory
@@ -83,7 +84,7 @@ class State:
 def _histograms(templates: TemplateSet) -> JSONDict:
     return {
         "/".join(key): {
-            "edges": [numbers(axis.edges) for axis in template.axes],
+            "edges": [numbers(edges_of(axis)) for axis in template.axes],
             "name": " × ".join(axis.name for axis in template.axes),
             "label": " × ".join(axis.label or axis.name for axis in template.axes),
             "values": np.asarray(template.values).tolist(),
