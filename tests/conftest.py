@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -17,3 +20,13 @@ def open_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no open data at {folder}: set DIFFEA_DATA to a folder that has them")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs_at_once() -> Iterator[None]:
+    """Each compiled program takes about a dozen of the 65 530 mappings that Linux grants a process, and XLA aborts where there are no more."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+        gc.collect()
