@@ -81,8 +81,8 @@ MUTANTS = {
     ),
     "q for q̃ where the best signal is negative": Mutant(
         "statistics/ratios.py",
-        'test_stat in ("qtilde", "ttilde")',
-        'test_stat in ("ttilde",)',
+        'test_stat in ("qtilde", "ttilde", "q0")',
+        'test_stat in ("ttilde", "q0")',
         "statistics/test_deficits.py::test_a_deficit_is_compared_with_no_signal",
     ),
     "steps of optax lead out of their bounds": Mutant(
