@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+
+import cloudpickle
 import coffea.processor
 import jax.numpy as jnp
 import numpy as np
@@ -71,3 +74,27 @@ def test_what_is_not_finite_with_exact_cuts_is_named(fileset) -> None:
         pytest.raises(NotFiniteError, match=r"dataset '(signal|background)', file .* 'mt': 45"),
     ):
         templates.hard(PARAMS)
+
+
+def test_a_process_that_gets_the_processor_with_each_chunk_compiles_it_once(fileset) -> None:
+    sent = cloudpickle.dumps(Search().at(PARAMS))
+    gc.collect()
+    tokens = []
+    for _ in range(2):
+        arrived = cloudpickle.loads(sent)
+        run({"signal": fileset["signal"]}, arrived)
+        tokens.append((id(arrived.program), arrived.program.compilations))
+        del arrived
+        gc.collect()
+    assert tokens[0] == tokens[1]
+
+
+def test_the_same_program_at_other_parameters(fileset) -> None:
+    elsewhere = {name: value + 0.5 for name, value in PARAMS.items()}
+    first = Search().at(PARAMS)
+    run(fileset, first)
+    compiled = first.program.compilations
+    found, expected = run(fileset, first.at(elsewhere)), run(fileset, Search().at(elsewhere))
+    assert first.program.compilations == compiled
+    for dataset, templates in expected.items():
+        np.testing.assert_array_equal(found[dataset].values_flat, templates.values_flat)

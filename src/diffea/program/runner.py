@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+from collections import deque
 
 import jax
 import numpy as np
@@ -18,6 +20,9 @@ from diffea.program.program import Mode, Program
 from diffea.program.structure import Structure, pieces
 from diffea.templates import Layout, TemplateJacobian, TemplateSet
 from diffea.types import Events, Params, PyTree
+
+_recent: deque[Program] = deque(maxlen=4)
+"""What this process ran last: the Runner sends a processor with each chunk, and lets go of it after."""
 
 
 class ProcessorAt(ProcessorABC):
@@ -40,6 +45,12 @@ class ProcessorAt(ProcessorABC):
         self.jacobian = jacobian
         self.hard = hard
 
+    def at(self, params: Params) -> ProcessorAt:
+        """The same program at other parameters, for which nothing compiles again."""
+        other = copy.copy(self)
+        other.params = jax.tree.map(np.asarray, as_arrays(params))
+        return other
+
     def process(self, events: Events) -> dict[str, PyTree]:
         """Templates of one chunk.
 
@@ -47,6 +58,8 @@ class ProcessorAt(ProcessorABC):
             ColumnError, NotFiniteError, FillError: for what is wrong with the chunk, naming it.
         """
         program = self.program
+        if program not in _recent:
+            _recent.append(program)
         metadata = events.metadata
         dataset = metadata.get("dataset", "")
         where = f"dataset {dataset!r}, file {metadata.get('filename')}, entries from {metadata.get('entrystart')}"
