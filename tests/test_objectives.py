@@ -139,11 +139,24 @@ def test_cross_entropy_takes_a_negative_bin_for_an_empty_one() -> None:
     for negative, empty in (
         ([0.2, 8.0, -0.9, 40.0], [0.2, 8.0, 0.0, 40.0]),
         ([-1.0, 8.0, 0.5, 9.0], [0.0, 8.0, 0.5, 9.0]),
+        ([-1.0, 0.0, 5.0, 9.0], [0.0, 0.0, 5.0, 9.0]),
     ):
         value, gradient = jax.value_and_grad(lambda n: entropy(model, n))(jnp.asarray(negative))
         assert value == entropy(model, empty)
         assert 0 <= value <= np.log(2)
         assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("nothing", ["signal", "background"])
+def test_nothing_is_told_from_no_events(nothing: str) -> None:
+    """A selection that cuts one of the two away is as good as a guess, ln 2, not a NaN and not perfect."""
+    spec = copy.deepcopy(SPEC)
+    spec["channels"][0]["samples"][["signal", "background"].index(nothing)]["data"] = [0.0, 0.0]
+    spec["channels"][0]["samples"][1]["modifiers"] = []
+    model = HistFactory(spec)
+    value, gradient = jax.value_and_grad(lambda yields: objectives.cross_entropy(model(yields)))(model.yields)
+    np.testing.assert_allclose(value, np.log(2), rtol=1e-15)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_cross_entropy_of_events() -> None:

@@ -253,8 +253,8 @@ def cross_entropy(bound: BoundModel) -> Array:
 
     $$-\tfrac12\sum_b \Big[\hat s_b \ln\frac{\hat s_b}{\hat s_b + \hat b_b}
       + \hat b_b\ln\frac{\hat b_b}{\hat s_b+\hat b_b}\Big]$$
-    with shapes normalised to 1: ln 2 if both are alike, 0 if they do not overlap. A bin where negative weights outweigh
-    the others counts as one without events. The binned form of the baseline of neos (arXiv:2203.05570);
+    with shapes normalised to 1: ln 2 if both are alike, 0 if they do not overlap. ln 2 too if one of them
+    has no events. A bin where negative weights outweigh the others counts as one without events. The binned form of the baseline of neos (arXiv:2203.05570);
     `binary_cross_entropy` is the one on events.
     """
     background, signal = diagnostics.background_and_signal(bound)
@@ -294,13 +294,15 @@ def binary_cross_entropy(score: Array, label: Array, weight: Array | None = None
 
 def _binned_entropy(signal: Array, background: Array) -> Array:
     signal, background = jnp.maximum(signal, 0.0), jnp.maximum(background, 0.0)
-    s, b = signal / jnp.sum(signal), background / jnp.sum(background)
+    sums = jnp.sum(signal), jnp.sum(background)
+    s, b = (part / jnp.where(total > 0, total, 1.0) for part, total in zip((signal, background), sums, strict=True))
 
     def terms(part: Array) -> Array:
         filled = part > 0
         return jnp.where(filled, part * jnp.log(jnp.where(filled, part / jnp.where(filled, s + b, 1.0), 1.0)), 0.0)
 
-    return -0.5 * jnp.sum(terms(s) + terms(b))
+    nothing_to_tell = (sums[0] <= 0) | (sums[1] <= 0)
+    return jnp.where(nothing_to_tell, jnp.log(2.0), -0.5 * jnp.sum(terms(s) + terms(b)))
 
 
 @functools.partial(jax.jit, static_argnames=("solver",), inline=True)
