@@ -13,7 +13,7 @@ from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea.distributed import distribute
 from diffea.errors import FillError, NotFiniteError
-from diffea.processor import Fill
+from diffea.processor import DifferentiableProcessor, Fill
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +98,10 @@ def test_the_same_program_at_other_parameters(fileset) -> None:
     assert first.program.compilations == compiled
     for dataset, templates in expected.items():
         np.testing.assert_array_equal(found[dataset].values_flat, templates.values_flat)
+
+
+@pytest.mark.parametrize("missing", ["columns", "fill"])
+def test_a_processor_without_one_of_its_halves_is_told_which(fileset, missing) -> None:
+    half = type("Half", (Search,), {missing: getattr(DifferentiableProcessor, missing)})
+    with pytest.raises(FillError, match=f"Half defines no `{missing}"):
+        distribute(half(), fileset, schemaclass=QuietSchema)(PARAMS)

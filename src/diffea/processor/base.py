@@ -27,22 +27,22 @@ class DifferentiableProcessor(ProcessorABC):
 
     channels: ClassVar[Mapping[str, Axis | tuple[Axis, ...] | list[Axis]]] = {}
     variations: ClassVar[Mapping[str, Shift]] = {}
-    _runner: ClassVar[
-        Callable[..., ProcessorABC]
-    ]  # given by diffea.program.runner, which compiles what is written here
+    _runner: ClassVar[Callable[..., ProcessorABC]]  # given by diffea.program.runner
 
-    def columns(self, events: Events) -> Mapping[str, PyTree]:
+    def columns(self, events: Events) -> Mapping[str, PyTree]:  # noqa: ARG002
         """Read from NanoEvents what ``fill`` needs; hard object selection lives here.
 
         Returns:
             awkward or NumPy arrays of one entry for each selected event. Jagged ones reach ``fill`` as ``diffea.Ragged``; plain strings,
             numbers and booleans stay Python values, on which ``fill`` may branch.
         """
-        raise NotImplementedError
+        msg = f"{type(self).__name__} defines no `columns(self, events)`, which returns what `fill` needs by name"
+        raise FillError(msg)
 
-    def fill(self, params: Params, columns: Mapping[str, PyTree]) -> Iterable[Fill]:
+    def fill(self, params: Params, columns: Mapping[str, PyTree]) -> Iterable[Fill]:  # noqa: ARG002
         """Select, weigh and histogram: a pure function of the parameters and the columns, in JAX."""
-        raise NotImplementedError
+        msg = f"{type(self).__name__} defines no `fill(self, params, columns)`, which yields diffea.Fill for each template"
+        raise FillError(msg)
 
     def edges(self, params: Params) -> Mapping[str, AnyArray]:  # noqa: ARG002
         """Bin edges that are parameters, by channel, shape ``(bins + 1,)`` with the axis's number of bins."""
