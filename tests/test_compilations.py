@@ -43,3 +43,46 @@ def test_diffea_keeps_nothing_where_the_user_does_not_want_it(tmp_path, asked) -
 def test_a_home_that_cannot_be_written_is_no_error(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     assert run(XDG_CACHE_HOME=str(tmp_path / "file"))[0] == "None"
+
+
+FLAGS = """
+import os
+import {module}
+from jaxlib import xla_client
+print(xla_client.CompileOptions().SerializeAsString().hex())
+print(os.environ.get("XLA_FLAGS"))
+"""
+QUICK = "--xla_cpu_use_fusion_emitters=false"
+
+
+def flags(module: str, given: str | None) -> list[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment |= {} if given is None else {"XLA_FLAGS": given}
+    code = FLAGS.format(module=module)
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    return made.stdout.splitlines()
+
+
+@pytest.mark.parametrize("given", [None, "--xla_cpu_enable_fast_math=true"])
+def test_xla_is_asked_to_be_quick_and_the_flag_is_not_left_behind(given) -> None:
+    options, left = flags("diffea", given)
+    assert options == flags("jax", f"{given or ''} {QUICK}")[0]
+    assert options != flags("jax", given)[0]
+    assert left == str(given)
+
+
+def test_the_user_may_choose_otherwise() -> None:
+    assert (
+        flags("diffea", "--xla_cpu_use_fusion_emitters=true")[0]
+        == flags("jax", "--xla_cpu_use_fusion_emitters=true")[0]
+    )
+
+
+LATE = ("pyhf", "scipy.stats", "scipy.optimize", "jaxopt", "iminuit", "jsonpatch", "matplotlib", "mplhep")
+
+
+@pytest.mark.parametrize("module", ["diffea", "diffea.cli"])
+def test_what_is_not_needed_at_once_is_not_imported(module) -> None:
+    code = f"import sys, {module}; print([name for name in {LATE} if name in sys.modules])"
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert made.stdout.strip() == "[]"

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
-import pyhf
-import scipy.optimize
+import scipy
 
 from diffea.errors import JudgementError
 from diffea.types import JSONMapping
 
-OPTIMIZERS = (pyhf.optimize.scipy_optimizer(), pyhf.optimize.minuit_optimizer(tolerance=1e-3))
+
+@functools.cache
+def optimizers() -> tuple[Any, Any]:
+    """pyhf's minimisers, in the order in which they are asked."""
+    import pyhf
+
+    return pyhf.optimize.scipy_optimizer(), pyhf.optimize.minuit_optimizer(tolerance=1e-3)
 
 
 class Judge:
@@ -32,7 +39,9 @@ class Judge:
     def __init__(
         self, workspace: JSONMapping, modifier_settings: Mapping[str, Mapping[str, str]] | None = None
     ) -> None:
-        with _backend(OPTIMIZERS[0]):
+        import pyhf
+
+        with _backend(optimizers()[0]):
             read = pyhf.Workspace(workspace)
             settings = {"modifier_settings": modifier_settings} if modifier_settings else {}
             self._model = read.model(**settings)
@@ -54,8 +63,10 @@ class Judge:
         if not np.isfinite(poi_test):
             msg = f"{self._model.config.poi_name} is tested at a finite number, got {poi_test}"
             raise JudgementError(msg)
+        import pyhf
+
         failures = []
-        for optimizer in OPTIMIZERS:
+        for optimizer in optimizers():
             with _backend(optimizer), warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
                 try:
@@ -119,6 +130,8 @@ class Judge:
 
 @contextlib.contextmanager
 def _backend(optimizer: object) -> Iterator[None]:
+    import pyhf
+
     before = pyhf.get_backend()
     pyhf.set_backend("numpy", optimizer, precision="64b")
     try:

@@ -13,7 +13,8 @@ They raise `FitError` if a fit does not converge, and `DataError` if data are to
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -25,12 +26,14 @@ from diffea.statistics import asymptotics, diagnostics
 from diffea.statistics import hypotests as _tests
 from diffea.statistics import limits as _limits
 from diffea.statistics.config import free_poi_index
-from diffea.statistics.fits import ensure, ensure_codes
+from diffea.statistics.fits import Fit, codes, ensure, ensure_codes
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import rates
 from diffea.statistics.ratios import Statistic
 from diffea.statistics.solver import CONVERGED, NO_BACKGROUND, Solver
+
+_Ends = dict[str, tuple[Array, Array]]
 
 __all__ = [
     "binary_cross_entropy",
@@ -68,8 +71,7 @@ def cls(
         poi_test: tested value.
         test_stat: ``"qtilde"`` or ``"q"``.
     """
-    _refuse_bare_bins(bound, data, solver)
-    return _tests.hypotest(bound, poi_test, data, test_stat=test_stat, solver=solver).cls
+    return _tested(bound, poi_test, data, test_stat, solver)[0]
 
 
 def log_cls(
@@ -88,8 +90,7 @@ def log_cls(
         poi_test: tested value.
         test_stat: ``"qtilde"`` or ``"q"``.
     """
-    _refuse_bare_bins(bound, data, solver)
-    return _tests.hypotest(bound, poi_test, data, test_stat=test_stat, solver=solver).log_cls
+    return _tested(bound, poi_test, data, test_stat, solver)[1]
 
 
 def upper_limit(
@@ -112,9 +113,10 @@ def upper_limit(
     Raises:
         FitError: also if no value is excluded.
     """
-    _refuse_bare_bins(bound, data, solver)
-    limit = _limits.upper_limit(bound, cl, data, test_stat=test_stat, solver=solver)
-    return limit.expected if limit.observed is None else limit.observed
+    solver = solver or Solver()
+    limit, ends = _limit(bound, float(cl), _whole(bound, data), test_stat, solver)
+    ensure_codes(bound.layout, solver, ends)
+    return limit
 
 
 def discovery(
@@ -125,8 +127,7 @@ def discovery(
     Args:
         poi_true: signal strength of the Asimov data.
     """
-    _refuse_bare_bins(bound, data, solver)
-    return _tests.discovery(bound, data, poi_true=poi_true, solver=solver).p_value
+    return _discovered(bound, data, poi_true, solver)[0]
 
 
 def discovery_significance(
@@ -137,8 +138,7 @@ def discovery_significance(
     Args:
         poi_true: signal strength of the Asimov data.
     """
-    _refuse_bare_bins(bound, data, solver)
-    return _tests.discovery(bound, data, poi_true=poi_true, solver=solver).significance
+    return _discovered(bound, data, poi_true, solver)[1]
 
 
 def counting_significance(bound: BoundModel, relative_uncertainty: float | Array = 0.0) -> Array:
@@ -320,14 +320,59 @@ def _covariance(bound: BoundModel, poi_true: float | Array, data: Any, solver: S
     return covariance(matrix, free), free
 
 
-@functools.partial(jax.jit, inline=True)
-def _bare_bins(bound: BoundModel) -> tuple[Array, Array]:
+def _tested(
+    bound: BoundModel, poi: float | Array, data: Any, test_stat: Statistic, solver: Solver | None
+) -> tuple[Array, Array]:
+    solver = solver or Solver()
+    numbers, ends = _test(bound, jnp.asarray(poi, float), _whole(bound, data), test_stat, solver)
+    ensure_codes(bound.layout, solver, ends)
+    return numbers
+
+
+def _discovered(bound: BoundModel, data: Any, poi: float | Array, solver: Solver | None) -> tuple[Array, Array]:
+    solver = solver or Solver()
+    numbers, ends = _discover(bound, jnp.asarray(poi, float), _whole(bound, data), solver)
+    ensure_codes(bound.layout, solver, ends)
+    return numbers
+
+
+# Only what is minimised leaves these three, and whether its fits converged: derivatives of all that a test tells besides would
+# have to be compiled too.
+@functools.partial(jax.jit, static_argnames=("test_stat", "solver"))
+def _test(
+    bound: BoundModel, poi: Array, data: Array | None, test_stat: Statistic, solver: Solver
+) -> tuple[tuple[Array, Array], _Ends]:
+    test = _tests.hypotest(bound, poi, data, test_stat=test_stat, solver=_quiet(solver))
+    return (test.cls, test.log_cls), _ends(bound, data, test.fits)
+
+
+@functools.partial(jax.jit, static_argnames=("solver",))
+def _discover(bound: BoundModel, poi: Array, data: Array | None, solver: Solver) -> tuple[tuple[Array, Array], _Ends]:
+    test = _tests.discovery(bound, data, poi_true=poi, solver=_quiet(solver))
+    return (test.p_value, test.significance), _ends(bound, data, test.fits)
+
+
+@functools.partial(jax.jit, static_argnames=("cl", "test_stat", "solver"))
+def _limit(
+    bound: BoundModel, cl: float, data: Array | None, test_stat: Statistic, solver: Solver
+) -> tuple[Array, _Ends]:
+    limit = _limits.upper_limit(bound, cl, data, test_stat=test_stat, solver=_quiet(solver))
+    return limit.expected if limit.observed is None else limit.observed, _ends(bound, data, limit.fits)
+
+
+def _whole(bound: BoundModel, data: Any) -> Array | None:
+    return None if data is None else bound.whole(data)
+
+
+def _quiet(solver: Solver) -> Solver:
+    return replace(solver, throw=False)
+
+
+def _ends(bound: BoundModel, data: Array | None, fits: Mapping[str, Fit]) -> _Ends:
+    """How fits ended, and whether signal has no background where Asimov data are to be made of it."""
+    if data is not None:
+        return codes(fits)
     background, signal = diagnostics.background_and_signal(bound)
     bare = (background <= 0) & (signal > 0)
-    return jnp.where(bare.any(), NO_BACKGROUND, CONVERGED), jnp.where(bare.any(), jnp.argmax(bare), -1)
-
-
-def _refuse_bare_bins(bound: BoundModel, data: Any, solver: Solver | None) -> None:
-    """Raise where signal has no background, if Asimov data are to be made of it."""
-    if data is None:
-        ensure_codes(bound.layout, solver or Solver(), {"the expected data": _bare_bins(bound)})
+    status = jnp.where(bare.any(), NO_BACKGROUND, CONVERGED)
+    return {"the expected data": (status, jnp.where(bare.any(), jnp.argmax(bare), -1)), **codes(fits)}

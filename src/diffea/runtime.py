@@ -22,6 +22,7 @@ jax.config.update("jax_enable_x64", True)
 # that a driver needs one for each distributed function of a program and one more, on however few cores.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 THREADS = 4
+compilations.hasten()
 compilations.keep()
 T = TypeVar("T")
 

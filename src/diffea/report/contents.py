@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pyhf
 
 from diffea.errors import ReportError
 from diffea.report import schema
@@ -229,6 +228,8 @@ def find_runs(out: Path) -> Iterator[tuple[str, Path]]:
 
 def _check_workspace(path: Path, workspace: JSONMapping) -> None:
     """See that pyhf takes a workspace."""
+    import pyhf
+
     try:
         pyhf.schema.validate(workspace, "workspace.json")
     except (pyhf.exceptions.InvalidSpecification, pyhf.exceptions.SchemaNotFound) as error:

@@ -13,7 +13,6 @@ import numpy as np
 
 from diffea.errors import DiffeaError, FitError, ReportError
 from diffea.files import whole
-from diffea.report import plots
 from diffea.report.contents import RESULT, WORKSPACE, Run, find_runs, leaves, read_run
 from diffea.report.nuisances import doubts, nuisances
 from diffea.types import JSONDict, JSONMapping, PyTree
@@ -49,6 +48,8 @@ def write(out: Path) -> Path:
 
 
 def _run(run: Run) -> JSONDict:
+    from diffea.report import plots
+
     model = _model(run)
     samples = {name: run.samples(name) for name in run.channels}
     backgrounds = dict.fromkeys(s for pair in samples.values() for s in pair[0])

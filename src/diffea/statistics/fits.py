@@ -310,23 +310,28 @@ def ensure(layout: Layout, solver: Solver, fits: Mapping[str, Fit]) -> None:
     Raises:
         FitError: (inside of `jax.jit`, JAX's own error with this text; `runtime.named_errors` restores it).
     """
-    ensure_codes(layout, solver, {f"the fit {name}": (fit.status, fit.culprit) for name, fit in fits.items()})
+    ensure_codes(layout, solver, codes(fits))
 
 
-def ensure_codes(layout: Layout, solver: Solver, codes: Mapping[str, tuple[Array, Array]]) -> None:
+def codes(fits: Mapping[str, Fit]) -> dict[str, tuple[Array, Array]]:
+    """(Status, culprit) of fits, by what they are."""
+    return {f"the fit {name}": (fit.status, fit.culprit) for name, fit in fits.items()}
+
+
+def ensure_codes(layout: Layout, solver: Solver, ends: Mapping[str, tuple[Array, Array]]) -> None:
     """As `ensure`, for (status, culprit) of anything that may fail; the keys say what it is."""
     if not solver.throw:
         return
-    if is_concrete(codes):
-        _complain(layout, codes)
+    if is_concrete(ends):
+        _complain(layout, ends)
         return
-    bad = functools.reduce(jnp.logical_or, [jnp.any(status != CONVERGED) for status, _ in codes.values()])
+    bad = functools.reduce(jnp.logical_or, [jnp.any(status != CONVERGED) for status, _ in ends.values()])
     tell = runtime.keep_error(functools.partial(_complain, layout))
-    jax.lax.cond(bad, lambda c: jax.debug.callback(tell, c), lambda _: None, dict(codes))
+    jax.lax.cond(bad, lambda c: jax.debug.callback(tell, c), lambda _: None, dict(ends))
 
 
-def _complain(layout: Layout, codes: Mapping[str, tuple[Any, Any]]) -> None:
-    for name, (status, culprit) in codes.items():
+def _complain(layout: Layout, ends: Mapping[str, tuple[Any, Any]]) -> None:
+    for name, (status, culprit) in ends.items():
         failed = np.flatnonzero(np.ravel(status) != CONVERGED)
         if failed.size:
             code, bin_ = int(np.ravel(status)[failed[0]]), int(np.ravel(culprit)[failed[0]])

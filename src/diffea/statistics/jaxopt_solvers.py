@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import jaxopt
 from jax import Array
 
 from diffea.errors import MethodError
@@ -23,6 +22,8 @@ def minimise(
     Raises:
         MethodError: for a method that is none.
     """
+    import jaxopt
+
     box = (jnp.where(free, low, start), jnp.where(free, high, start))
     if solver.method == "lbfgsb":
         run = jaxopt.LBFGSB(function, maxiter=solver.max_iterations, tol=solver.tolerance, implicit_diff=False)

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import functools
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import numpy as np
 
 from diffea.statistics.parameters import ParameterSet, parameter_sets
-from diffea.statistics.spec import Channel, Modifier, Sample, Source, Spec
-
-FIELDS = ("nominal", "histosys_hi", "histosys_lo", "normsys_hi", "normsys_lo", "shapesys", "staterror")
-_FIELD_OF = {
-    ("histosys", "hi_data"): "histosys_hi",
-    ("histosys", "lo_data"): "histosys_lo",
-    ("normsys", "hi"): "normsys_hi",
-    ("normsys", "lo"): "normsys_lo",
-    ("shapesys", "data"): "shapesys",
-    ("staterror", "data"): "staterror",
-}
-
-
-def field_of(modifier: Modifier | None, name: str) -> str:
-    """The field of `Yields` that holds a source of the specification."""
-    return "nominal" if modifier is None else _FIELD_OF[modifier.type, name]
+from diffea.statistics.pieces import FIELDS, Pieces
+from diffea.statistics.spec import Channel, Modifier, Sample, Spec
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
     """Static tables of a model; arrays are (sample, bin) over all samples and all channels' bins, as in pyhf.
 
-    An index table points into one flat field of `Yields` with its padding value appended (the last entry).
+    An index table points into one flat field of `Yields` with its padding value appended (the last entry). Layouts with the
+    same tables are equal, whatever the numbers of their models, so that JAX compiles for the first one only.
 
     Attributes:
-        pieces: for each field of `Yields`, the sources in order with their lengths.
         nominal: (samples, bins).
         histosys: (modifiers, samples, bins); `histosys_parameter` (modifiers,).
         normsys: (modifiers, samples, channels); `normsys_parameter` (modifiers,).
@@ -50,7 +38,6 @@ class Layout:
     nbins: Mapping[str, int]
     slices: Mapping[str, slice]
     sets: Mapping[str, ParameterSet]
-    pieces: Mapping[str, tuple[tuple[Source, int], ...]]
     nominal: np.ndarray
     histosys: np.ndarray
     histosys_parameter: np.ndarray
@@ -66,6 +53,22 @@ class Layout:
     poisson: tuple[np.ndarray, np.ndarray]
     channel_of_bin: np.ndarray
     bin_names: tuple[str, ...]
+
+    @functools.cached_property
+    def _content(self) -> Hashable:
+        return _hashable(tuple(getattr(self, field.name) for field in fields(self)))
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self._content)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Layout):
+            return NotImplemented
+        return self is other or (self._hash == other._hash and self._content == other._content)
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def npars(self) -> int:
@@ -83,13 +86,33 @@ class Layout:
         return sum(self.sets[name].n_parameters for name in self.auxdata_order)
 
 
-def make_layout(spec: Spec, nbins: Mapping[str, int]) -> Layout:
-    """The tables of a specification whose channels have these numbers of bins.
+def _hashable(value: Any) -> Hashable:
+    """A value that is equal to another's if arrays, dicts and dataclasses hold the same."""
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype.str, value.tobytes()
+    if isinstance(value, Mapping):
+        return tuple((key, _hashable(entry)) for key, entry in value.items())
+    if isinstance(value, slice):
+        return value.start, value.stop
+    if isinstance(value, tuple):
+        return tuple(map(_hashable, value))
+    if is_dataclass(value):
+        return tuple(_hashable(getattr(value, field.name)) for field in fields(value))
+    return value  # type: ignore[no-any-return]
+
+
+def make_layout(spec: Spec, nbins: Mapping[str, int], pieces: Pieces) -> Layout:
+    """The tables of a specification.
+
+    Args:
+        spec: the specification.
+        nbins: number of bins of every channel.
+        pieces: its sources, `pieces_of` it.
 
     Raises:
         SpecError: if modifiers and parameters do not fit together.
     """
-    tables = _Tables(spec, nbins)
+    tables = _Tables(spec, nbins, pieces)
     for c, channel in enumerate(spec.channels):
         for sample in channel.samples.values():
             tables.enter(c, channel, sample)
@@ -103,7 +126,6 @@ def make_layout(spec: Spec, nbins: Mapping[str, int]) -> Layout:
         nbins=dict(nbins),
         slices=tables.slices,
         sets=tables.sets,
-        pieces={name: tuple(items) for name, items in tables.pieces.items()},
         nominal=tables.nominal,
         histosys=tables.histosys,
         histosys_parameter=tables.starts(tables.histosys_names),
@@ -125,22 +147,21 @@ def make_layout(spec: Spec, nbins: Mapping[str, int]) -> Layout:
 class _Tables:
     """The tables while they are made, sample by sample."""
 
-    def __init__(self, spec: Spec, nbins: Mapping[str, int]) -> None:
+    def __init__(self, spec: Spec, nbins: Mapping[str, int], pieces: Pieces) -> None:
         self.channels = tuple(channel.name for channel in spec.channels)
         self.samples = tuple(sorted({name for channel in spec.channels for name in channel.samples}))
         self.modifiers = tuple(sorted({id_ for c in spec.channels for s in c.samples.values() for id_ in s.modifiers}))
         ends = np.cumsum([nbins[c] for c in self.channels]).tolist()
         self.slices = {c: slice(end - nbins[c], end) for c, end in zip(self.channels, ends, strict=True)}
         self.sets = parameter_sets(spec, nbins)
-        self.pieces: dict[str, list[tuple[Source, int]]] = {name: [] for name in FIELDS}
-        self._lengths = dict.fromkeys(FIELDS, 0)
         self._offsets: dict[str, int] = {}
-        for channel, _, modifier, name, source in spec.sources():
-            field = field_of(modifier, name)
-            length = 1 if field.startswith("normsys") else nbins[channel.name]
-            self.pieces[field].append((source, length))
-            self._offsets[source.place] = self._lengths[field]
-            self._lengths[field] += length
+        self._lengths: dict[str, int] = {}
+        for name in FIELDS:
+            offset = 0
+            for source, length in pieces[name]:
+                self._offsets[source.place] = offset
+                offset += length
+            self._lengths[name] = offset
         ids = {kind: [name for name, k in self.modifiers if k == kind] for _, kind in self.modifiers}
         self.histosys_names, self.normsys_names = ids.get("histosys", []), ids.get("normsys", [])
         self._staterror_names = ids.get("staterror", [])

@@ -16,12 +16,13 @@ from jax import Array
 from diffea.errors import DataError, SpecError, YieldError
 from diffea.statistics import likelihood
 from diffea.statistics.config import ModelConfig
-from diffea.statistics.layout import FIELDS, Layout, make_layout
+from diffea.statistics.layout import Layout, make_layout
+from diffea.statistics.pieces import FIELDS, Pieces, pieces_of, places
 from diffea.statistics.rates import Prepared, by_sample, prepare, rates
 from diffea.statistics.settings import Settings, interpolation_codes
 from diffea.statistics.spec import Key, read_spec, read_workspace, with_measurement
 from diffea.statistics.workspace import measurement_name, write_workspace
-from diffea.statistics.yields import Yields, check_yields, count_bins, gather, is_concrete, places
+from diffea.statistics.yields import Yields, check_yields, count_bins, gather, is_concrete
 
 _DEFAULT_POI = "mu"
 
@@ -31,23 +32,23 @@ _DEFAULT_POI = "mu"
 class BoundModel:
     """A model with numbers: a likelihood, differentiable in its parameters, its data and all of its yields.
 
-    A JAX pytree whose leaves are the yields, so it may cross `jax.jit`, and `jax.grad` of a function of it is a
-    `BoundModel` of derivatives.
+    A JAX pytree whose leaves are the yields and the observations, so it may cross `jax.jit`, and `jax.grad` of a function of
+    it is a `BoundModel` of derivatives.
     """
 
     layout: Layout
     settings: Settings
     yields: Yields
-    observations: tuple[float, ...] | None = None
+    observations: np.ndarray | Array | None = None
 
-    def tree_flatten(self) -> tuple[tuple[Yields], tuple[Any, ...]]:
-        """The yields; everything else is static."""
-        return (self.yields,), (self.layout, self.settings, self.observations)
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Layout, Settings]]:
+        """The numbers; their structure is static."""
+        return (self.yields, self.observations), (self.layout, self.settings)
 
     @classmethod
-    def tree_unflatten(cls, static: tuple[Any, ...], children: tuple[Yields]) -> BoundModel:
+    def tree_unflatten(cls, static: tuple[Layout, Settings], children: tuple[Any, ...]) -> BoundModel:
         """Inverse of `tree_flatten`."""
-        return cls(static[0], static[1], children[0], static[2])
+        return cls(*static, *children)
 
     def prepared(self) -> Prepared:
         """The yields spread over samples and bins."""
@@ -188,9 +189,9 @@ class HistFactory:
         self.settings = Settings(**interpolation_codes(modifier_settings), poi_name=poi_name or None)
         self.observations: dict[str, list[float]] | None = None
         self._measurement = measurement_name(spec)
-        self._layouts: dict[tuple[int, ...], Layout] = {}
+        self._structures: dict[tuple[int, ...], tuple[Layout, Pieces]] = {}
         if not self.template_keys:
-            self._layout(count_bins(self.spec, None))
+            self._structure(count_bins(self.spec, None))
 
     @classmethod
     def from_workspace(
@@ -242,13 +243,14 @@ class HistFactory:
         Raises:
             YieldError: if the specification names templates.
         """
-        return gather(self._layout(count_bins(self.spec, None)), None)
+        _, pieces = self._structure(count_bins(self.spec, None))
+        return gather(pieces, None)
 
     @property
     def places(self) -> dict[str, list[str]]:
         """For every field of `yields`, where each entry stands in the specification."""
-        layout = self._layout(count_bins(self.spec, None))
-        return {name: places(layout, name) for name in FIELDS}
+        _, pieces = self._structure(count_bins(self.spec, None))
+        return {name: places(pieces, name) for name in FIELDS}
 
     @property
     def config(self) -> ModelConfig:
@@ -268,16 +270,17 @@ class HistFactory:
             UnknownTemplateError: if a template is named that is not there.
         """
         if isinstance(numbers, Yields):
-            layout, yields = self._layout(count_bins(self.spec, None)), numbers
-            self._check_shapes(layout, yields)
+            layout, pieces = self._structure(count_bins(self.spec, None))
+            yields = numbers
+            _check_shapes(pieces, yields)
         else:
-            layout = self._layout(count_bins(self.spec, numbers))
-            yields = gather(layout, numbers)
+            layout, pieces = self._structure(count_bins(self.spec, numbers))
+            yields = gather(pieces, numbers)
         if is_concrete(yields):
-            check_yields(layout, yields)
+            check_yields(pieces, yields)
         observed = None
         if self.observations is not None:
-            observed = tuple(n for channel in layout.channels for n in self.observations[channel])
+            observed = np.concatenate([self.observations[channel] for channel in layout.channels])
         return BoundModel(layout, self.settings, yields, observed)
 
     def workspace(self, numbers: Any = None, observations: Any = None) -> dict[str, Any]:
@@ -299,15 +302,17 @@ class HistFactory:
         else:
             main = bound.data(observations)[: bound.layout.nbins_total]
         measurement = {"name": self._measurement, "poi": self.settings.poi_name or ""}
-        return write_workspace(self._source, self.spec, bound.layout, bound.yields, measurement, np.asarray(main))
+        layout, pieces = self._structure(bound.layout.nbins)
+        return write_workspace(self._source, self.spec, layout, pieces, bound.yields, measurement, np.asarray(main))
 
-    def _layout(self, nbins: dict[str, int]) -> Layout:
+    def _structure(self, nbins: Mapping[str, int]) -> tuple[Layout, Pieces]:
         key = tuple(nbins.values())
-        if key not in self._layouts:
-            layout = make_layout(self.spec, nbins)
+        if key not in self._structures:
+            pieces = pieces_of(self.spec, nbins)
+            layout = make_layout(self.spec, nbins, pieces)
             self._refuse_several_pois(layout)
-            self._layouts[key] = layout
-        return self._layouts[key]
+            self._structures[key] = layout, pieces
+        return self._structures[key]
 
     def _refuse_several_pois(self, layout: Layout) -> None:
         name = self.settings.poi_name
@@ -316,10 +321,10 @@ class HistFactory:
             msg = f"the parameter of interest {name!r} is a {item.kinds[0]} with {item.n_parameters} parameters, one a bin"
             raise SpecError(msg)
 
-    @staticmethod
-    def _check_shapes(layout: Layout, yields: Yields) -> None:
-        for name in FIELDS:
-            expected = sum(length for _, length in layout.pieces[name])
-            if jnp.shape(getattr(yields, name)) != (expected,):
-                msg = f"yields.{name}: expected shape ({expected},), got {jnp.shape(getattr(yields, name))}"
-                raise YieldError(msg)
+
+def _check_shapes(pieces: Pieces, yields: Yields) -> None:
+    for name in FIELDS:
+        expected = sum(length for _, length in pieces[name])
+        if jnp.shape(getattr(yields, name)) != (expected,):
+            msg = f"yields.{name}: expected shape ({expected},), got {jnp.shape(getattr(yields, name))}"
+            raise YieldError(msg)

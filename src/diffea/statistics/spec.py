@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jsonpatch
 import numpy as np
-import pyhf
 
 from diffea.errors import SpecError
 
@@ -116,6 +114,8 @@ def read_spec(spec: Mapping[str, Any]) -> Spec:
     Raises:
         SpecError: where pyhf's schema refuses the specification, or names are used twice; with the place.
     """
+    import pyhf
+
     skeleton = _skeleton(spec)
     try:
         pyhf.schema.validate(skeleton, "model.json")
@@ -208,6 +208,8 @@ def read_workspace(
     Raises:
         SpecError: if a part is missing, a patch does not apply, or there is no such measurement.
     """
+    import jsonpatch
+
     document = copy.deepcopy(dict(workspace))
     for number, patch in enumerate(patches):
         operations = getattr(patch, "patch", patch)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.special import ndtr
 
-from diffea.statistics.fits import ensure_codes
+from diffea.statistics.fits import codes, ensure_codes
 from diffea.statistics.likelihood import expected_auxdata
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
@@ -82,16 +83,15 @@ def _toys(
     def tail(sample: Array, value: Array) -> Array:
         return jnp.sum(sample >= value) / jnp.sum(jnp.isfinite(sample))
 
-    quantiles = jax.scipy.stats.norm.cdf(jnp.array([2.0, 1.0, 0.0, -1.0, -2.0]))
+    quantiles = ndtr(jnp.array([2.0, 1.0, 0.0, -1.0, -2.0]))
     medians = jnp.nanquantile(background, quantiles)
     band = jax.vmap(lambda value: tail(signal, value) / tail(background, value))(medians)
     clsb, clb = tail(signal, seen.value), tail(background, seen.value)
     failed = jnp.sum(jnp.isnan(signal)) + jnp.sum(jnp.isnan(background))
     result = ToyTest(clsb / clb, clsb, clb, band, seen.value, signal, background, failed)
     fits = seen.fits(bound.settings.poi_name)
-    codes = {f"the fit {name}": (fit.status, fit.culprit) for name, fit in fits.items()}
     lost = jnp.where(failed > _BEARABLE * 2 * toys, LOST_TOYS, CONVERGED)
-    return result, codes | {"the test with toys": (lost, jnp.asarray(-1))}
+    return result, codes(fits) | {"the test with toys": (lost, jnp.asarray(-1))}
 
 
 @jax.jit
@@ -108,6 +108,6 @@ def by_toys(
         FitError: if a fit to the data does not converge, or those to more than 1 % of the toys; a few are counted in the result.
     """
     given = _asimov(bound) if data is None else data
-    result, codes = _toys(bound, poi, given, jax.random.key(seed), toys, test_stat, solver)
-    ensure_codes(bound.layout, solver, codes)
+    result, ends = _toys(bound, poi, given, jax.random.key(seed), toys, test_stat, solver)
+    ensure_codes(bound.layout, solver, ends)
     return result

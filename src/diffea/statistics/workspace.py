@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyhf
 
-from diffea.statistics.layout import FIELDS, Layout, field_of
+from diffea.statistics.layout import Layout
+from diffea.statistics.pieces import FIELDS, Pieces, field_of
 from diffea.statistics.spec import Spec
 from diffea.statistics.yields import Yields
 
@@ -25,6 +25,7 @@ def write_workspace(
     source: Mapping[str, Any],
     spec: Spec,
     layout: Layout,
+    pieces: Pieces,
     yields: Yields,
     measurement: Mapping[str, str],
     main: np.ndarray,
@@ -34,14 +35,16 @@ def write_workspace(
     Args:
         source: the specification as it was given: order and everything but the numbers come from it.
         spec: the same, read.
-        layout, yields: where its numbers are, and the numbers.
+        layout, pieces, yields: where its numbers are, and the numbers.
         measurement: its ``name`` and parameter of interest, ``poi``, empty for none.
         main: observed events of all bins.
     """
+    import pyhf
+
     numbers: dict[str, list[float]] = {}
     for name in FIELDS:
         values, start = np.asarray(getattr(yields, name)), 0
-        for piece, length in layout.pieces[name]:
+        for piece, length in pieces[name]:
             numbers[piece.place] = values[start : start + length].tolist()
             start += length
     by_place: dict[str, dict[str, list[float]]] = {}

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from diffea.errors import UnknownTemplateError, YieldError
-from diffea.statistics.layout import FIELDS, Layout
+from diffea.statistics.pieces import FIELDS, Pieces, places
 from diffea.statistics.spec import Key, Source, Spec
 
 
@@ -59,20 +59,20 @@ def count_bins(spec: Spec, templates: Mapping[Key, Any] | None) -> dict[str, int
     return counts
 
 
-def gather(layout: Layout, templates: Mapping[Key, Any] | None) -> Yields:
+def gather(pieces: Pieces, templates: Mapping[Key, Any] | None) -> Yields:
     """The numbers that the specification holds or names.
 
     Raises:
         YieldError: if an entry has the wrong length; with its place.
         UnknownTemplateError: if a template is named that is not there.
     """
-    return Yields(**{name: _join(name, layout, templates) for name in FIELDS})
+    return Yields(**{name: _join(name, pieces, templates) for name in FIELDS})
 
 
-def _join(name: str, layout: Layout, templates: Mapping[Key, Any] | None) -> Array:
+def _join(name: str, pieces: Pieces, templates: Mapping[Key, Any] | None) -> Array:
     parts: list[Any] = []
     numbers: list[float] = []
-    for source, length in layout.pieces[name]:
+    for source, length in pieces[name]:
         values = source.numbers if source.numbers is not None else _numbers(name, source, templates)
         if np.size(values) != length:
             what = f"template {source.key}" if source.key else "the list"
@@ -112,7 +112,7 @@ def _template(source: Source, templates: Mapping[Key, Any] | None) -> Any:
         raise UnknownTemplateError(msg) from error
 
 
-def check_yields(layout: Layout, yields: Yields) -> None:
+def check_yields(pieces: Pieces, yields: Yields) -> None:
     """Look at concrete numbers: finite, factors positive, uncertainties not negative, every bin's expectation sound.
 
     Raises:
@@ -128,14 +128,5 @@ def check_yields(layout: Layout, yields: Yields) -> None:
             bad, rule = bad | ~(values >= 0), "an uncertainty of zero or more"
         if bad.any():
             index = int(np.flatnonzero(bad)[0])
-            msg = f"{places(layout, name)[index]}: expected {rule}, got {values[index]}"
+            msg = f"{places(pieces, name)[index]}: expected {rule}, got {values[index]}"
             raise YieldError(msg)
-
-
-def places(layout: Layout, name: str) -> list[str]:
-    """The place in the specification of every entry of a field of `Yields`."""
-    entries = []
-    for source, length in layout.pieces[name]:
-        of = f" (template {':'.join(source.key)})" if source.key else ""
-        entries += [source.place + (f"[{i}]" if length > 1 or name == "nominal" else "") + of for i in range(length)]
-    return entries
