@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 
 from diffea.errors import HistogramError
 from diffea.events.ragged import Column, Ragged
+from diffea.histograms.adding import add_up, add_up_in_turn
 from diffea.histograms.bandwidth import default_bandwidth
 from diffea.histograms.binnings import Circular, Transformed
 from diffea.histograms.categories import Categories
@@ -176,17 +177,17 @@ def _floating(x: ArrayLike) -> jax.Array:
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
 
 
-def _parts(windows: list[Window]) -> tuple[jax.Array, list[tuple[int, jax.Array]]]:
-    """The first bin of each event (row-major over the axes), and the fraction in each bin from there on."""
+def _parts(windows: list[Window]) -> tuple[jax.Array, tuple[int, ...], list[jax.Array]]:
+    """The first bin of each event (row-major over the axes), which bins after it the event touches, and its fractions there."""
     strides = [math.prod(w.extent for w in windows[axis + 1 :]) for axis in range(len(windows))]
     firsts = [w.first * stride for w, stride in zip(windows, strides, strict=True) if w.first is not None]
     columns = [list(w.fractions) if isinstance(w.fractions, tuple) else list(w.fractions.T) for w in windows]
-    parts = []
-    for places in itertools.product(*(range(len(c)) for c in columns)):
-        offset = sum(place * stride for place, stride in zip(places, strides, strict=True))
-        factors = [c[place] for c, place in zip(columns, places, strict=True)]
-        parts.append((offset, functools.reduce(operator.mul, factors)))
-    return functools.reduce(operator.add, firsts), parts
+    places, fractions = [], []
+    for touched in itertools.product(*(range(len(c)) for c in columns)):
+        places.append(sum(place * stride for place, stride in zip(touched, strides, strict=True)))
+        factors = [c[place] for c, place in zip(columns, touched, strict=True)]
+        fractions.append(functools.reduce(operator.mul, factors))
+    return functools.reduce(operator.add, firsts), tuple(places), fractions
 
 
 def _every_bin(windows: list[Window], weights: jax.Array, power: int) -> jax.Array:
@@ -201,28 +202,30 @@ def _sums(windows: list[Window], weights: jax.Array) -> jax.Array:
     """Sum of weights in each bin."""
     if all(w.first is None for w in windows):
         return _every_bin(windows, weights, 1)
-    first, parts = _parts(windows)
-    return _scatter(first, [(place, weights * fraction) for place, fraction in parts], windows)
+    first, places, fractions = _parts(windows)
+    return _whole(
+        add_up_in_turn(first, [weights * fraction for fraction in fractions], places, _size(windows)), windows
+    )
 
 
 def _sums_and_squares(windows: list[Window], weights: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Sums of weights and of their squares in each bin."""
     if all(w.first is None for w in windows):
         return _every_bin(windows, weights, 1), _every_bin(windows, weights, 2)
-    first, parts = _parts(windows)
-    shares = [(place, (weights * fraction).astype(float)) for place, fraction in parts]
-    both = _scatter(first, [(place, jax.lax.complex(share, share * share)) for place, share in shares], windows)
+    first, places, fractions = _parts(windows)
+    shares = [(weights * fraction).astype(float) for fraction in fractions]
+    both = add_up(first, [jax.lax.complex(share, share * share) for share in shares], places, _size(windows))
+    both = _whole(both, windows)
     return both.real, both.imag
 
 
-def _scatter(first: jax.Array, shares: list[tuple[int, jax.Array]], windows: list[Window]) -> jax.Array:
-    """Add up shares, each so many bins after the first; complex numbers, two sums at once, cost little more than real ones."""
-    extents = tuple(w.extent for w in windows)
-    total = jnp.zeros(math.prod(extents), jnp.result_type(shares[0][1], float))
-    for place, share in shares:
-        at_first = jnp.zeros_like(total).at[first].add(share, mode="promise_in_bounds")
-        total = total + jnp.pad(at_first, (place, 0))[: total.size]
-    total = total.reshape(extents)
+def _size(windows: list[Window]) -> int:
+    return math.prod(window.extent for window in windows)
+
+
+def _whole(total: jax.Array, windows: list[Window]) -> jax.Array:
+    """Sums in one row as a histogram, periodic axes folded."""
+    total = total.reshape([window.extent for window in windows])
     for axis, window in enumerate(windows):
         if window.period is not None:
             total = _folded(total, axis, window.period)

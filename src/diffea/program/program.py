@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import DTypeLike
 
+from diffea import compilations
 from diffea.errors import FillError
 from diffea.events.blocks import Blocks
 from diffea.portable import Portable
@@ -26,6 +27,7 @@ Mode = Literal["values", "vjp", "jacobian", "by-bin"]
 COMPILER = {
     "xla_cpu_prefer_vector_width": 512,
     "xla_disable_hlo_passes": "cpu-parallel-task-assigner",  # shards run side by side, each in one thread, whatever the machine
+    **compilations.THOROUGH,
 }
 
 
