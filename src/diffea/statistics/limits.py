@@ -14,7 +14,7 @@ from jax import Array
 from diffea.errors import MethodError
 from diffea.statistics import asymptotics, likelihood
 from diffea.statistics.config import free_poi_index, poi_index
-from diffea.statistics.fits import Fit, anchored, ensure, minimise, profiles
+from diffea.statistics.fits import Fit, anchored, at_poi, ensure, minimise, profiles
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared
@@ -101,7 +101,8 @@ class _Line(NamedTuple):
     def __call__(self, poi: Array, last: Minimum) -> tuple[Array, Array, Minimum]:
         """Ratio q, its slope (envelope theorem: the partial derivative) and the minimum, starting at the last one."""
         index = poi_index(self.bound.layout, self.bound.settings)
-        end = minimise(self.bound, self.prepared, self.data, poi, self.solver, last.pars, damping=1e-4)
+        held = at_poi(self.bound, poi)
+        end = minimise(self.bound, self.prepared, self.data, held, self.solver, last.pars, damping=1e-4)
         above = poi >= self.best
         ratio = jnp.where(above, jnp.maximum(2.0 * (end.value - self.lowest), 0.0), 0.0)
         return ratio, jnp.where(above, 2.0 * end.gradient[index], 0.0), end
@@ -112,7 +113,7 @@ class _Line(NamedTuple):
 
     def differentiable(self, poi: Array, minimum: Minimum) -> Array:
         """The ratio at a minimum that was found, with its derivatives."""
-        _, value = anchored(self.bound, self.prepared, self.data, poi, minimum)
+        _, value = anchored(self.bound, self.prepared, self.data, at_poi(self.bound, poi), minimum)
         return jnp.maximum(2.0 * (value - self.lowest), 0.0)
 
 
