@@ -17,6 +17,16 @@ from diffea.statistics.intervals import Interval, interval
 from diffea.statistics.limit_scans import LimitScan, limit_scan
 from diffea.statistics.limits import Limit, upper_limit
 from diffea.statistics.model import BoundModel, HistFactory
+from diffea.statistics.plots import (
+    plot_correlations,
+    plot_likelihood_scan,
+    plot_limit_scan,
+    plot_postfit,
+    plot_prefit,
+    plot_pulls,
+    plot_ranking,
+)
+from diffea.statistics.predictions import Prediction, postfit, prefit
 from diffea.statistics.ranking import Ranking, ranking
 from diffea.statistics.ratios import likelihood_ratio
 from diffea.statistics.scans import Scan, scan
@@ -36,6 +46,7 @@ __all__ = [
     "Limit",
     "LimitScan",
     "Nuisances",
+    "Prediction",
     "Ranking",
     "Scan",
     "Solver",
@@ -52,6 +63,15 @@ __all__ = [
     "likelihood_ratio",
     "limit_scan",
     "nuisances",
+    "plot_correlations",
+    "plot_likelihood_scan",
+    "plot_limit_scan",
+    "plot_postfit",
+    "plot_prefit",
+    "plot_pulls",
+    "plot_ranking",
+    "postfit",
+    "prefit",
     "ranking",
     "scan",
     "upper_limit",

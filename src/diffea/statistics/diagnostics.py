@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from diffea.statistics import likelihood
-from diffea.statistics.config import poi_index
+from diffea.statistics.config import parameter_names, poi_index
 from diffea.statistics.fits import Fit, ensure, initial, own_range, profile
 from diffea.statistics.information import covariance, informed
 from diffea.statistics.model import BoundModel
@@ -25,6 +25,7 @@ class Nuisances:
     """Parameters after a fit, each of shape (npars,) in the order of ``config.par_names``; differentiable.
 
     Attributes:
+        parameters: their names.
         values: best-fit values.
         priors: widths of the constraints, infinite for free parameters, 0 for fixed ones.
         uncertainties: from the inverse Hessian at the best fit, over all parameters that are not fixed (one at its bound
@@ -36,6 +37,7 @@ class Nuisances:
         fit: the fit; None without data, where the Asimov data's best fit is known.
     """
 
+    parameters: tuple[str, ...] = field(metadata={"static": True})
     values: Array
     priors: Array
     uncertainties: Array
@@ -100,6 +102,7 @@ def described(
     aux = aux.at[layout.normal[0]].set(measured[layout.normal[1]])
     aux = aux.at[layout.poisson[0]].set(measured[layout.poisson[1]] / prepared.factors)
     return Nuisances(
+        parameters=tuple(parameter_names(layout)),
         values=values,
         priors=prior,
         uncertainties=sigma,

@@ -15,7 +15,6 @@ from jax import Array
 from diffea.errors import SpecError
 from diffea.statistics import named
 from diffea.statistics.batches import in_batches
-from diffea.statistics.config import parameter_names
 from diffea.statistics.diagnostics import Nuisances, described, information
 from diffea.statistics.fits import Fit, Held, bounds, ensure, own_range, profile
 from diffea.statistics.information import covariance
@@ -87,7 +86,8 @@ def _ranking(bound: BoundModel, data: Array, poi: int, solver: Solver) -> _Refit
     impacts = refits.pars[..., poi] - fit.pars[poi]
     none = jnp.stack([jnp.isinf(after.priors[rows]), jnp.isinf(after.uncertainties[rows])], axis=-1)
     impacts = jnp.where(jnp.repeat(none, 2, axis=-1), jnp.nan, impacts)
-    others = jax.tree.map(lambda leaf: leaf[rows], dataclasses.replace(after, fit=None))
+    names = tuple(after.parameters[row] for row in rows)
+    others = jax.tree.map(lambda leaf: leaf[rows], dataclasses.replace(after, parameters=names, fit=None))
     return _Refitted(impacts[:, :2], impacts[:, 2:], others, fit, refits)
 
 
@@ -115,7 +115,6 @@ def ranking(bound: BoundModel, data: Any, poi: str | None = None, *, solver: Sol
         raise SpecError(msg)
     place, solver = named.free_index(bound, poi), solver or Solver()
     refitted = _ranking(bound, bound.whole(data), place, solver)
-    names = parameter_names(bound.layout)
-    result = Ranking(poi, tuple(names[:place] + names[place + 1 :]), *refitted)
+    result = Ranking(poi, refitted.nuisances.parameters, *refitted)
     ensure(bound.layout, solver, {"of all parameters": result.fit, "with one parameter shifted": result.refits})
     return result
