@@ -32,6 +32,7 @@ class Ranking:
         prefit: shift of `poi` when a parameter is held one width of its constraint above and below its best fit and all
             others are refitted, shape (parameters, 2); NaN without a constraint, 0 for fixed ones.
         postfit: the same with the parameter's uncertainty after the fit, shape (parameters, 2).
+        at_bound: whether the best fit of `poi` is at a bound.
         nuisances: pulls, constraints and linear impacts of the same parameters.
         fit: the fit of all parameters; `refits`: the others, statuses of shape (parameters, 4).
     """
@@ -40,20 +41,35 @@ class Ranking:
     parameters: tuple[str, ...] = field(metadata={"static": True})
     prefit: Array
     postfit: Array
+    at_bound: Array
     nuisances: Nuisances
     fit: Fit
     refits: Fit
 
     @property
     def order(self) -> list[int]:
-        """Rows by post-fit impact, largest first. Outside of compiled functions."""
+        """Rows by post-fit impact, largest first; where these are alike (0), by the linear one. Outside of compiled functions."""
         largest = np.nan_to_num(np.abs(np.asarray(self.postfit))).max(axis=1, initial=0.0)
-        return np.argsort(-largest, kind="stable").tolist()
+        linear = np.nan_to_num(np.abs(np.asarray(self.nuisances.impacts)))
+        return np.lexsort((-linear, -largest)).tolist()
+
+    @property
+    def notes(self) -> list[str]:
+        """In words, what makes refits say little; empty if nothing does. Outside of compiled functions."""
+        if not bool(self.at_bound):
+            return []
+        return [
+            (
+                f"the best fit of {self.poi!r} is at its bound: a shift that pushes it further has no impact by refits; the linear "
+                "impacts are those of the likelihood there"
+            )
+        ]
 
 
 class _Refitted(NamedTuple):
     prefit: Array
     postfit: Array
+    at_bound: Array
     nuisances: Nuisances
     fit: Fit
     refits: Fit
@@ -88,7 +104,8 @@ def _ranking(bound: BoundModel, data: Array, poi: int, solver: Solver) -> _Refit
     impacts = jnp.where(jnp.repeat(none, 2, axis=-1), jnp.nan, impacts)
     names = tuple(after.parameters[row] for row in rows)
     others = jax.tree.map(lambda leaf: leaf[rows], dataclasses.replace(after, parameters=names, fit=None))
-    return _Refitted(impacts[:, :2], impacts[:, 2:], others, fit, refits)
+    at_bound = ~fit.free[poi]
+    return _Refitted(impacts[:, :2], impacts[:, 2:], at_bound, others, fit, refits)
 
 
 def ranking(bound: BoundModel, data: Any, poi: str | None = None, *, solver: Solver | None = None) -> Ranking:

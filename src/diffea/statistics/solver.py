@@ -134,7 +134,8 @@ def scoring(
         predicted = -(at.gradient @ change + 0.5 * change @ at.hessian @ change)
 
         iterations = state.iterations + 1
-        done = accept & (jnp.max(jnp.abs(y)) < solver.tolerance) & (damping < 1e-2)
+        small = jnp.all(jnp.abs(y) < solver.tolerance)  # not by a maximum, in which XLA may lose a NaN
+        done = accept & small & (damping < 1e-2)
         outside = jnp.where(jnp.isfinite(new.value), state.outside, iterations)
         stuck, spent = damping > _LARGEST_DAMPING, iterations >= solver.max_iterations
         at_edge = (stuck | spent) & (iterations < outside + _RECENT)

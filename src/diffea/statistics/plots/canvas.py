@@ -15,8 +15,6 @@ _LOOK = {
     "axes.edgecolor": INK,
     "axes.labelsize": 10.5,
     "font.size": 10.0,
-    "legend.fontsize": 9.0,
-    "legend.frameon": False,
     "xtick.direction": "in",
     "xtick.labelsize": 9.0,
     "xtick.top": True,

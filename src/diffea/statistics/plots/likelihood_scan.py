@@ -49,7 +49,7 @@ def _curve(result: Scan, ax: Axes | None) -> Axes:
     ax.set_ylim(min(0.0, 1.1 * float(np.nanmin(heights))), top)
     ax.set_xlabel(result.parameters[0])
     ax.set_ylabel(r"$-2\,\Delta\ln L$")
-    ax.legend(loc="upper center")
+    ax.legend(loc="upper center", frameon=False)
     return ax
 
 

@@ -38,5 +38,5 @@ def plot_limit_scan(result: LimitScan, *, ax: Axes | None = None) -> Axes:
     ax.set_ylim(0.0, 1.02)
     ax.set_xlabel(result.poi)
     ax.set_ylabel(r"$\mathrm{CL}_s$")
-    ax.legend(loc="upper right")
+    ax.legend(loc="upper right", frameon=False)
     return ax

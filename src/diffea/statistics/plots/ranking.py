@@ -25,7 +25,8 @@ def plot_ranking(result: Ranking, *, largest: int = 20, ax: Axes | None = None) 
         The axes of the impacts, and of the pulls.
     """
     prefit, postfit = np.asarray(result.prefit), np.asarray(result.postfit)
-    rows = [row for row in result.order if np.nan_to_num(postfit[row]).any()][:largest]
+    impacts = np.abs(np.nan_to_num(postfit)).sum(axis=1) + np.abs(np.asarray(result.nuisances.impacts))
+    rows = [row for row in result.order if impacts[row] > 0][:largest]
     ax = axes_for(ax, 6.4, 2.0 + 0.3 * len(rows))
     places = np.arange(len(rows))
     for side, colour, sign in ((0, BLUE, "+"), (1, ORANGE, "−")):
@@ -37,7 +38,7 @@ def plot_ranking(result: Ranking, *, largest: int = 20, ax: Axes | None = None) 
         ax.barh(places, postfit[rows, side], 0.8, color=colour, alpha=0.75, label=after)
     reach = 1.15 * float(np.nanmax(np.abs([prefit[rows], postfit[rows]]), initial=0.0)) or 1.0
     ax.set_xlim(-reach, reach)
-    ax.set_xlabel(rf"impact on {result.poi}")
+    ax.set_xlabel(f"impact on {result.poi}{' (at its bound)' if result.at_bound else ''}")
     list_parameters(ax, [result.parameters[row] for row in rows])
     pulls = ax.twiny()
     widths = np.asarray(result.nuisances.constraints)[rows]
@@ -52,5 +53,5 @@ def plot_ranking(result: Ranking, *, largest: int = 20, ax: Axes | None = None) 
     pulls.tick_params(direction="in")
     ax.tick_params(axis="x", top=False)
     handles, labels = ax.get_legend_handles_labels()
-    ax.figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    ax.figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
     return ax, pulls

@@ -102,7 +102,11 @@ def _draw(result: Prediction, channel: str, given: Any, axes: tuple[Axes, Axes] 
         below.set_xticks(np.arange(number) + 1)
     above.set_ylabel("events")
     above.tick_params(labelbottom=False)
-    above.legend(loc="upper right", ncols=2, title=f"{channel}, {when}", reverse=True)
+    parts = dict(zip(*reversed(above.get_legend_handles_labels()), strict=True))
+    order = [*(["data"] if "data" in parts else []), *[result.samples[row] for row in reversed(shown)], "uncertainty"]
+    above.legend(
+        [parts[name] for name in order], order, loc="upper right", ncols=2, frameon=False, title=f"{channel}, {when}"
+    )
     below.axhline(1.0, color=GREY, lw=1.0, ls="--", zorder=0)
     below.set_ylabel("data / pred." if result.data is not None else "rel. unc.")
     below.set_xlabel("bin" if given is None else channel)
