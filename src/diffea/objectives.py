@@ -26,8 +26,8 @@ from diffea.statistics import asymptotics, diagnostics
 from diffea.statistics import hypotests as _tests
 from diffea.statistics import limits as _limits
 from diffea.statistics.config import free_poi_index
-from diffea.statistics.fits import Fit, codes, ensure, ensure_codes
-from diffea.statistics.information import covariance
+from diffea.statistics.estimates import chosen, covariance_of_all
+from diffea.statistics.fits import Fit, codes, ensure_codes
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import rates
 from diffea.statistics.ratios import Statistic
@@ -179,7 +179,7 @@ def poi_uncertainty(
         poi_true: value of the parameter of interest behind the Asimov data (INFERNO takes signal plus background, 1).
     """
     index = free_poi_index(bound.layout, bound.settings)
-    cov, _ = _covariance(bound, poi_true, data, solver)
+    cov, _, _ = covariance_of_all(bound, data, poi_true, solver)
     return jnp.sqrt(cov[index, index])
 
 
@@ -193,7 +193,7 @@ def nuisance_penalty(
     Args:
         poi_true: value of the parameter of interest behind the Asimov data.
     """
-    cov, free = _covariance(bound, poi_true, data, solver)
+    cov, free, _ = covariance_of_all(bound, data, poi_true, solver)
     prior = diagnostics.prior_widths(bound, bound.prepared())
     scalar = np.concatenate([np.full(s.n_parameters, s.is_scalar) for s in bound.layout.sets.values()])
     counts = scalar & free & jnp.isfinite(prior) & (prior > 0)
@@ -211,23 +211,23 @@ def generalised_variance(
 ) -> Array:
     r"""Determinant of the covariance of some parameters (Wilks 1932; "D-optimality"), all others profiled.
 
-    Infinite if nothing measures one of them.
+    Of several parameters of interest, ``parameters=["mu_ggf", "mu_vbf"]``, it is the squared area of their error ellipse (over π²).
+    Infinite if nothing measures one of them; fixed ones do not count.
 
     Args:
-        parameters: names of parameter sets; all free ones by default.
-        poi_true: value of the parameter of interest behind the Asimov data.
+        parameters: names of parameters (``"mu"``, ``"gamma[3]"``) or of sets (``"gamma"``); all free ones by default.
+        poi_true: value of the parameter of interest, if there is one, behind the Asimov data.
 
     Raises:
-        SpecError: for a parameter that is none.
+        SpecError: for a parameter that is none, or twice the same.
     """
-    cov, free = _covariance(bound, poi_true, data, solver)
-    chosen = np.ones(bound.layout.npars, bool) if parameters is None else np.zeros(bound.layout.npars, bool)
-    for name in parameters or ():
-        chosen[bound.config.par_slice(name)] = True
-    unmeasured = free & chosen & jnp.isinf(jnp.diagonal(cov))
-    keep = free & chosen & ~unmeasured
+    cov, free, _ = covariance_of_all(bound, data, poi_true, solver)
+    places = chosen(bound, parameters)
+    block, free = cov[np.ix_(places, places)], free[places]
+    unmeasured = free & jnp.isinf(jnp.diagonal(block))
+    keep = free & ~unmeasured
     return jnp.where(
-        unmeasured.any(), jnp.inf, jnp.linalg.det(jnp.where(keep[:, None] & keep, cov, jnp.eye(len(chosen))))
+        unmeasured.any(), jnp.inf, jnp.linalg.det(jnp.where(keep[:, None] & keep, block, jnp.eye(len(places))))
     )
 
 
@@ -303,21 +303,6 @@ def _binned_entropy(signal: Array, background: Array) -> Array:
 
     nothing_to_tell = (sums[0] <= 0) | (sums[1] <= 0)
     return jnp.where(nothing_to_tell, jnp.log(2.0), -0.5 * jnp.sum(terms(s) + terms(b)))
-
-
-@functools.partial(jax.jit, static_argnames=("solver",), inline=True)
-def _information(bound: BoundModel, poi_true: Array, data: Array | None, solver: Solver) -> Any:
-    return diagnostics.information(bound, bound.prepared(), poi_true, data, solver)
-
-
-def _covariance(bound: BoundModel, poi_true: float | Array, data: Any, solver: Solver | None) -> tuple[Array, Array]:
-    """Covariance of all parameters, and which of them are not fixed."""
-    solver = solver or Solver()
-    given = None if data is None else bound.whole(data)
-    matrix, free, fit = _information(bound, jnp.asarray(poi_true, float), given, solver)
-    if fit is not None:
-        ensure(bound.layout, solver, {"of all parameters to data": fit})
-    return covariance(matrix, free), free
 
 
 def _tested(

@@ -58,11 +58,7 @@ class ModelConfig:
     @property
     def par_names(self) -> list[str]:
         """Name of every parameter, with the bin for those of a set."""
-        return [
-            name if item.is_scalar else f"{name}[{i}]"
-            for name, item in self._layout.sets.items()
-            for i in range(item.n_parameters)
-        ]
+        return parameter_names(self._layout)
 
     @property
     def npars(self) -> int:
@@ -125,6 +121,15 @@ class ModelConfig:
     def suggested_fixed(self) -> Array:
         """Whether each parameter stays at its initial value, shape (npars,)."""
         return self._prepared.fixed
+
+
+def parameter_names(layout: Layout) -> list[str]:
+    """Name of every parameter, with the bin for those of a set."""
+    return [
+        name if item.is_scalar else f"{name}[{i}]"
+        for name, item in layout.sets.items()
+        for i in range(item.n_parameters)
+    ]
 
 
 def poi_index(layout: Layout, settings: Settings) -> int:

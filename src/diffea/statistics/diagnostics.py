@@ -1,24 +1,22 @@
-"""What a fit did to the nuisance parameters, and whether the model describes the data."""
+"""What a fit did to the nuisance parameters, and how well a model knows them."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-from jax.scipy.special import gammaincc
 
 from diffea.statistics import likelihood
-from diffea.statistics.config import poi_index
-from diffea.statistics.fits import Fit, ensure, ensure_codes, initial, own_range, profile
+from diffea.statistics.config import parameter_names, poi_index
+from diffea.statistics.fits import Fit, ensure, initial, own_range, profile
 from diffea.statistics.information import covariance, informed
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
-from diffea.statistics.solver import CONVERGED, NO_DEGREES, Solver
+from diffea.statistics.solver import Solver
 
 
 @jax.tree_util.register_dataclass
@@ -27,6 +25,7 @@ class Nuisances:
     """Parameters after a fit, each of shape (npars,) in the order of ``config.par_names``; differentiable.
 
     Attributes:
+        parameters: their names.
         values: best-fit values.
         priors: widths of the constraints, infinite for free parameters, 0 for fixed ones.
         uncertainties: from the inverse Hessian at the best fit, over all parameters that are not fixed (one at its bound
@@ -38,6 +37,7 @@ class Nuisances:
         fit: the fit; None without data, where the Asimov data's best fit is known.
     """
 
+    parameters: tuple[str, ...] = field(metadata={"static": True})
     values: Array
     priors: Array
     uncertainties: Array
@@ -48,9 +48,11 @@ class Nuisances:
 
 
 def at_asimov(bound: BoundModel, poi_true: float | Array) -> Array:
-    """Initial parameters with the parameter of interest at its true value: the best fit to their Asimov data."""
-    index = poi_index(bound.layout, bound.settings)
-    return jnp.asarray(initial(bound.layout)).at[index].set(poi_true)
+    """Initial parameters with the parameter of interest, if there is one, at its true value: the best fit to their Asimov data."""
+    pars = jnp.asarray(initial(bound.layout))
+    if bound.settings.poi_name is None:
+        return pars
+    return pars.at[poi_index(bound.layout, bound.settings)].set(poi_true)
 
 
 def prior_widths(bound: BoundModel, prepared: Prepared) -> Array:
@@ -77,13 +79,20 @@ def information(
     return hessian, ~prepared.fixed, fit
 
 
-@functools.partial(jax.jit, static_argnames=("solver",), inline=True)
-def _nuisances(bound: BoundModel, data: Array | None, poi_true: Array, solver: Solver) -> Nuisances:
-    prepared, layout = bound.prepared(), bound.layout
-    matrix, free, fit = information(bound, prepared, poi_true, data, solver)
-    values = at_asimov(bound, poi_true) if fit is None else fit.pars
-    measured = likelihood.expected_auxdata(layout, prepared, values) if data is None else data[layout.nbins_total :]
-    cov = covariance(matrix, free)
+def described(
+    bound: BoundModel, prepared: Prepared, fit: Fit | None, values: Array, measured: Array, cov: Array, poi: Array | int
+) -> Nuisances:
+    """All parameters after a fit, with impacts on the one at the place `poi`.
+
+    Args:
+        bound, prepared: the model.
+        fit: the fit, None if none was needed.
+        values: best-fit values.
+        measured: auxiliary data.
+        cov: covariance of all parameters.
+        poi: the parameter that the others have an impact on.
+    """
+    layout = bound.layout
     variance = jnp.diagonal(cov)
     known = (variance > 0) & jnp.isfinite(variance)
     sigma = jnp.where(known, jnp.sqrt(jnp.where(known, variance, 1.0)), variance)
@@ -92,16 +101,26 @@ def _nuisances(bound: BoundModel, data: Array | None, poi_true: Array, solver: S
     aux = jnp.zeros(layout.npars)
     aux = aux.at[layout.normal[0]].set(measured[layout.normal[1]])
     aux = aux.at[layout.poisson[0]].set(measured[layout.poisson[1]] / prepared.factors)
-    index = poi_index(layout, bound.settings)
     return Nuisances(
+        parameters=tuple(parameter_names(layout)),
         values=values,
         priors=prior,
         uncertainties=sigma,
         pulls=jnp.where(has, (values - aux) / jnp.where(has, prior, 1.0), 0.0),
         constraints=jnp.where(has, sigma / jnp.where(has, prior, 1.0), jnp.nan),
-        impacts=jnp.where(known, cov[index] / jnp.where(known, sigma, 1.0), 0.0),
+        impacts=jnp.where(known, cov[poi] / jnp.where(known, sigma, 1.0), 0.0),
         fit=fit,
     )
+
+
+@functools.partial(jax.jit, static_argnames=("solver",), inline=True)
+def _nuisances(bound: BoundModel, data: Array | None, poi_true: Array, solver: Solver) -> Nuisances:
+    prepared, layout = bound.prepared(), bound.layout
+    matrix, free, fit = information(bound, prepared, poi_true, data, solver)
+    values = at_asimov(bound, poi_true) if fit is None else fit.pars
+    measured = likelihood.expected_auxdata(layout, prepared, values) if data is None else data[layout.nbins_total :]
+    poi = poi_index(layout, bound.settings)
+    return described(bound, prepared, fit, values, measured, covariance(matrix, free), poi)
 
 
 def nuisances(bound: BoundModel, data: Any = None, *, poi_true: float = 0.0, solver: Solver | None = None) -> Nuisances:
@@ -122,52 +141,6 @@ def nuisances(bound: BoundModel, data: Any = None, *, poi_true: float = 0.0, sol
     result = _nuisances(bound, given, jnp.asarray(poi_true, float), solver)
     if result.fit is not None:
         ensure(bound.layout, solver, {"of all parameters": result.fit})
-    return result
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class GoodnessOfFit:
-    """Twice the log-likelihood ratio to the saturated model, its degrees of freedom and asymptotic p-value."""
-
-    statistic: Array
-    degrees: Array
-    p_value: Array
-    fit: Fit
-
-
-@functools.partial(jax.jit, static_argnames=("solver",), inline=True)
-def _goodness(bound: BoundModel, data: Array, solver: Solver) -> GoodnessOfFit:
-    prepared, layout = bound.prepared(), bound.layout
-    fit = profile(bound, prepared, data, None, solver, poi_range=own_range(bound))
-    unconstrained = np.ones(layout.npars, bool)
-    unconstrained[np.concatenate([layout.normal[0], layout.poisson[0]])] = False
-    degrees = layout.nbins_total - jnp.sum(unconstrained & ~prepared.fixed)
-    statistic = 2.0 * fit.deviance
-    p_value = jnp.where(degrees > 0, gammaincc(0.5 * jnp.maximum(degrees, 1), 0.5 * statistic), jnp.nan)
-    return GoodnessOfFit(statistic, degrees, p_value, fit)
-
-
-def goodness_of_fit(bound: BoundModel, data: Any, *, solver: Solver | None = None) -> GoodnessOfFit:
-    """How well the best fit describes data: the saturated-model test (Baker and Cousins, NIM 221 (1984) 437).
-
-    Every constrained parameter brings its own auxiliary datum, so the degrees of freedom are the bins less the free
-    parameters without constraint.
-
-    Args:
-        bound: the model.
-        data: events of all bins and auxiliary data.
-        solver: how to fit.
-
-    Raises:
-        DataError: if data are too few or too many.
-        FitError: if the fit does not converge, or there are no degrees of freedom.
-    """
-    solver = solver or Solver()
-    result = _goodness(bound, bound.whole(data), solver)
-    ensure(bound.layout, solver, {"of all parameters": result.fit})
-    status = jnp.where(result.degrees > 0, CONVERGED, NO_DEGREES)
-    ensure_codes(bound.layout, solver, {"the goodness of fit": (status, jnp.full_like(status, -1))})
     return result
 
 

@@ -76,6 +76,23 @@ def own_range(bound: BoundModel) -> Range | None:
     return Range(float(bounds(bound.layout)[0][poi_index(bound.layout, bound.settings)]))
 
 
+class Held(NamedTuple):
+    """Parameters that a fit leaves where they are told to be, inside of their bounds or not.
+
+    Attributes:
+        mask: which of them, shape (npars,).
+        values: where, for all of them or shape (npars,); only those of held parameters count.
+    """
+
+    mask: np.ndarray | Array
+    values: Array | float
+
+
+def at_poi(bound: BoundModel, poi: Array | float) -> Held:
+    """The parameter of interest at this value."""
+    return Held(np.arange(bound.layout.npars) == poi_index(bound.layout, bound.settings), poi)
+
+
 def bounds(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds of all parameters."""
     table = np.concatenate([item.bounds for item in layout.sets.values()])
@@ -91,7 +108,7 @@ def profile(
     bound: BoundModel,
     prepared: Prepared,
     data: Array,
-    poi: Array | float | None,
+    held: Held | None,
     solver: Solver,
     start: Array | None = None,
     poi_range: Range | None = None,
@@ -102,26 +119,27 @@ def profile(
         bound: the model.
         prepared: its numbers.
         data: shape (nmaindata + nauxdata,).
-        poi: value at which the parameter of interest is held; None to fit it.
+        held: parameters that are not fitted; None to fit all.
         solver: how.
         start: initial values other than the model's.
         poi_range: where a free parameter of interest may be; within its bounds by default.
     """
-    problem = _problem(bound, prepared, poi, start, poi_range)
-    return _finish(bound, prepared, data, poi, _solve(bound, prepared, data, problem, solver, 1e-2))
+    problem = _problem(bound, prepared, held, start, poi_range)
+    return _finish(bound, prepared, data, held, _solve(bound, prepared, data, problem, solver, 1e-2))
 
 
 def minimise(
     bound: BoundModel,
     prepared: Prepared,
     data: Array,
-    poi: Array | float | None,
+    held: Held | None,
     solver: Solver,
     start: Array | None = None,
+    poi_range: Range | None = None,
     damping: float = 1e-2,
 ) -> Minimum:
     """As `profile`, without derivatives."""
-    return _solve(bound, prepared, data, _problem(bound, prepared, poi, start, None), solver, damping)
+    return _solve(bound, prepared, data, _problem(bound, prepared, held, start, poi_range), solver, damping)
 
 
 def profiles(
@@ -133,17 +151,18 @@ def profiles(
     poi_range: Range,
 ) -> list[Fit]:
     """Several fits to the same data in one loop: `profile` at each value, None for the free fit within `poi_range`."""
-    problems = [_problem(bound, prepared, poi, None, poi_range) for poi in pois]
+    all_held = [None if poi is None else at_poi(bound, poi) for poi in pois]
+    problems = [_problem(bound, prepared, held, None, poi_range) for held in all_held]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
     ends = jax.vmap(lambda problem: _solve(bound, prepared, data, problem, solver, 1e-2))(stacked)
     return [
-        _finish(bound, prepared, data, poi, jax.tree.map(lambda leaf, n=number: leaf[n], ends))
-        for number, poi in enumerate(pois)
+        _finish(bound, prepared, data, held, jax.tree.map(lambda leaf, n=number: leaf[n], ends))
+        for number, held in enumerate(all_held)
     ]
 
 
-def _finish(bound: BoundModel, prepared: Prepared, data: Array, poi: Array | float | None, end: Minimum) -> Fit:
-    pars, value = anchored(bound, prepared, data, poi, end)
+def _finish(bound: BoundModel, prepared: Prepared, data: Array, held: Held | None, end: Minimum) -> Fit:
+    pars, value = anchored(bound, prepared, data, held, end)
     culprit = _culprit(bound.layout, bound.settings, prepared, data, pars)
     return Fit(pars, value, end.free, end.status, end.iterations, culprit)
 
@@ -156,27 +175,32 @@ class _Problem(NamedTuple):
 
 
 def _problem(
-    bound: BoundModel, prepared: Prepared, poi: Array | float | None, start: Array | None, poi_range: Range | None
+    bound: BoundModel, prepared: Prepared, held: Held | None, start: Array | None, poi_range: Range | None
 ) -> _Problem:
-    _refuse_start_outside(bound.layout, None if poi is None else bound.settings.poi_name)
+    _refuse_start_outside(bound, held)
     low, high = map(jnp.asarray, bounds(bound.layout))
     first = jnp.asarray(initial(bound.layout) if start is None else start)
     free = ~prepared.fixed
-    if poi is not None:
-        index = poi_index(bound.layout, bound.settings)
-        first, low, high = first.at[index].set(poi), low.at[index].min(poi), high.at[index].max(poi)
-        free = free.at[index].set(False)
-    elif poi_range is not None:
+    if poi_range is not None:
         index = poi_index(bound.layout, bound.settings)
         low, high = low.at[index].set(poi_range.low), high.at[index].set(poi_range.high)
         first = first.at[index].set(jnp.clip(first[index], *poi_range))
+    if held is not None:
+        first = jnp.where(held.mask, held.values, first)
+        low, high = jnp.where(held.mask, first, low), jnp.where(held.mask, first, high)
+        free &= ~held.mask
     return jax.lax.stop_gradient(_Problem(first, low, high, free))
 
 
-def _refuse_start_outside(layout: Layout, held: str | None) -> None:
-    """As pyhf, which takes the model and refuses to fit it."""
-    for name, item in layout.sets.items():
-        if name != held and not np.all((item.bounds[:, 0] <= item.inits) & (item.inits <= item.bounds[:, 1])):
+def _refuse_start_outside(bound: BoundModel, held: Held | None) -> None:
+    """As pyhf, which takes the model and refuses to fit it; a parameter that is known to be held does not start there."""
+    if held is None or not is_concrete(held.mask):
+        elsewhere = np.zeros(bound.layout.npars, bool)
+    else:
+        elsewhere = np.asarray(held.mask)
+    for name, item in bound.layout.sets.items():
+        inside = (item.bounds[:, 0] <= item.inits) & (item.inits <= item.bounds[:, 1])
+        if not np.all(inside | elsewhere[item.slice]):
             msg = (
                 f"parameters[{name!r}]: a fit starts at inits {item.inits.tolist()}, outside of bounds "
                 f"{item.bounds.tolist()}: change one of them"
@@ -212,20 +236,20 @@ def _solve(
 
 
 def anchored(
-    bound: BoundModel, prepared: Prepared, data: Array, poi: Array | float | None, end: Minimum
+    bound: BoundModel, prepared: Prepared, data: Array, held: Held | None, end: Minimum
 ) -> tuple[Array, Array]:
     """Parameters at a minimum, and the deviance there, with their derivatives.
 
     Args:
         bound, prepared, data: what was fitted.
-        poi: value at which the parameter of interest was held, None if it was fitted.
+        held: parameters that were not fitted.
         end: where the minimisation ended.
     """
     layout, settings = bound.layout, bound.settings
     end = jax.lax.stop_gradient(end)
     pars, free = end.pars, end.free
     seen = starts.with_floor(layout, rates(layout, settings, jax.lax.stop_gradient(prepared), pars), data, end.floor)
-    target = pars if poi is None else pars.at[poi_index(layout, settings)].set(poi)
+    target = pars if held is None else jnp.where(held.mask, held.values, pars)
     pars = _attach(layout, settings, prepared, seen, pars, free, target)
     return pars, profiled(layout, settings, prepared, seen, pars, target, free)
 
@@ -281,7 +305,7 @@ def _culprit(layout: Layout, settings: Settings, prepared: Prepared, data: Array
 
 @functools.partial(jax.jit, static_argnames=("solver",), inline=True)
 def _fit(bound: BoundModel, data: Array, poi: Array | None, solver: Solver) -> Fit:
-    return profile(bound, bound.prepared(), data, poi, solver)
+    return profile(bound, bound.prepared(), data, None if poi is None else at_poi(bound, poi), solver)
 
 
 def fit(bound: BoundModel, data: Any, *, poi: float | Array | None = None, solver: Solver | None = None) -> Fit:

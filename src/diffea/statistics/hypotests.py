@@ -46,7 +46,8 @@ class HypoTest:
 
 
 @functools.partial(jax.jit, static_argnames=("test_stat", "solver"), inline=True)
-def _hypotest(bound: BoundModel, poi: Array, data: Array | None, test_stat: Statistic, solver: Solver) -> HypoTest:
+def run_hypotest(bound: BoundModel, poi: Array, data: Array | None, test_stat: Statistic, solver: Solver) -> HypoTest:
+    """The asymptotic test, traceable; its fits may have failed."""
     prepared = bound.prepared()
     name = bound.settings.poi_name
     seen = None if data is None else on_data(bound, prepared, poi, data, test_stat, solver, null=True)
@@ -145,7 +146,7 @@ def hypotest(
     poi, given = jnp.asarray(poi_test, float), None if data is None else bound.whole(data)
     if calculator == "toys":
         return by_toys(bound, poi, given, toys, seed, test_stat, solver)
-    result = _hypotest(bound, poi, given, test_stat, solver)
+    result = run_hypotest(bound, poi, given, test_stat, solver)
     ensure(bound.layout, solver, result.fits)
     return result
 

@@ -30,7 +30,7 @@ def covariance(information: Array, free: Array) -> Array:
     scale = jnp.where(keep, 1.0 / jnp.sqrt(diagonal), 0.0)
     identity = jnp.eye(len(scale))
     scaled = information * scale[:, None] * scale + jnp.diag(jnp.where(keep, 0.0, 1.0))
-    singular = ~(jnp.min(jnp.diagonal(jnp.linalg.cholesky(scaled))) > _SMALLEST)
+    singular = ~jnp.all(jnp.diagonal(jnp.linalg.cholesky(scaled)) > _SMALLEST)  # a minimum may lose a NaN
     regular = jnp.where(singular, identity, scaled)
     inverse, unknown = jax.lax.cond(singular, lambda: _of_the_known(scaled), lambda: (_inverse(regular), ~keep))
     inverse = jnp.where(keep[:, None] & keep, inverse, 0.0) * scale[:, None] * scale

@@ -3,7 +3,6 @@ r"""Upper limits on the parameter of interest by root finding, differentiable by
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,15 +13,13 @@ from jax import Array
 from diffea.errors import MethodError
 from diffea.statistics import asymptotics, likelihood
 from diffea.statistics.config import free_poi_index, poi_index
-from diffea.statistics.fits import Fit, anchored, ensure, minimise, profiles
+from diffea.statistics.fits import Fit, anchored, at_poi, ensure, minimise, profiles
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared
 from diffea.statistics.ratios import Statistic, asimov, check_name, poi_range
-from diffea.statistics.solver import CONVERGED, NO_ROOT, Minimum, Solver
-
-_STEPS = 60
-_TOLERANCE = 1e-9
+from diffea.statistics.roots import attach, begin, find_root, last_fit
+from diffea.statistics.solver import NO_ROOT, Minimum, Solver
 
 
 @jax.tree_util.register_dataclass
@@ -45,49 +42,6 @@ class Limit:
     fits: dict[str, Fit]
 
 
-class _Search(NamedTuple):
-    poi: Array
-    low: Array
-    high: Array
-    change: Array
-    steps: Array
-    carry: Any
-
-
-def _find_root(function: Callable[[Array, Any], tuple[Array, Array, Any]], start: Array, carry: Any) -> _Search:
-    """Zero of a falling function of a positive number, by Newton steps that stay inside of the bracket found so far.
-
-    `function` gives value, slope and what to hand on to its next call.
-    """
-
-    def step(state: _Search) -> _Search:
-        value, slope, carry = function(state.poi, state.carry)
-        low = jnp.where(value > 0, state.poi, state.low)
-        high = jnp.where(value > 0, state.high, state.poi)
-        closed = jnp.isfinite(high)
-        middle = jnp.where(closed, 0.5 * (low + high), 2.0 * state.poi)
-        newton = state.poi - value / slope
-        newton = jnp.where(closed, newton, jnp.minimum(newton, 10.0 * state.poi))
-        poi = jnp.where((newton > low) & (newton < high) & (slope < 0), newton, middle)
-        change = jnp.where(value == 0, 0.0, jnp.abs(poi - state.poi) / state.poi)
-        poi = jnp.where(value == 0, state.poi, poi)
-        return _Search(poi, low, high, change, state.steps + 1, carry)
-
-    def more(state: _Search) -> Array:
-        return (state.change > _TOLERANCE) & (state.steps < _STEPS)
-
-    zero = jnp.zeros_like(start)
-    begin = _Search(start, zero, zero + jnp.inf, zero + jnp.inf, jnp.asarray(0), carry)
-    return jax.lax.while_loop(more, step, begin)
-
-
-def _attach(function: Callable[[Array], Array], poi: Array) -> Array:
-    r"""Give a root its derivative, $d\mu = -\partial_T f\,dT / \partial_\mu f$."""
-    return jax.lax.custom_root(
-        function, jax.lax.stop_gradient(poi), lambda _, at: at, lambda linear, y: y / linear(jnp.ones_like(y))
-    )
-
-
 class _Line(NamedTuple):
     """The profile likelihood ratio along the parameter of interest, on one data set; 0 below the best fit."""
 
@@ -101,7 +55,8 @@ class _Line(NamedTuple):
     def __call__(self, poi: Array, last: Minimum) -> tuple[Array, Array, Minimum]:
         """Ratio q, its slope (envelope theorem: the partial derivative) and the minimum, starting at the last one."""
         index = poi_index(self.bound.layout, self.bound.settings)
-        end = minimise(self.bound, self.prepared, self.data, poi, self.solver, last.pars, damping=1e-4)
+        held = at_poi(self.bound, poi)
+        end = minimise(self.bound, self.prepared, self.data, held, self.solver, last.pars, damping=1e-4)
         above = poi >= self.best
         ratio = jnp.where(above, jnp.maximum(2.0 * (end.value - self.lowest), 0.0), 0.0)
         return ratio, jnp.where(above, 2.0 * end.gradient[index], 0.0), end
@@ -112,16 +67,8 @@ class _Line(NamedTuple):
 
     def differentiable(self, poi: Array, minimum: Minimum) -> Array:
         """The ratio at a minimum that was found, with its derivatives."""
-        _, value = anchored(self.bound, self.prepared, self.data, poi, minimum)
+        _, value = anchored(self.bound, self.prepared, self.data, at_poi(self.bound, poi), minimum)
         return jnp.maximum(2.0 * (value - self.lowest), 0.0)
-
-
-def _fit(search: _Search, minimum: Minimum) -> Fit:
-    """The last fit of a search, its status saying so if the search found nothing."""
-    lost = (minimum.status == CONVERGED) & ~(search.change <= _TOLERANCE)
-    status = jnp.where(lost, NO_ROOT, minimum.status)
-    nowhere = jnp.full_like(status, -1)
-    return Fit(minimum.pars, minimum.value, minimum.free, status, minimum.iterations, nowhere)
 
 
 def _expected(line: _Line, pars: Array, guess: Array, goal: Array) -> tuple[Array, Array, Fit]:
@@ -133,9 +80,9 @@ def _expected(line: _Line, pars: Array, guess: Array, goal: Array) -> tuple[Arra
         root = asymptotics.root(q)
         return goal - root, -slope / (2.0 * jnp.where(root > 0, root, 1.0)), end
 
-    end = _find_root(gap, jax.lax.stop_gradient(guess * goal), _begin(pars))
-    limit = _attach(lambda poi: goal - asymptotics.root(line.differentiable(poi, end.carry)), end.poi)
-    return limit, end.steps, _fit(end, end.carry)
+    end = find_root(gap, jax.lax.stop_gradient(guess * goal), begin(pars))
+    limit = attach(lambda poi: goal - asymptotics.root(line.differentiable(poi, end.carry)), end.at)
+    return limit, end.steps, last_fit(end, end.carry, NO_ROOT)
 
 
 def _observed(
@@ -155,20 +102,12 @@ def _observed(
         value, slope = jax.jvp(log_cls, (q, q_asimov), (slope, slope_asimov))
         return value, slope, (end, end_asimov)
 
-    end = _find_root(gap, jax.lax.stop_gradient(start), (_begin(pars), _begin(pars)))
+    end = find_root(gap, jax.lax.stop_gradient(start), (begin(pars), begin(pars)))
     seen, asimov_end = end.carry
-    limit = _attach(
-        lambda poi: log_cls(on_data.differentiable(poi, seen), on_asimov.differentiable(poi, asimov_end)), end.poi
+    limit = attach(
+        lambda poi: log_cls(on_data.differentiable(poi, seen), on_asimov.differentiable(poi, asimov_end)), end.at
     )
-    return limit, _fit(end, seen), _fit(end, asimov_end)
-
-
-def _begin(pars: Array) -> Minimum:
-    pars = jax.lax.stop_gradient(pars)
-    whole = jnp.asarray(0)
-    return Minimum(
-        pars, jnp.ones(pars.shape, bool), jnp.asarray(0.0), jnp.zeros_like(pars), whole, whole, jnp.asarray(0.0)
-    )
+    return limit, last_fit(end, seen, NO_ROOT), last_fit(end, asimov_end, NO_ROOT)
 
 
 @functools.partial(jax.jit, static_argnames=("cl", "band", "test_stat", "solver"), inline=True)

@@ -12,7 +12,7 @@ from jax import Array
 
 from diffea.errors import MethodError
 from diffea.statistics.config import free_poi_index, poi_index
-from diffea.statistics.fits import Fit, Range, bounds, ensure, initial, profile, profiles
+from diffea.statistics.fits import Fit, Range, at_poi, bounds, ensure, initial, profile, profiles
 from diffea.statistics.likelihood import expected_auxdata
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
@@ -55,7 +55,7 @@ def on_asimov(
     bound: BoundModel, prepared: Prepared, poi: float | Array, sample: Asimov, solver: Solver
 ) -> tuple[Array, Fit]:
     """The likelihood ratio of a hypothesis on Asimov data of another: one fit."""
-    fit = profile(bound, prepared, sample.data, poi, solver, jax.lax.stop_gradient(sample.pars))
+    fit = profile(bound, prepared, sample.data, at_poi(bound, poi), solver, jax.lax.stop_gradient(sample.pars))
     return 2.0 * fit.deviance, fit
 
 

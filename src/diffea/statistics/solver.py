@@ -12,7 +12,7 @@ from jax import Array
 
 from diffea.statistics.likelihood import Expansion
 
-CONVERGED, EXHAUSTED, NOT_FINITE, STALLED, NO_ROOT, NO_BACKGROUND, AT_EDGE, NO_DEGREES, LOST_TOYS = range(9)
+CONVERGED, EXHAUSTED, NOT_FINITE, STALLED, NO_ROOT, NO_BACKGROUND, AT_EDGE, NO_DEGREES, LOST_TOYS, NO_END = range(10)
 
 REASONS = {
     EXHAUSTED: "the iterations ran out; look for parameters that nothing constrains, or allow more (max_iterations)",
@@ -29,6 +29,7 @@ REASONS = {
     "described and the statistic says nothing; fix parameters, or take more bins",
     LOST_TOYS: "the fits to more than 1 % of them did not converge, and p-values without those would be biased; allow more "
     "steps (max_iterations), or use another test statistic",
+    NO_END: "the likelihood does not fall enough however far the parameter goes; does anything measure it on this side?",
 }
 
 
@@ -133,7 +134,8 @@ def scoring(
         predicted = -(at.gradient @ change + 0.5 * change @ at.hessian @ change)
 
         iterations = state.iterations + 1
-        done = accept & (jnp.max(jnp.abs(y)) < solver.tolerance) & (damping < 1e-2)
+        small = jnp.all(jnp.abs(y) < solver.tolerance)  # not by a maximum, in which XLA may lose a NaN
+        done = accept & small & (damping < 1e-2)
         outside = jnp.where(jnp.isfinite(new.value), state.outside, iterations)
         stuck, spent = damping > _LARGEST_DAMPING, iterations >= solver.max_iterations
         at_edge = (stuck | spent) & (iterations < outside + _RECENT)

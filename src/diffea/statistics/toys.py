@@ -18,7 +18,7 @@ from diffea.statistics.ratios import Statistic, asimov, on_data
 from diffea.statistics.solver import CONVERGED, LOST_TOYS, Solver
 
 _BATCH = 50
-_BEARABLE = 0.01
+BEARABLE = 0.01
 
 
 @jax.tree_util.register_dataclass
@@ -90,7 +90,7 @@ def _toys(
     failed = jnp.sum(jnp.isnan(signal)) + jnp.sum(jnp.isnan(background))
     result = ToyTest(clsb / clb, clsb, clb, band, seen.value, signal, background, failed)
     fits = seen.fits(bound.settings.poi_name)
-    lost = jnp.where(failed > _BEARABLE * 2 * toys, LOST_TOYS, CONVERGED)
+    lost = jnp.where(failed > BEARABLE * 2 * toys, LOST_TOYS, CONVERGED)
     return result, codes(fits) | {"the test with toys": (lost, jnp.asarray(-1))}
 
 

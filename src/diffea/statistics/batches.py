@@ -1,0 +1,27 @@
+"""Many fits in one compiled loop, some at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+_SIZE = 50
+T = TypeVar("T")
+
+
+def in_batches(function: Callable[..., T], *points: Any) -> T:
+    """`jax.vmap` of a function over the first axes of arrays, in equal batches of up to 50 points (memory, not time, bounds them)."""
+    number = len(jax.tree.leaves(points)[0])
+    batches = math.ceil(number / _SIZE)
+    size = math.ceil(number / batches)
+
+    def divided(leaf: Any) -> Any:
+        filled = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], batches * size - number, axis=0)])
+        return filled.reshape(batches, size, *leaf.shape[1:])
+
+    results = jax.lax.map(lambda batch: jax.vmap(function)(*batch), jax.tree.map(divided, points))
+    return jax.tree.map(lambda leaf: leaf.reshape(batches * size, *leaf.shape[2:])[:number], results)

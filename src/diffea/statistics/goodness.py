@@ -1,0 +1,113 @@
+"""Whether a model describes the data, by formula and by toys."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import gammaincc
+
+from diffea.errors import MethodError
+from diffea.statistics.batches import in_batches
+from diffea.statistics.fits import Fit, ensure, ensure_codes, own_range, profile
+from diffea.statistics.model import BoundModel
+from diffea.statistics.solver import CONVERGED, LOST_TOYS, NO_DEGREES, Solver
+from diffea.statistics.toys import BEARABLE, sample_data
+
+_TIE = 1e-8
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class GoodnessOfFit:
+    """Twice the log-likelihood ratio to the saturated model, and how often it is as large or larger.
+
+    Attributes:
+        statistic: of the data.
+        degrees: degrees of freedom.
+        p_value: asymptotic, from the χ² distribution; or the fraction of toys, if there are any.
+        error: standard deviation of the fraction of toys; None without toys.
+        toys: statistics of the toys, shape (toys,), NaN where their fit did not converge; None without.
+        fit: the fit to the data.
+    """
+
+    statistic: Array
+    degrees: Array
+    p_value: Array
+    error: Array | None
+    toys: Array | None
+    fit: Fit
+
+
+@functools.partial(jax.jit, static_argnames=("solver",), inline=True)
+def _by_formula(bound: BoundModel, data: Array, solver: Solver) -> GoodnessOfFit:
+    prepared, layout = bound.prepared(), bound.layout
+    fit = profile(bound, prepared, data, None, solver, poi_range=own_range(bound))
+    unconstrained = np.ones(layout.npars, bool)
+    unconstrained[np.concatenate([layout.normal[0], layout.poisson[0]])] = False
+    degrees = layout.nbins_total - jnp.sum(unconstrained & ~prepared.fixed)
+    statistic = 2.0 * fit.deviance
+    p_value = jnp.where(degrees > 0, gammaincc(0.5 * jnp.maximum(degrees, 1), 0.5 * statistic), jnp.nan)
+    return GoodnessOfFit(statistic, degrees, p_value, None, None, fit)
+
+
+@functools.partial(jax.jit, static_argnames=("toys", "solver"))
+def _statistics_of_toys(bound: BoundModel, pars: Array, key: Array, toys: int, solver: Solver) -> Array:
+    prepared = bound.prepared()
+
+    def one(key: Array) -> Array:
+        toy = sample_data(bound, prepared, pars, key)
+        fit = profile(bound, prepared, toy, None, solver, poi_range=own_range(bound))
+        return jnp.where(fit.status == CONVERGED, 2.0 * fit.deviance, jnp.nan)
+
+    return in_batches(one, jax.random.split(key, toys))
+
+
+def _by_toys(bound: BoundModel, seen: GoodnessOfFit, toys: int, seed: int, solver: Solver) -> GoodnessOfFit:
+    drawn = _statistics_of_toys(bound, jax.lax.stop_gradient(seen.fit.pars), jax.random.key(seed), toys, solver)
+    kept = jnp.sum(jnp.isfinite(drawn))
+    tie = _TIE * (1.0 + seen.statistic)
+    p_value = jnp.sum(drawn >= seen.statistic - tie) / kept
+    status = jnp.where(toys - kept > BEARABLE * toys, LOST_TOYS, CONVERGED)
+    ensure_codes(bound.layout, solver, {"the goodness of fit with toys": (status, jnp.full_like(status, -1))})
+    return GoodnessOfFit(
+        seen.statistic, seen.degrees, p_value, jnp.sqrt(p_value * (1.0 - p_value) / kept), drawn, seen.fit
+    )
+
+
+def goodness_of_fit(
+    bound: BoundModel, data: Any, *, toys: int | None = None, seed: int = 0, solver: Solver | None = None
+) -> GoodnessOfFit:
+    """How well the best fit describes data: the saturated-model test (Baker and Cousins, NIM 221 (1984) 437).
+
+    Every constrained parameter brings its own auxiliary datum, so the degrees of freedom are the bins less the free
+    parameters without constraint. Where bins hold few events the statistic has no χ² distribution: toys, drawn at the best
+    fit with their auxiliary data and fitted in one compiled loop, have the right one. One with the outcome of the data counts as
+    large, whatever the rounding of its fit.
+
+    Args:
+        bound: the model.
+        data: events of all bins and auxiliary data.
+        toys: number of toys for the p-value (not differentiable); by formula without.
+        seed: of the toys' random numbers.
+        solver: how to fit.
+
+    Raises:
+        DataError: if data are too few or too many.
+        FitError: if the fit does not converge, or those to more than 1 % of the toys, or there are no degrees of freedom.
+        MethodError: for fewer than one toy.
+    """
+    if toys is not None and toys < 1:
+        msg = f"toys: expected at least one, got {toys}"
+        raise MethodError(msg)
+    solver = solver or Solver()
+    result = _by_formula(bound, bound.whole(data), solver)
+    ensure(bound.layout, solver, {"of all parameters": result.fit})
+    status = jnp.where(result.degrees > 0, CONVERGED, NO_DEGREES)
+    ensure_codes(bound.layout, solver, {"the goodness of fit": (status, jnp.full_like(status, -1))})
+    return result if toys is None else _by_toys(bound, result, toys, seed, solver)

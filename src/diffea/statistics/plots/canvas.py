@@ -1,0 +1,55 @@
+"""Where pictures are drawn, and how they look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, RED, INK, GREY = "#3f90da", "#ffa90e", "#bd1f01", "#222222", "#94a4a2"
+FILLS = ("#3f90da", "#ffa90e", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd", "#bd1f01")
+GREEN_BAND, YELLOW_BAND = "#607641", "#f5bb54"  # of limits, readable with any colour vision
+
+_LOOK = {
+    "axes.edgecolor": INK,
+    "axes.labelsize": 10.5,
+    "font.size": 10.0,
+    "xtick.direction": "in",
+    "xtick.labelsize": 9.0,
+    "xtick.top": True,
+    "ytick.direction": "in",
+    "ytick.labelsize": 9.0,
+    "ytick.right": True,
+}
+
+
+def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
+    """The given axes, or those of a new figure of this size in inches."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(_LOOK):
+        return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def axes_with_ratio(axes: tuple[Axes, Axes] | None, width: float, height: float) -> tuple[Axes, Axes]:
+    """The given axes, or those of a new figure: a picture above, the ratio below."""
+    if axes is not None:
+        return axes
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(_LOOK):
+        figure, (above, below) = plt.subplots(
+            2, 1, figsize=(width, height), sharex=True, height_ratios=(3, 1), layout="constrained"
+        )
+    figure.get_layout_engine().set(h_pad=0.02, hspace=0.0)
+    return above, below
+
+
+def list_parameters(ax: Axes, names: list[str]) -> None:
+    """Names down the vertical axis, the first one on top."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", which="both", length=0)
