@@ -169,6 +169,10 @@ class ExchangeError(DiffeaError, ValueError):
     """Raised when a file of templates or cotangents is not whole, of another version, or does not fit the parameters."""
 
 
+class FormatError(DiffeaError, ValueError):
+    """Raised when an HS3 document or a datacard is not one, or when it and a HistFactory model cannot say the same thing."""
+
+
 class VariationError(DiffeaError, KeyError):
     """Raised when a systematic variation shifts a column that there is not."""
 

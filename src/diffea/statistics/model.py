@@ -16,6 +16,8 @@ from jax import Array
 from diffea.errors import DataError, SpecError, YieldError
 from diffea.statistics import likelihood
 from diffea.statistics.config import ModelConfig
+from diffea.statistics.formats.hs3_read import read_hs3
+from diffea.statistics.formats.hs3_write import write_hs3
 from diffea.statistics.layout import FIELDS, Layout, make_layout
 from diffea.statistics.rates import Prepared, by_sample, prepare, rates
 from diffea.statistics.settings import Settings, interpolation_codes
@@ -225,6 +227,20 @@ class HistFactory:
                     raise SpecError(msg)
         return model
 
+    @classmethod
+    def from_hs3(cls, document: Mapping[str, Any], *, analysis: str | None = None) -> HistFactory:
+        """The model of an HS3 document (its JSON, read) whose distributions are ``histfactory_dist``, with its observations.
+
+        Args:
+            document: the document.
+            analysis: name of the analysis; the first by default.
+
+        Raises:
+            FormatError: if a part is missing, or pyhf has no counterpart; with the place.
+        """
+        workspace, codes = read_hs3(document, analysis)
+        return cls.from_workspace(workspace, modifier_settings=codes)
+
     @property
     def modifier_settings(self) -> dict[str, dict[str, str]]:
         """The interpolation codes, as pyhf takes them."""
@@ -300,6 +316,18 @@ class HistFactory:
             main = bound.data(observations)[: bound.layout.nbins_total]
         measurement = {"name": self._measurement, "poi": self.settings.poi_name or ""}
         return write_workspace(self._source, self.spec, bound.layout, bound.yields, measurement, np.asarray(main))
+
+    def hs3(self, numbers: Any = None, observations: Any = None) -> dict[str, Any]:
+        """An HS3 document of the model: the same likelihood in the HEP Statistics Serialization Standard.
+
+        Args:
+            numbers, observations: as for `workspace`.
+
+        Raises:
+            FormatError: if HS3 has no counterpart; with the parameter.
+            YieldError, UnknownTemplateError: as for calling the model.
+        """
+        return write_hs3(self.workspace(numbers, observations), self(numbers))
 
     def _layout(self, nbins: dict[str, int]) -> Layout:
         key = tuple(nbins.values())
