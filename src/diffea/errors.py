@@ -179,5 +179,9 @@ class VariationError(DiffeaError, KeyError):
     __str__ = Exception.__str__
 
 
+class InterpolationWarning(UserWarning):
+    """Warned of when another program will interpolate the systematics of a model otherwise than the model itself does."""
+
+
 class SoftHardGapWarning(UserWarning):
     """Warned of when the templates that were optimised are far from those that exact cuts give."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import EllipsisType
 from typing import Any
 
@@ -16,6 +17,8 @@ from jax import Array
 from diffea.errors import DataError, SpecError, YieldError
 from diffea.statistics import likelihood
 from diffea.statistics.config import ModelConfig
+from diffea.statistics.formats import datacard_read
+from diffea.statistics.formats.datacard_write import write_datacard
 from diffea.statistics.formats.hs3_read import read_hs3
 from diffea.statistics.formats.hs3_write import write_hs3
 from diffea.statistics.layout import FIELDS, Layout, make_layout
@@ -241,6 +244,20 @@ class HistFactory:
         workspace, codes = read_hs3(document, analysis)
         return cls.from_workspace(workspace, modifier_settings=codes)
 
+    @classmethod
+    def from_datacard(cls, path: str | Path) -> HistFactory:
+        """The model of a text datacard of CMS' Combine with TH1 histograms or none, with its observations.
+
+        `diffea.statistics.formats.datacard_read` says what each of its lines becomes; the parameter of interest is ``r``.
+
+        Args:
+            path: of the card; its ROOT files lie relative to it.
+
+        Raises:
+            FormatError: for what has no counterpart in HistFactory; with the file, the line and what to do.
+        """
+        return cls.from_workspace(datacard_read.read_datacard(path), modifier_settings=datacard_read.CODES)
+
     @property
     def modifier_settings(self) -> dict[str, dict[str, str]]:
         """The interpolation codes, as pyhf takes them."""
@@ -328,6 +345,21 @@ class HistFactory:
             YieldError, UnknownTemplateError: as for calling the model.
         """
         return write_hs3(self.workspace(numbers, observations), self(numbers))
+
+    def datacard(self, folder: str | Path, numbers: Any = None, observations: Any = None) -> Path:
+        """Write a datacard of CMS' Combine with its histograms, ``datacard.txt`` and ``shapes.root``; the path of the first.
+
+        Warns (`InterpolationWarning`) of parameters that Combine interpolates otherwise; `from_datacard` reads what it makes of them.
+
+        Args:
+            folder: where, made if it is not there.
+            numbers, observations: as for `workspace`.
+
+        Raises:
+            FormatError: if a datacard has no counterpart (lumi, shapesys, shapefactor, fixed parameters); with its name.
+            YieldError, UnknownTemplateError: as for calling the model.
+        """
+        return write_datacard(folder, self.workspace(numbers, observations), self(numbers))
 
     def _layout(self, nbins: dict[str, int]) -> Layout:
         key = tuple(nbins.values())
