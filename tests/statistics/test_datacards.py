@@ -294,10 +294,10 @@ def test_what_cannot_be_read_says_where_and_what_to_do(tmp_path: Path, name: str
         (
             "jes  shape?  1.05  1  1",
             "jes shape 1 1 1",
-            "line 12: .*no histogram 'SR/sig_jesDown'|line 4.*no histogram 'SR/sig_jesDown'",
+            "line 12: .*no TH1 'SR/sig_jesDown'|line 4.*no TH1 'SR/sig_jesDown'",
         ),
         ("-1  60.003  20", "-1 61 20", "rate of process 'top'.*61 in the card, and 60 in the histogram"),
-        ("from_data          ", "absent ", "no histogram 'absent'"),
+        ("from_data          ", "absent ", "no TH1 'absent'"),
         ("observation  -1", "observation 91", "91 in the card, and 90"),
     ],
 )

@@ -344,7 +344,7 @@ class HistFactory:
             FormatError: if HS3 has no counterpart; with the parameter.
             YieldError, UnknownTemplateError: as for calling the model.
         """
-        return write_hs3(self.workspace(numbers, observations), self(numbers))
+        return write_hs3(self.workspace(numbers, observations), self(numbers).config)
 
     def datacard(self, folder: str | Path, numbers: Any = None, observations: Any = None) -> Path:
         """Write a datacard of CMS' Combine with its histograms, ``datacard.txt`` and ``shapes.root``; the path of the first.
@@ -359,7 +359,7 @@ class HistFactory:
             FormatError: if a datacard has no counterpart (lumi, shapesys, shapefactor, fixed parameters); with its name.
             YieldError, UnknownTemplateError: as for calling the model.
         """
-        return write_datacard(folder, self.workspace(numbers, observations), self(numbers))
+        return write_datacard(folder, self.workspace(numbers, observations), self(numbers).config)
 
     def _layout(self, nbins: dict[str, int]) -> Layout:
         key = tuple(nbins.values())

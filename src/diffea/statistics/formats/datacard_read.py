@@ -21,20 +21,20 @@ from __future__ import annotations
 
 import fnmatch
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from diffea.errors import FormatError
 from diffea.statistics.formats.datacard_shapes import DATA, Shape, Shapes
 from diffea.statistics.formats.datacard_text import Card, Column, Line, number, read_card, refuse
+from diffea.types import JSONDict
 
 POI, POI_BOUNDS = "r", (0.0, 20.0)
 _SMALLEST = 1e-3
 CODES = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code4p"}}
 
 
-def read_datacard(path: str | Path) -> dict[str, Any]:
+def read_datacard(path: str | Path) -> JSONDict:
     """The pyhf workspace of a datacard, whose interpolation codes are `CODES`.
 
     Raises:
@@ -48,10 +48,10 @@ class _Reader:
     def __init__(self, card: Card) -> None:
         self.card, self.shapes = card, Shapes(card)
         self.nominal = {column: self._nominal(column) for column in card.columns}
-        self.modifiers: dict[Column, list[dict[str, Any]]] = {column: [] for column in card.columns}
-        self.parameters: list[dict[str, Any]] = []
+        self.modifiers: dict[Column, list[JSONDict]] = {column: [] for column in card.columns}
+        self.parameters: list[JSONDict] = []
 
-    def workspace(self) -> dict[str, Any]:
+    def workspace(self) -> JSONDict:
         """Channels, observations and measurement."""
         has_signal = any(column.number <= 0 for column in self.card.columns)
         if has_signal:

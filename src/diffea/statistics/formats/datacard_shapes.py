@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from diffea.errors import FormatError
+from diffea.files import root_histograms
 from diffea.statistics.formats.datacard_text import Card, Line, refuse
 
 DATA = "data_obs"
@@ -33,7 +32,7 @@ class Shapes:
     def __init__(self, card: Card) -> None:
         self._folder = card.path.parent
         self._rules: dict[tuple[str, str], Line] = {}
-        self._files: dict[str, Mapping[str, Any]] = {}
+        self._files: dict[str, dict[str, root_histograms.Contents]] = {}
         for line in card.shapes:
             if len(line.words) < 4:
                 raise refuse(line, "expected 'shapes process channel file histogram [histogram with $SYSTEMATIC]'")
@@ -53,7 +52,7 @@ class Shapes:
         """The histogram of a process in a channel; of a systematic, with ``Up`` or ``Down`` at its end.
 
         Raises:
-            FormatError: if there is none, or it is not of one dimension.
+            FormatError: if there is none of one dimension.
         """
         line = self.rule(channel, process)
         assert line is not None
@@ -61,11 +60,8 @@ class Shapes:
         found = self._open(line, file).get(path)
         if found is None:
             what = f"systematic {systematic!r} of " if systematic else ""
-            raise refuse(line, f"{file} has no histogram {path!r} ({what}process {process!r} in channel {channel!r})")
-        values, variances = found.values(), found.variances()
-        if values.ndim != 1:
-            raise refuse(line, f"{path!r} in {file} has {values.ndim} dimensions; expected 1")
-        return Shape(np.asarray(values, float), np.sqrt(np.maximum(np.asarray(variances, float), 0.0)))
+            raise refuse(line, f"{file} has no TH1 {path!r} ({what}process {process!r} in channel {channel!r})")
+        return Shape(*found)
 
     def has(self, channel: str, process: str, systematic: str) -> bool:
         """Whether there is a histogram of this systematic."""
@@ -86,15 +82,11 @@ class Shapes:
             both = (both[0].replace(key, word), both[1].replace(key, word))
         return both
 
-    def _open(self, line: Line, name: str) -> Mapping[str, Any]:
+    def _open(self, line: Line, name: str) -> dict[str, root_histograms.Contents]:
         if name not in self._files:
-            import uproot
-
             path = Path(name) if Path(name).is_absolute() else self._folder / name
             try:
-                with uproot.open(path) as file:
-                    classes = file.classnames(cycle=False)
-                    self._files[name] = {key: file[key] for key, kind in classes.items() if kind.startswith("TH")}
+                self._files[name] = root_histograms.read(path)
             except (OSError, ValueError) as error:
                 msg = f"{line.place}: cannot read the histograms of {path}: {error}"
                 raise FormatError(msg) from error

@@ -8,18 +8,18 @@ and an `InterpolationWarning` names the parameters.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from diffea.errors import FormatError, InterpolationWarning
+from diffea.files import root_histograms
+from diffea.statistics.config import ModelConfig
 from diffea.statistics.formats.datacard_read import POI
 from diffea.statistics.formats.datacard_shapes import DATA
-
-if TYPE_CHECKING:
-    from diffea.statistics.model import BoundModel
+from diffea.types import JSONDict, JSONMapping
 
 CARD, HISTOGRAMS = "datacard.txt", "shapes.root"
 _SMALLEST = 1e-3
@@ -33,22 +33,22 @@ _KINDS = ("histosys", "normfactor", "normsys", "staterror")
 Entry = tuple[str, str]
 
 
-def write_datacard(folder: str | Path, workspace: Mapping[str, Any], bound: BoundModel) -> Path:
+def write_datacard(folder: str | Path, workspace: JSONMapping, config: ModelConfig) -> Path:
     """Write ``datacard.txt`` and ``shapes.root`` into a folder; the path of the first.
 
     Args:
         folder: made if it is not there.
         workspace: the model's pyhf workspace.
-        bound: the same, bound.
+        config: its configuration.
 
     Raises:
         FormatError: if Combine has no counterpart; with the parameter or sample.
     """
     folder = Path(folder)
-    writer = _Writer(workspace, bound)
+    writer = _Writer(workspace, config)
     text = writer.text()
     folder.mkdir(parents=True, exist_ok=True)
-    _write_histograms(folder / HISTOGRAMS, writer.histograms)
+    root_histograms.write(folder / HISTOGRAMS, writer.histograms)
     path = folder / CARD
     path.write_text(text)
     if writer.differing:
@@ -61,11 +61,11 @@ def write_datacard(folder: str | Path, workspace: Mapping[str, Any], bound: Boun
 
 
 class _Writer:
-    def __init__(self, workspace: Mapping[str, Any], bound: BoundModel) -> None:
+    def __init__(self, workspace: JSONMapping, config: ModelConfig) -> None:
         self.channels = workspace["channels"]
         self.observed = {item["name"]: item["data"] for item in workspace["observations"]}
-        self.layout, self.config, self.settings = bound.layout, bound.config, bound.settings
-        self.poi = str(bound.settings.poi_name)
+        self.layout, self.config, self.settings = config.layout, config, config.settings
+        self.poi = str(config.poi_name)
         self.columns = [(channel["name"], sample) for channel in self.channels for sample in channel["samples"]]
         self.histograms: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.differing: set[str] = set()
@@ -150,7 +150,7 @@ class _Writer:
             "\n".join([*head, *_aligned(data), *_aligned([*rows, *lines]), *self._rates(), *self._statistics()]) + "\n"
         )
 
-    def _keep(self, channel: str, name: str, values: Any, errors: Any = None) -> None:
+    def _keep(self, channel: str, name: str, values: ArrayLike, errors: ArrayLike | None = None) -> None:
         path = f"{channel}/{name}"
         if path in self.histograms:
             msg = f"two histograms would be named {path!r}: rename a sample or modifier"
@@ -158,10 +158,10 @@ class _Writer:
         values = np.asarray(values, float)
         self.histograms[path] = values, np.zeros_like(values) if errors is None else np.asarray(errors, float)
 
-    def _effects(self, channel: str, sample: Mapping[str, Any]) -> Iterator[tuple[str, Entry]]:
+    def _effects(self, channel: str, sample: JSONMapping) -> Iterator[tuple[str, Entry]]:
         """The entries of lnN and shape of a sample; keeps its histograms."""
         nominal, place = np.array(sample["data"]), f"sample {sample['name']!r} in channel {channel!r}"
-        by_kind: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
+        by_kind: dict[str, JSONDict] = {kind: {} for kind in _KINDS}
         for modifier in sample["modifiers"]:
             by_kind[modifier["type"]][modifier["name"]] = modifier["data"]
         if len(by_kind["staterror"]) > 1:
@@ -220,14 +220,3 @@ class _Writer:
 def _aligned(rows: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [" ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _write_histograms(path: Path, histograms: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    import hist
-    import uproot
-
-    with uproot.recreate(path) as file:
-        for name, (values, errors) in histograms.items():
-            histogram = hist.Hist(hist.axis.Regular(len(values), 0, len(values)), storage=hist.storage.Weight())
-            histogram.view()["value"], histogram.view()["variance"] = values, np.square(errors)
-            file[name] = histogram

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from diffea.errors import FormatError
-
-Part = Mapping[str, Any]
+from diffea.types import JSONMapping
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Constraint:
     width: float
 
 
-def need(part: Any, key: str, place: str) -> Any:
+def need(part: object, key: str, place: str) -> Any:
     """A component that must be there.
 
     Raises:
@@ -34,7 +33,7 @@ def need(part: Any, key: str, place: str) -> Any:
     return part[key]
 
 
-def by_name(document: Part, part: str) -> dict[str, Part]:
+def by_name(document: JSONMapping, part: str) -> dict[str, JSONMapping]:
     """The entries of a part of the document."""
     return {need(item, "name", f"{part}[{i}]"): item for i, item in enumerate(document.get(part) or [])}
 
@@ -50,7 +49,7 @@ class Document:
         FormatError: if a part is missing, or refers to one that is.
     """
 
-    def __init__(self, document: Part, analysis: str | None) -> None:
+    def __init__(self, document: JSONMapping, analysis: str | None) -> None:
         need(document, "metadata", "HS3 document")
         self.packages = [p.get("name") for p in document["metadata"].get("packages") or []]
         self.distributions, self.functions = by_name(document, "distributions"), by_name(document, "functions")
@@ -81,13 +80,13 @@ class Document:
         }
 
     @staticmethod
-    def _find(parts: Mapping[str, Part], name: str, place: str) -> Part:
+    def _find(parts: Mapping[str, JSONMapping], name: str, place: str) -> JSONMapping:
         if name not in parts:
             msg = f"{place}: there is no {name!r}, only {sorted(parts)}"
             raise FormatError(msg)
         return parts[name]
 
-    def channels(self) -> list[tuple[Part, Part]]:
+    def channels(self) -> list[tuple[JSONMapping, JSONMapping]]:
         """The distributions of the likelihood, each with its data."""
         place = f"likelihoods[{self.likelihood.get('name')!r}]"
         names, data = (need(self.likelihood, key, place) for key in ("distributions", "data"))
@@ -151,9 +150,9 @@ class Document:
         )
         raise FormatError(msg)
 
-    def _scaled(self, mean: Any, place: str) -> tuple[str, float]:
+    def _scaled(self, mean: str | float, place: str) -> tuple[str, float]:
         """The parameter in the mean of a Poisson constraint, and the constant that multiplies it."""
-        factors: Sequence[Any] = [mean]
+        factors: Sequence[str | float] = [mean]
         if isinstance(mean, str) and mean in self.functions:
             if self.functions[mean].get("type") != "product":
                 msg = f"{place}: its mean {mean!r} is a {self.functions[mean].get('type')}; expected a product"

@@ -7,22 +7,20 @@ histosys are events, not differences, and ``vals`` of a shapesys too: so pyhs3 a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from diffea.errors import FormatError
-from diffea.statistics.formats.hs3_document import Constraint, Document, Part, need
+from diffea.statistics.formats.hs3_document import Constraint, Document, need
 from diffea.statistics.formats.hs3_names import CODES, DEFAULT_CODES
 from diffea.statistics.formats.hs3_sets import Use, gather_sets
+from diffea.types import JSONDict, JSONMapping
 
 _LUMI = "lumi"
 
 Codes = dict[str, dict[str, str]]
 
 
-def read_hs3(document: Part, analysis: str | None = None) -> tuple[dict[str, Any], Codes]:
+def read_hs3(document: JSONMapping, analysis: str | None = None) -> tuple[JSONDict, Codes]:
     """The pyhf workspace of an HS3 document, and its interpolation codes as pyhf's ``modifier_settings``.
 
     Args:
@@ -65,7 +63,7 @@ class _Reader:
         self.lumi: Constraint | None = None
         self.uses: list[Use] = []
 
-    def channel(self, distribution: Part) -> dict[str, Any]:
+    def channel(self, distribution: JSONMapping) -> JSONDict:
         """A channel of the workspace; the modifiers of its samples that have a parameter a bin are left for `finish`."""
         place = f"distributions[{distribution['name']!r}]"
         if distribution.get("type") != "histfactory_dist":
@@ -76,13 +74,13 @@ class _Reader:
         if distribution.get("barlow_beeston_method", "lite") != "lite":
             msg = f"{place}/barlow_beeston_method: 'full' (a parameter for every sample and bin) has no counterpart in pyhf, only 'lite'"
             raise FormatError(msg)
-        samples: list[dict[str, Any]] = []
+        samples: list[JSONDict] = []
         for j, part in enumerate(need(distribution, "samples", place)):
             here = f"{place}/samples[{j}]"
             data = need(part, "data", here)
             values = [float(n) for n in need(data, "contents", f"{here}/data")]
             errors = [float(n) for n in data.get("errors") or np.zeros(len(values))]
-            sample: dict[str, Any] = {"name": part.get("name", f"sample{j}"), "data": values, "modifiers": []}
+            sample: JSONDict = {"name": part.get("name", f"sample{j}"), "data": values, "modifiers": []}
             for k, modifier in enumerate(part.get("modifiers") or []):
                 self._modifier(modifier, f"{here}/modifiers[{k}]", distribution["name"], sample, errors)
             samples.append(sample)
@@ -91,7 +89,7 @@ class _Reader:
             raise FormatError(msg)
         return {"name": distribution["name"], "samples": samples}
 
-    def _modifier(self, modifier: Part, place: str, channel: str, sample: dict[str, Any], errors: list[float]) -> None:
+    def _modifier(self, modifier: JSONMapping, place: str, channel: str, sample: JSONDict, errors: list[float]) -> None:
         kind = need(modifier, "type", place)
         if kind in ("normfactor", "normsys", "histosys"):
             name = modifier.get("parameter") or need(modifier, "name", place)
@@ -105,7 +103,7 @@ class _Reader:
             msg = f"{place}: a modifier of type {kind!r} has no counterpart in pyhf"
             raise FormatError(msg)
 
-    def _normfactor(self, modifier: Part, name: str, place: str) -> None:
+    def _normfactor(self, modifier: JSONMapping, name: str, place: str) -> None:
         if modifier.get("constraint"):
             msg = f"{place}: a normfactor with the constraint {modifier['constraint']!r} has no counterpart; name a gaussian_dist in aux_distributions"
             raise FormatError(msg)
@@ -122,16 +120,16 @@ class _Reader:
             raise FormatError(msg)
         self.lumi = found or self.lumi
 
-    def _normsys(self, modifier: Part, name: str, place: str) -> dict[str, float]:
+    def _normsys(self, modifier: JSONMapping, name: str, place: str) -> dict[str, float]:
         data = self._shift("normsys", modifier, name, place)
         return {key: float(need(data, key, f"{place}/data")) for key in ("hi", "lo")}
 
-    def _histosys(self, modifier: Part, name: str, place: str) -> dict[str, list[float]]:
+    def _histosys(self, modifier: JSONMapping, name: str, place: str) -> dict[str, list[float]]:
         data = self._shift("histosys", modifier, name, place)
         both = {key: need(need(data, key, f"{place}/data"), "contents", f"{place}/data/{key}") for key in ("hi", "lo")}
         return {f"{key}_data": [float(n) for n in values] for key, values in both.items()}
 
-    def _shift(self, kind: str, modifier: Part, name: str, place: str) -> Part:
+    def _shift(self, kind: str, modifier: JSONMapping, name: str, place: str) -> JSONMapping:
         """The data of a normsys or histosys, once its constraint and interpolation are seen to be pyhf's."""
         found = self.document.constraint(name, modifier.get("constraint_name"))
         if modifier.get("constraint", "Gauss") != "Gauss":
@@ -159,7 +157,7 @@ class _Reader:
         return data
 
     def _use(
-        self, modifier: Part, kind: str, place: str, channel: str, sample: dict[str, Any], errors: list[float]
+        self, modifier: JSONMapping, kind: str, place: str, channel: str, sample: JSONDict, errors: list[float]
     ) -> Use:
         n = len(sample["data"])
         parameters = modifier.get("parameters")
@@ -188,12 +186,12 @@ class _Reader:
         name = str(modifier.get("name") or parameters[0])
         return Use(name, kind, place, channel, sample, tuple(parameters), errors, native)
 
-    def finish(self) -> list[Mapping[str, Any]]:
+    def finish(self) -> list[JSONMapping]:
         """Enter the modifiers with a parameter a bin; the measurement's settings of all parameters."""
         settings = []
         for name, kind in self.scalars.items():
             init, bounds = {"alpha": (0.0, (-5.0, 5.0))}.get(kind, (1.0, (0.0, 10.0)))
-            entry: dict[str, Any] = {
+            entry: JSONDict = {
                 "name": _LUMI if kind == _LUMI else name,
                 "inits": [self.document.value(name, init)],
                 "bounds": [list(self.document.bounds(name, bounds))],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from diffea.errors import FormatError
 from diffea.statistics.formats.hs3_document import Constraint, Document
+from diffea.types import JSONDict
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Use:
     kind: str
     place: str
     channel: str
-    sample: dict[str, Any]
+    sample: JSONDict
     parameters: tuple[str, ...]
     errors: list[float]
     native: list[float] | None
@@ -36,7 +36,7 @@ class Use:
 _KINDS = {"normal": "staterror", "poisson": "shapesys"}
 
 
-def gather_sets(document: Document, uses: Sequence[Use]) -> list[dict[str, Any]]:
+def gather_sets(document: Document, uses: Sequence[Use]) -> list[JSONDict]:
     """Enter the modifiers into their samples; the settings of their parameters.
 
     Raises:
@@ -48,7 +48,7 @@ def gather_sets(document: Document, uses: Sequence[Use]) -> list[dict[str, Any]]
     _refuse_overlaps(sets)
     kinds = {parameters: _kind(document, own) for parameters, own in sets.items()}
     names = _names(sets, kinds)
-    settings: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    settings: dict[str, list[tuple[str, JSONDict]]] = {}
     for parameters, own in sets.items():
         name, kind = names[parameters], kinds[parameters]
         if kind == "shapefactor":
@@ -107,7 +107,7 @@ def _names(sets: dict[tuple[str, ...], list[Use]], kinds: dict[tuple[str, ...], 
     return names
 
 
-def _common(document: Document, uses: list[Use]) -> dict[str, Any]:
+def _common(document: Document, uses: list[Use]) -> JSONDict:
     """Initial values and bounds, and whether each parameter is constant."""
     lowest = 0.0 if _kind(document, uses) == "shapefactor" else 1e-10
     return {
@@ -117,13 +117,13 @@ def _common(document: Document, uses: list[Use]) -> dict[str, Any]:
     }
 
 
-def _shapefactor(name: str, uses: list[Use]) -> dict[str, Any]:
+def _shapefactor(name: str, uses: list[Use]) -> JSONDict:
     for use in uses:
         use.sample["modifiers"].append({"name": name, "type": "shapefactor", "data": None})
     return {"of itself": [False] * len(uses[0].parameters)}
 
 
-def _shapesys(document: Document, name: str, uses: list[Use]) -> dict[str, Any]:
+def _shapesys(document: Document, name: str, uses: list[Use]) -> JSONDict:
     if len(uses) > 1:
         msg = f"{uses[1].place}: the parameters of a shapesys, or with Poisson constraints, belong to one sample in pyhf; they are at {uses[0].place} too"
         raise FormatError(msg)
@@ -142,7 +142,7 @@ def _shapesys(document: Document, name: str, uses: list[Use]) -> dict[str, Any]:
     return {"of itself": [not (n > 0 and w > 0) for n, w in zip(use.sample["data"], widths, strict=True)]}
 
 
-def _staterror(document: Document, name: str, uses: list[Use]) -> dict[str, Any]:
+def _staterror(document: Document, name: str, uses: list[Use]) -> JSONDict:
     """Errors are those of the samples; where they do not give the constraint's width, the first sample's, or `sigmas`."""
     errors = [list(use.native or use.errors) for use in uses]
     total = np.sum([use.sample["data"] for use in uses], axis=0)
@@ -167,10 +167,10 @@ def _staterror(document: Document, name: str, uses: list[Use]) -> dict[str, Any]
     return {"of itself": (~known).tolist(), "sigmas": asked.tolist(), **needed}
 
 
-def _joined(name: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
+def _joined(name: str, parts: list[JSONDict]) -> JSONDict:
     """The settings of a set from those of its channels."""
     fixed, natural = ([flag for part in parts for flag in part[key]] for key in ("fixed", "of itself"))
-    entry: dict[str, Any] = {
+    entry: JSONDict = {
         "name": name,
         **{key: [v for part in parts for v in part[key]] for key in ("inits", "bounds")},
     }

@@ -9,12 +9,12 @@ constraint and a constant parameter, so there the density differs from pyhf's by
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from diffea.errors import FormatError
+from diffea.statistics.config import ModelConfig
 from diffea.statistics.formats.hs3_names import (
     DEFAULT_CODES,
     DOMAIN,
@@ -24,24 +24,20 @@ from diffea.statistics.formats.hs3_names import (
     VERSION,
     parameter_names,
 )
-
-if TYPE_CHECKING:
-    from diffea.statistics.model import BoundModel
-
-Part = dict[str, Any]
+from diffea.types import JSONDict, JSONMapping
 
 
-def write_hs3(workspace: Mapping[str, Any], bound: BoundModel) -> Part:
+def write_hs3(workspace: JSONMapping, config: ModelConfig) -> JSONDict:
     """The HS3 document of a model with numbers.
 
     Args:
         workspace: its pyhf workspace.
-        bound: the same, bound.
+        config: its configuration.
 
     Raises:
         FormatError: if it has an interpolation code, a constraint or a name for which HS3 has no counterpart; with the parameter.
     """
-    writer = _Writer(bound)
+    writer = _Writer(config)
     measurement = workspace["measurements"][0]
     axes = {
         channel["name"]: [
@@ -86,9 +82,9 @@ def write_hs3(workspace: Mapping[str, Any], bound: BoundModel) -> Part:
 
 
 class _Writer:
-    def __init__(self, bound: BoundModel) -> None:
-        self.layout, self.config, self.prepared = bound.layout, bound.config, bound.prepared()
-        self.codes = {kind: getattr(bound.settings, kind) for kind in KNOWN_CODES}
+    def __init__(self, config: ModelConfig) -> None:
+        self.config, self.layout, self.prepared = config, config.layout, config.prepared
+        self.codes = {kind: getattr(config.settings, kind) for kind in KNOWN_CODES}
         self.names = [
             name
             for item in self.layout.sets.values()
@@ -104,7 +100,7 @@ class _Writer:
     def _owner(self, parameter: int) -> str:
         return next(i.name for i in self.layout.sets.values() if i.slice.start <= parameter < i.slice.stop)
 
-    def channel(self, channel: Mapping[str, Any], axes: list[Part]) -> Part:
+    def channel(self, channel: JSONMapping, axes: list[JSONDict]) -> JSONDict:
         """The distribution of a channel."""
         samples = []
         for sample in channel["samples"]:
@@ -118,7 +114,7 @@ class _Writer:
             samples.append({"name": sample["name"], "data": contents, "modifiers": modifiers})
         return {"name": channel["name"], "type": "histfactory_dist", "axes": axes, "samples": samples}
 
-    def _modifier(self, modifier: Mapping[str, Any], channel: str, n: int) -> Part:
+    def _modifier(self, modifier: JSONMapping, channel: str, n: int) -> JSONDict:
         name, kind, data = modifier["name"], modifier["type"], modifier["data"]
         match kind:
             case "normfactor" | "lumi":
@@ -135,7 +131,7 @@ class _Writer:
                 indices = [start + i for i in range(n)]
         return {"name": name, "type": "shapefactor", "parameters": [self.names[i] for i in indices]}
 
-    def _shift(self, name: str, kind: str, data: Part) -> Part:
+    def _shift(self, name: str, kind: str, data: JSONDict) -> JSONDict:
         code = self.codes[kind]
         if code not in KNOWN_CODES[kind]:
             msg = (
@@ -147,7 +143,7 @@ class _Writer:
             data["interpolation"] = code
         return {"name": name, "type": kind, "parameter": name, "constraint": "Gauss", "data": data}
 
-    def constraints(self) -> tuple[list[Part], list[Part], list[Part]]:
+    def constraints(self) -> tuple[list[JSONDict], list[JSONDict], list[JSONDict]]:
         """Distributions of auxiliary data, the functions that they need, and the auxiliary data as constants."""
         distributions, functions, constants = [], [], []
         for kind, parameter, centre, width in self._auxiliary():
@@ -166,7 +162,7 @@ class _Writer:
             if kind == "poisson_dist":
                 mean = f"mean_{name}"
                 functions.append({"name": mean, "type": "product", "factors": [name, width]})
-            distribution: Part = {"name": f"constraint_{name}", "type": kind, "x": nominal, "mean": mean}
+            distribution: JSONDict = {"name": f"constraint_{name}", "type": kind, "x": nominal, "mean": mean}
             distributions.append(distribution if kind == "poisson_dist" else {**distribution, "sigma": width})
             constants.append({"name": nominal, "value": centre, "const": True})
         return distributions, functions, constants
@@ -182,7 +178,7 @@ class _Writer:
             for parameter, place, width in zip(parameters, places, np.asarray(widths), strict=True):
                 yield kind, int(parameter), float(aux[place]), float(width)
 
-    def domain(self) -> list[Part]:
+    def domain(self) -> list[JSONDict]:
         """Bounds of all parameters."""
         bounds = self.config.suggested_bounds()
         return [
@@ -190,7 +186,7 @@ class _Writer:
             for name, (low, high) in zip(self.names, bounds, strict=True)
         ]
 
-    def point(self) -> list[Part]:
+    def point(self) -> list[JSONDict]:
         """Initial values of all parameters, constant where they are fixed."""
         return [
             {"name": name, "value": float(value), **({"const": True} if fixed else {})}
@@ -198,7 +194,7 @@ class _Writer:
         ]
 
 
-def _refuse_equal_names(document: Mapping[str, Any]) -> None:
+def _refuse_equal_names(document: JSONMapping) -> None:
     """Distributions, functions and parameters of HS3 share one set of names."""
     names = [item["name"] for part in ("distributions", "functions") for item in document[part]]
     names += [item["name"] for item in document["parameter_points"][0]["parameters"]]
