@@ -64,15 +64,14 @@ def deviance(layout: Layout, settings: Settings, prepared: Prepared, pars: Array
 class Expansion(NamedTuple):
     """Second-order expansion of the deviance; `scale` is the curvature that counts one uncertainty of each parameter.
 
-    It is the diagonal of the positive (Gauss-Newton) part of the Hessian, `positive`, with at least the events that are
-    expected in the place of those that were seen: a bin where none were seen measures its parameters too.
+    It is the diagonal of the positive (Gauss-Newton) part of the Hessian, with at least the events that are expected in
+    the place of those that were seen: a bin where none were seen measures its parameters too.
     """
 
     value: Array
     gradient: Array
     hessian: Array
     scale: Array
-    positive: Array
 
 
 def expansion(layout: Layout, settings: Settings, prepared: Prepared, pars: Array, data: Array) -> Expansion:
@@ -102,8 +101,8 @@ def expansion(layout: Layout, settings: Settings, prepared: Prepared, pars: Arra
     scales.append((parameters, jnp.maximum(aux[places], expected) / pars[parameters] ** 2))
     none = np.zeros(layout.npars)
     gradient += overlay(none, slopes)
-    positive = matrix + jnp.diag(overlay(none, curvatures))
-    return Expansion(value, gradient, positive + curvature(d, 1.0 - ratio), scale + overlay(none, scales), positive)
+    hessian = matrix + jnp.diag(overlay(none, curvatures)) + curvature(d, 1.0 - ratio)
+    return Expansion(value, gradient, hessian, scale + overlay(none, scales))
 
 
 def fisher_information(layout: Layout, settings: Settings, prepared: Prepared, pars: Array) -> Array:

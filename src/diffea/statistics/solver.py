@@ -105,7 +105,7 @@ def scoring(
 
     Every step solves $(S H S + \\lambda) y = -S g$ over the parameters not held at a bound, with $S_{ii}^{-2}$ the
     diagonal of the positive part of $H$, so $y$ counts uncertainties. λ falls tenfold after a good step and rises
-    after one that does not lower the function. Where the matrix is not positive, the next step is made with the positive part of $H$.
+    after one that does not lower the function, or where the matrix is not positive.
 
     Args:
         expand: gives value, gradient and Hessian at given parameters.
@@ -120,15 +120,13 @@ def scoring(
         noise = 1e-13 * (1.0 + jnp.abs(new.value))
         gain = state.at.value - new.value + noise
         accept = jnp.isfinite(new.value) & (gain >= 1e-4 * state.predicted)
-        was_positive = jnp.isfinite(state.trial).all()
-        raised = jnp.where(was_positive, jnp.maximum(state.damping, 1e-4) * 10, state.damping)
+        raised = jnp.maximum(state.damping, 1e-4) * 10
         damping = jnp.where(accept, state.damping * jnp.where(gain >= 0.25 * state.predicted, 0.1, 2.0), raised)
         pars, at = jax.tree.map(lambda a, b: jnp.where(accept, a, b), (state.trial, new), (state.pars, state.at))
 
         move = movable(pars, at.gradient, low, high, free) & (at.scale > 0)
         scale = jnp.where(move, 1.0 / jnp.sqrt(jnp.where(move, at.scale, 1.0)), 0.0)
-        matrix = jnp.where(was_positive, at.hessian, at.positive)
-        damped = matrix * scale[:, None] * scale + jnp.diag(jnp.where(move, damping + _RIDGE, 1.0))
+        damped = at.hessian * scale[:, None] * scale + jnp.diag(jnp.where(move, damping + _RIDGE, 1.0))
         y = -jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(damped), True), scale * at.gradient)
         trial = jnp.clip(pars + scale * y, low, high)
         change = trial - pars
@@ -147,7 +145,7 @@ def scoring(
         return _State(pars, at, trial, predicted, damping, outside, iterations, status)
 
     n = len(start)
-    nowhere = Expansion(jnp.asarray(jnp.inf), jnp.zeros(n), jnp.zeros((n, n)), jnp.zeros(n), jnp.zeros((n, n)))
+    nowhere = Expansion(jnp.asarray(jnp.inf), jnp.zeros(n), jnp.zeros((n, n)), jnp.zeros(n))
     never = jnp.asarray(-_RECENT)
     state = _State(
         start, nowhere, start, jnp.asarray(0.0), jnp.asarray(damping), never, jnp.asarray(0), jnp.asarray(_RUNNING)
