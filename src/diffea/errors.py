@@ -169,10 +169,18 @@ class ExchangeError(DiffeaError, ValueError):
     """Raised when a file of templates or cotangents is not whole, of another version, or does not fit the parameters."""
 
 
+class FormatError(DiffeaError, ValueError):
+    """Raised when an HS3 document or a datacard is not one, or when it and a HistFactory model cannot say the same thing."""
+
+
 class VariationError(DiffeaError, KeyError):
     """Raised when a systematic variation shifts a column that there is not."""
 
     __str__ = Exception.__str__
+
+
+class InterpolationWarning(UserWarning):
+    """Warned of when another program will interpolate the systematics of a model otherwise than the model itself does."""
 
 
 class SoftHardGapWarning(UserWarning):

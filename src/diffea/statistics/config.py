@@ -21,79 +21,79 @@ class ModelConfig:
     """
 
     def __init__(self, layout: Layout, settings: Settings, prepared: Prepared) -> None:
-        self._layout = layout
-        self._settings = settings
-        self._prepared = prepared
+        self.layout = layout
+        self.settings = settings
+        self.prepared = prepared
 
     @property
     def channels(self) -> list[str]:
         """Channels, sorted."""
-        return list(self._layout.channels)
+        return list(self.layout.channels)
 
     @property
     def samples(self) -> list[str]:
         """Samples of all channels, sorted."""
-        return list(self._layout.samples)
+        return list(self.layout.samples)
 
     @property
     def modifiers(self) -> list[tuple[str, str]]:
         """(name, type) of the modifiers, sorted."""
-        return list(self._layout.modifiers)
+        return list(self.layout.modifiers)
 
     @property
     def channel_nbins(self) -> dict[str, int]:
         """Number of bins of every channel."""
-        return dict(self._layout.nbins)
+        return dict(self.layout.nbins)
 
     @property
     def channel_slices(self) -> Mapping[str, slice]:
         """Where the bins of every channel are in the data."""
-        return dict(self._layout.slices)
+        return dict(self.layout.slices)
 
     @property
     def par_order(self) -> list[str]:
         """Names of the parameter sets, in order."""
-        return list(self._layout.sets)
+        return list(self.layout.sets)
 
     @property
     def par_names(self) -> list[str]:
         """Name of every parameter, with the bin for those of a set."""
-        return parameter_names(self._layout)
+        return parameter_names(self.layout)
 
     @property
     def npars(self) -> int:
         """Number of parameters."""
-        return self._layout.npars
+        return self.layout.npars
 
     @property
     def nmaindata(self) -> int:
         """Number of bins."""
-        return self._layout.nbins_total
+        return self.layout.nbins_total
 
     @property
     def nauxdata(self) -> int:
         """Number of auxiliary measurements."""
-        return self._layout.nauxdata
+        return self.layout.nauxdata
 
     @property
     def auxdata(self) -> Array:
         """Auxiliary data, shape (nauxdata,)."""
-        return self._prepared.auxdata
+        return self.prepared.auxdata
 
     @property
     def auxdata_order(self) -> list[str]:
         """Names of the constrained parameter sets, in the order of the auxiliary data."""
-        return list(self._layout.auxdata_order)
+        return list(self.layout.auxdata_order)
 
     @property
     def poi_name(self) -> str | None:
         """Name of the parameter of interest."""
-        return self._settings.poi_name
+        return self.settings.poi_name
 
     @property
     def poi_index(self) -> int | None:
         """Place of the parameter of interest among the parameters."""
-        return None if self.poi_name is None else self._layout.sets[self.poi_name].slice.start
+        return None if self.poi_name is None else self.layout.sets[self.poi_name].slice.start
 
     def param_set(self, name: str) -> ParameterSet:
         """The parameter set of this name.
@@ -101,10 +101,10 @@ class ModelConfig:
         Raises:
             SpecError: if there is none.
         """
-        if name not in self._layout.sets:
+        if name not in self.layout.sets:
             msg = f"no parameter {name!r}, the model has {self.par_order}"
             raise SpecError(msg)
-        return self._layout.sets[name]
+        return self.layout.sets[name]
 
     def par_slice(self, name: str) -> slice:
         """Where the parameters of a set are among all."""
@@ -112,15 +112,15 @@ class ModelConfig:
 
     def suggested_init(self) -> list[float]:
         """Initial values."""
-        return np.concatenate([item.inits for item in self._layout.sets.values()]).tolist()
+        return np.concatenate([item.inits for item in self.layout.sets.values()]).tolist()
 
     def suggested_bounds(self) -> list[tuple[float, float]]:
         """(low, high) of every parameter."""
-        return [(low, high) for item in self._layout.sets.values() for low, high in item.bounds.tolist()]
+        return [(low, high) for item in self.layout.sets.values() for low, high in item.bounds.tolist()]
 
     def suggested_fixed(self) -> Array:
         """Whether each parameter stays at its initial value, shape (npars,)."""
-        return self._prepared.fixed
+        return self.prepared.fixed
 
 
 def parameter_names(layout: Layout) -> list[str]:

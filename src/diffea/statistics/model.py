@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import EllipsisType
 from typing import Any
 
@@ -16,6 +17,10 @@ from jax import Array
 from diffea.errors import DataError, SpecError, YieldError
 from diffea.statistics import likelihood
 from diffea.statistics.config import ModelConfig
+from diffea.statistics.formats import datacard_read
+from diffea.statistics.formats.datacard_write import write_datacard
+from diffea.statistics.formats.hs3_read import read_hs3
+from diffea.statistics.formats.hs3_write import write_hs3
 from diffea.statistics.layout import Layout, make_layout
 from diffea.statistics.pieces import FIELDS, Pieces, pieces_of, places
 from diffea.statistics.rates import Prepared, by_sample, prepare, rates
@@ -226,6 +231,34 @@ class HistFactory:
                     raise SpecError(msg)
         return model
 
+    @classmethod
+    def from_hs3(cls, document: Mapping[str, Any], *, analysis: str | None = None) -> HistFactory:
+        """The model of an HS3 document (its JSON, read) whose distributions are ``histfactory_dist``, with its observations.
+
+        Args:
+            document: the document.
+            analysis: name of the analysis; the first by default.
+
+        Raises:
+            FormatError: if a part is missing, or pyhf has no counterpart; with the place.
+        """
+        workspace, codes = read_hs3(document, analysis)
+        return cls.from_workspace(workspace, modifier_settings=codes)
+
+    @classmethod
+    def from_datacard(cls, path: str | Path) -> HistFactory:
+        """The model of a text datacard of CMS' Combine with TH1 histograms or none, with its observations.
+
+        `diffea.statistics.formats.datacard_read` says what each of its lines becomes; the parameter of interest is ``r``.
+
+        Args:
+            path: of the card; its ROOT files lie relative to it.
+
+        Raises:
+            FormatError: for what has no counterpart in HistFactory; with the file, the line and what to do.
+        """
+        return cls.from_workspace(datacard_read.read_datacard(path), modifier_settings=datacard_read.CODES)
+
     @property
     def modifier_settings(self) -> dict[str, dict[str, str]]:
         """The interpolation codes, as pyhf takes them."""
@@ -304,6 +337,33 @@ class HistFactory:
         measurement = {"name": self._measurement, "poi": self.settings.poi_name or ""}
         layout, pieces = self._structure(bound.layout.nbins)
         return write_workspace(self._source, self.spec, layout, pieces, bound.yields, measurement, np.asarray(main))
+
+    def hs3(self, numbers: Any = None, observations: Any = None) -> dict[str, Any]:
+        """An HS3 document of the model: the same likelihood in the HEP Statistics Serialization Standard.
+
+        Args:
+            numbers, observations: as for `workspace`.
+
+        Raises:
+            FormatError: if HS3 has no counterpart; with the parameter.
+            YieldError, UnknownTemplateError: as for calling the model.
+        """
+        return write_hs3(self.workspace(numbers, observations), self(numbers).config)
+
+    def datacard(self, folder: str | Path, numbers: Any = None, observations: Any = None) -> Path:
+        """Write a datacard of CMS' Combine with its histograms, ``datacard.txt`` and ``shapes.root``; the path of the first.
+
+        Warns (`InterpolationWarning`) of parameters that Combine interpolates otherwise; `from_datacard` reads what it makes of them.
+
+        Args:
+            folder: where, made if it is not there.
+            numbers, observations: as for `workspace`.
+
+        Raises:
+            FormatError: if a datacard has no counterpart (lumi, shapesys, shapefactor, fixed parameters); with its name.
+            YieldError, UnknownTemplateError: as for calling the model.
+        """
+        return write_datacard(folder, self.workspace(numbers, observations), self(numbers).config)
 
     def _structure(self, nbins: Mapping[str, int]) -> tuple[Layout, Pieces]:
         key = tuple(nbins.values())
