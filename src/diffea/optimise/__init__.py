@@ -12,31 +12,39 @@ import optax
 
 from diffea.errors import ParameterError
 from diffea.files.locks import locked
+from diffea.optimise.auto import auto
+from diffea.optimise.blackbox import black_box
 from diffea.optimise.box import Box
 from diffea.optimise.checkpoints import fingerprint
 from diffea.optimise.composite import Composite
 from diffea.optimise.evaluation import LossAndGradient
 from diffea.optimise.gauss_newton import gauss_newton
 from diffea.optimise.loops import Run, descend, quasi_newton
-from diffea.optimise.result import Result, Step
+from diffea.optimise.result import Result, Scan, Step
 from diffea.optimise.schedules import Schedule, anneal, scheduled
 from diffea.optimise.updates import Updates
 from diffea.parameters import as_arrays, names
 from diffea.types import Loss, Params, PyTree
 
-__all__ = ["Composite", "Result", "Schedule", "Step", "anneal", "optimise"]
+__all__ = ["Composite", "Result", "Scan", "Schedule", "Step", "anneal", "optimise"]
 
+AUTO = "auto"
 L_BFGS_B = "l-bfgs-b"
 GAUSS_NEWTON = "gauss-newton"
+BLACK_BOXES = ("cma", "tpe")
+NAMES = (AUTO, L_BFGS_B, GAUSS_NEWTON, *BLACK_BOXES)
+STEPS = 50  # of any optimizer but auto, which ends by itself
+MOST_PASSES = 1000
 
 
 def optimise(
     loss: Loss,
     params: Params,
     *,
-    optimizer: optax.GradientTransformation | str,
-    steps: int,
+    optimizer: optax.GradientTransformation | str = AUTO,
+    steps: int | None = None,
     bounds: PyTree = None,
+    widths: Schedule | None = None,
     schedules: Mapping[str, Schedule] | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -45,16 +53,22 @@ def optimise(
     validate_every: int = 1,
     patience: int | None = None,
 ) -> Result:
-    """Minimise a loss by gradient descent.
+    """Minimise a loss by gradient descent, or by a search that begins and ends with exact cuts.
 
     Args:
-        loss: a JAX function of the parameters, such as ``lambda p: objectives.cls(model(templates(p)))``.
+        loss: a JAX function of the parameters, such as ``lambda p: objectives.cls(model(templates(p)))``; for ``"auto"``,
+            ``"gauss-newton"``, ``"cma"`` and ``"tpe"`` a ``Composite``.
         params: where to start, any pytree of numbers and arrays.
-        optimizer: of optax; ``"l-bfgs-b"`` (few parameters; one step is one evaluation of loss and gradient); or
-            ``"gauss-newton"`` (few parameters, a ``Composite`` loss; one step is one pass over the data).
-        steps: how many at most.
+        optimizer: ``"auto"`` looks at quasi-random points within the bounds with exact cuts, descends from the best ones along gradients
+            of ever sharper soft cuts, and ends with a local search with exact cuts; each step is a pass at many points. Parameters
+            without two bounds are only descended along. Or one of optax; ``"l-bfgs-b"`` (few parameters; one step is one evaluation of
+            loss and gradient); ``"gauss-newton"`` (few parameters; one step is one pass over the data); ``"cma"`` or ``"tpe"`` (black
+            boxes that only see exact cuts, of the packages cmaes and optuna; one step is a pass at some points, within bounds).
+        steps: how many at most; by default as many as ``"auto"`` takes, and 50 with any other.
         bounds: a pytree like the parameters with (low, high) as leaves. A parameter with two bounds is stepped in units
             of its range, so a learning rate of 0.05 moves it by at most about 5 % of that.
+        widths: what the widths of all soft cuts are multiplied by in the course of the run, such as ``diffea.anneal(1.0, 0.2)``.
+            ``"l-bfgs-b"`` and ``"gauss-newton"`` start anew at each of three widths; ``"auto"`` has widths of its own.
         schedules: parameters that are set instead of optimised, such as ``{"width": diffea.anneal(10.0, 0.5)}``.
         checkpoint: folder for checkpoints, one after every step.
         resume: go on from the newest checkpoint, to the same bits as an uninterrupted run.
@@ -75,9 +89,11 @@ def optimise(
     box = Box.of(start, bounds)
     name = optimizer.lower() if isinstance(optimizer, str) else ""
     is_optax = not isinstance(optimizer, str | type) and all(hasattr(optimizer, part) for part in ("init", "update"))
-    if not is_optax and name not in (L_BFGS_B, GAUSS_NEWTON):
-        msg = f"optimizer is an optax transformation, {L_BFGS_B!r} or {GAUSS_NEWTON!r}, got {optimizer!r}"
+    if not is_optax and name not in NAMES:
+        msg = f"optimizer is an optax transformation, {' or '.join(map(repr, NAMES))}, got {optimizer!r}"
         raise ParameterError(msg)
+    if steps is None:
+        steps = MOST_PASSES if name == AUTO else STEPS
     check_count("steps", steps, 0)
     check_count("validate_every", validate_every, 1)
     if patience is not None:
@@ -128,7 +144,9 @@ def _minimise(
         if not isinstance(loss, Composite):
             msg = f"{name!r} needs templates and objective one by one: give diffea.Composite(templates, objective) as loss"
             raise ParameterError(msg)
-        return gauss_newton(run, loss, start)
+        if name == GAUSS_NEWTON:
+            return gauss_newton(run, loss, start)
+        return auto(run, loss, start) if name == AUTO else black_box(run, loss, start, name)
 
     def schedule(params: Params, step: int) -> Params:
         found = scheduled(schedules, params, step, run.steps)

@@ -20,6 +20,7 @@ from diffea.processor.fill import Fill
 from diffea.program import kernels
 from diffea.program.structure import Structure
 from diffea.program.traced import Edges, Traced, of_sample, trace
+from diffea.soft.context import exactly
 from diffea.templates import Key, Layout
 from diffea.types import Params, PyTree, Scalar
 
@@ -124,7 +125,8 @@ class Program(Portable[DifferentiableProcessor]):
         if cached not in self._operations:
             block = kernels.block(self.traced(structure, params), self.processor, self.dtype)
             valid = jax.ShapeDtypeStruct((structure.rows,), bool)
-            lowered = jax.jit(lambda params, *of: block(1.0, params, 1.0, *of)).lower(params, structure.shapes, valid)
+            with exactly(False):
+                lowered = jax.jit(lambda params, *of: block(1.0, params, 1.0, *of)).lower(params, structure.shapes, valid)
             flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
             self._operations[cached] = max(flops / structure.rows, 1.0)
         return self._operations[cached]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
@@ -12,14 +11,13 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jax.tree_util import PyTreeDef
 
-from diffea import soft
 from diffea.events.ragged import Ragged
 from diffea.histograms import Binning, binning
 from diffea.processor.base import DifferentiableProcessor, axes_of, learned_edges
 from diffea.processor.fill import Fill, as_numbers, named
 from diffea.processor.variations import with_variations
 from diffea.program.structure import Structure
-from diffea.soft.context import annealed
+from diffea.soft.context import annealed, exactly
 from diffea.templates import Key
 from diffea.types import Params, PyTree, Scalar
 
@@ -108,7 +106,7 @@ def trace(
         return numbers, [leaf for leaf in leaves if isinstance(leaf, jax.core.Tracer)]
 
     widths = jax.ShapeDtypeStruct((), dtype)
-    with soft.hard() if hard else contextlib.nullcontext():
+    with exactly(hard):
         computation, shapes = jax.make_jaxpr(read, return_shape=True)(params, widths, structure.shapes)
     ((fills, tree, known),) = made
     outputs, function = jax.tree.structure(shapes), jaxpr_as_fun(computation)

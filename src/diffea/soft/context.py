@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from diffea.errors import WidthError
 from diffea.types import Scalar
 
-__all__ = ["annealed", "hard", "is_hard", "sharpened", "width_scale"]
+__all__ = ["annealed", "exactly", "hard", "is_hard", "sharpened", "width_scale"]
 
 # Part of JAX's jit key: a function compiled soft is compiled anew in the hard context, never reused.
 _hard = jax.make_user_context(default_value=False)
@@ -29,6 +29,11 @@ def hard() -> AbstractContextManager[None]:
     ...     keep = soft.above(pt, 25.0, width=3.0)
     """
     return _hard(True)
+
+
+def exactly(hard: bool) -> AbstractContextManager[None]:
+    """A context that is ``hard()``, or soft within one."""
+    return _hard(hard)
 
 
 def is_hard() -> bool:
