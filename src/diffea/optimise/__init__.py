@@ -33,8 +33,7 @@ L_BFGS_B = "l-bfgs-b"
 GAUSS_NEWTON = "gauss-newton"
 BLACK_BOXES = ("cma", "tpe")
 NAMES = (AUTO, L_BFGS_B, GAUSS_NEWTON, *BLACK_BOXES)
-STEPS = 50  # of any optimizer but auto, which ends by itself
-MOST_PASSES = 1000
+MOST_PASSES = 10_000  # of auto, which ends by itself long before
 
 
 def optimise(
@@ -64,7 +63,7 @@ def optimise(
             without two bounds are only descended along. Or one of optax; ``"l-bfgs-b"`` (few parameters; one step is one evaluation of
             loss and gradient); ``"gauss-newton"`` (few parameters; one step is one pass over the data); ``"cma"`` or ``"tpe"`` (black
             boxes that only see exact cuts, of the packages cmaes and optuna; one step is a pass at some points, within bounds).
-        steps: how many at most; by default as many as ``"auto"`` takes, and 50 with any other.
+        steps: how many at most; ``"auto"`` ends by itself, all others need to be told.
         bounds: a pytree like the parameters with (low, high) as leaves. A parameter with two bounds is stepped in units
             of its range, so a learning rate of 0.05 moves it by at most about 5 % of that.
         widths: what the widths of all soft cuts are multiplied by in the course of the run, such as ``diffea.anneal(1.0, 0.2)``.
@@ -92,9 +91,8 @@ def optimise(
     if not is_optax and name not in NAMES:
         msg = f"optimizer is an optax transformation, {' or '.join(map(repr, NAMES))}, got {optimizer!r}"
         raise ParameterError(msg)
-    if steps is None:
-        steps = MOST_PASSES if name == AUTO else STEPS
-    check_count("steps", steps, 0)
+    steps = MOST_PASSES if steps is None and name == AUTO else steps
+    count = check_count("steps", steps, 0)
     check_count("validate_every", validate_every, 1)
     if patience is not None:
         check_count("patience", patience, 1, "validations")
@@ -102,27 +100,34 @@ def optimise(
         if not callable(function) and (what == "loss" or function is not None):
             msg = f"{what} is a function, got {function!r}"
             raise ParameterError(msg)
+    if widths is not None and not callable(widths):
+        msg = f"widths is a function of the fraction of the run, such as diffea.anneal(1.0, 0.2), got {widths!r}"
+        raise ParameterError(msg)
     if schedules is not None and not isinstance(schedules, Mapping):
         msg = f"schedules is a dict of functions by parameter, such as {{'width': diffea.anneal(10.0, 0.5)}}, got {schedules!r}"
         raise ParameterError(msg)
     if resume and checkpoint is None:
         msg = "resume goes on from a checkpoint: name its folder with checkpoint"
         raise ParameterError(msg)
-    if steps and not jax.tree.leaves(start):
+    if count and not jax.tree.leaves(start):
         msg = f"there is no parameter to optimise in {params!r}"
         raise ParameterError(msg)
     run = Run(
         evaluate=LossAndGradient(loss, box),
         box=box,
-        steps=int(steps),
+        steps=count,
         checkpoint=None if checkpoint is None else Path(checkpoint),
         resume=resume,
         fingerprint=fingerprint(names(start), *map(np.asarray, jax.tree.leaves((start, box.low, box.high))), name),
         progress=progress or (lambda _: None),
         validate=None if validate is None else jax.jit(validate),
         validate_every=int(validate_every),
-        patience=int(steps + 1 if patience is None else patience),
+        patience=int(count + 1 if patience is None else patience),
+        widths=widths,
     )
+    if widths is not None and name in (AUTO, *BLACK_BOXES):
+        msg = f"{name!r} {'has widths of its own' if name == AUTO else 'sees exact cuts only, which have no width'}: leave out widths"
+        raise ParameterError(msg)
     with locked(run.checkpoint) if run.checkpoint else contextlib.nullcontext():
         return _minimise(run, loss, start, optimizer, schedules or {})
 
@@ -156,8 +161,8 @@ def _minimise(
     return descend(run, start, Updates(optimizer, loss, run.box), schedule if schedules else None)
 
 
-def check_count(what: str, count: object, least: int, of: str = "steps") -> None:
-    """See that something is a whole number, and not too small.
+def check_count(what: str, count: object, least: int, of: str = "steps") -> int:
+    """Something that is a whole number, and not too small.
 
     Raises:
         ParameterError: if not.
@@ -165,3 +170,4 @@ def check_count(what: str, count: object, least: int, of: str = "steps") -> None
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
         msg = f"{what} is a number of {of}, {least} or more, got {count!r}"
         raise ParameterError(msg)
+    return int(count)

@@ -12,7 +12,7 @@ from diffea.optimise.explore import apart, spread
 from diffea.optimise.loops import Run
 from diffea.optimise.passes import EnoughError, Passes
 from diffea.optimise.result import Result, Scan
-from diffea.optimise.sharpen import sharpen
+from diffea.optimise.sharpen import sharpen, wander
 from diffea.optimise.verify import scan
 from diffea.types import Params
 
@@ -21,8 +21,10 @@ MOST = 64  # parameters with bounds; more, such as the weights of a network, are
 STARTS = 4  # of descents
 APART = 0.15  # of the range of a parameter
 WIDTHS = (1.0, 0.4)  # what the widths are multiplied by, one descent after the other
-EVALUATIONS = 10  # of each descent
-ROUNDS = 5  # of the local search
+EVALUATIONS = 6  # of each descent
+ALONE = 150  # descents from a single start, where nothing is explored
+ROUNDS = 4  # of the local search along each parameter
+WANDERINGS = 8  # passes with random steps
 VERIFICATIONS = 3  # at most, as long as the scan finds what is lower
 
 
@@ -46,23 +48,22 @@ def auto(run: Run, loss: Composite, start: Params) -> Result:
 
 
 def _search(passes: Passes, explored: np.ndarray, scans: dict[int, Scan]) -> None:
-    count = EXPLORED if explored.any() else 1
-    points = spread(passes.low, passes.high, passes.begin, explored, count)
-    values = passes.hard("explore", points)
-    starts = points[apart(points, values, STARTS, APART)]
+    looks = bool(explored.any())
+    points = spread(passes.low, passes.high, passes.begin, explored, EXPLORED if looks else 1)
+    starts = points[apart(points, passes.look("explore", points), STARTS, APART)]
     for widths in WIDTHS:
-        evaluate = functools.partial(passes.soft, "descend", widths=widths)
-        starts, _ = together(evaluate, starts, passes.low, passes.high, EVALUATIONS)
-        passes.hard("descend", starts)
-    if not explored.any():
-        return
-    sharpen(passes, explored, ROUNDS)
-    for _ in range(VERIFICATIONS):
+        evaluate = functools.partial(passes.slope, "descend", widths=widths)
+        starts, _ = together(evaluate, starts, passes.low, passes.high, EVALUATIONS if looks else ALONE)
+        passes.look("descend", starts)
+    if looks:
+        sharpen(passes, explored, ROUNDS)
+        wander(passes, explored, WANDERINGS)
+    for _ in range(VERIFICATIONS if looks else 0):
         scans.clear()
         scans.update(scan(passes, explored))
         if all(found.at != "higher than beside it" for found in scans.values()):
             return
-        sharpen(passes, explored, 2)
+        sharpen(passes, explored, 2, reach=0.02)
 
 
 def _explored(passes: Passes) -> np.ndarray:

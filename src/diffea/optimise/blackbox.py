@@ -37,12 +37,13 @@ class Cma:
 
     Args:
         begin: where its first generation is drawn around, in the unit box.
+        seed: of its random numbers.
     """
 
-    def __init__(self, begin: np.ndarray) -> None:
+    def __init__(self, begin: np.ndarray, seed: int = SEED) -> None:
         cmaes = package("cmaes")
         bounds = np.tile([0.0, 1.0], (begin.size, 1))
-        self._optimizer = cmaes.CMA(mean=begin.copy(), sigma=SIGMA, bounds=bounds, seed=SEED)
+        self._optimizer = cmaes.CMA(mean=begin.copy(), sigma=SIGMA, bounds=bounds, seed=seed)
         self._asked: list[np.ndarray] = []
 
     def ask(self) -> np.ndarray:
@@ -99,15 +100,17 @@ def black_box(run: Run, loss: Composite, start: Params, name: str) -> Result:
     """
     passes = Passes(run, loss, start)
     if not np.isfinite(passes.high - passes.low).all():
-        unbounded = passes.unbounded()
+        unbounded = [
+            n for n, low, high in zip(passes.names, passes.low, passes.high, strict=True) if np.isinf(high - low)
+        ]
         msg = f"{name!r} looks for parameters within bounds: give (low, high) for {', '.join(map(repr, unbounded))}"
         raise ParameterError(msg)
     size = passes.high - passes.low
     box: Asking = BOXES[name]((passes.begin - passes.low) / size)
-    worst = WORST * max(1.0, abs(float(passes.hard("start", passes.begin[None])[0])))
+    worst = WORST * max(1.0, abs(float(passes.look("start", passes.begin[None])[0])))
     try:
         while True:
-            values = passes.hard("search", passes.low + box.ask() * size)
+            values = passes.look("search", passes.low + box.ask() * size)
             box.tell(np.minimum(values, worst).tolist())
     except EnoughError:
         return passes.result(f"all {run.steps} passes made", {})

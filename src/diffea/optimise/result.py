@@ -22,6 +22,7 @@ class Step:
         validation: the loss on events kept for it, where it was evaluated.
         phase: of the search that it is a part of; its loss is then the hard one, but for ``"descend"``.
         points: at how many parameter points the pass was made.
+        widths: by what the widths of soft cuts were multiplied, if at all.
         fills: what it computed, in fills of all templates at one point, where that is known.
     """
 
@@ -33,6 +34,7 @@ class Step:
     validation: float | None = None
     phase: str = ""
     points: int = 1
+    widths: float | None = None
     fills: float | None = None
 
 

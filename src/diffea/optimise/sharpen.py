@@ -1,4 +1,4 @@
-"""Sharpen: a local search on hard values, in which each pass tries a step along every parameter, and the next their sums."""
+"""Sharpen: local searches on hard values: along each parameter and the sums of what was better, and along several at random."""
 
 from __future__ import annotations
 
@@ -6,38 +6,53 @@ import numpy as np
 
 from diffea.optimise.passes import Passes
 
-REACH = 0.1  # of a parameter's range: the first steps
-SHARES = (1.0, 0.4)  # of the reach, to both sides
-SHRINK = 0.4  # where no step was better
+REACH = 0.1  # of a parameter's range: the first steps, to both sides
+SHRINK = 0.5  # of steps along a parameter neither of which was better
 NARROWEST = 0.004
+WIDEST = 0.15  # of random steps
+CANDIDATES = 16  # of them in a pass
+SHARE = 0.35  # of the parameters that one moves
+SEED = 0
 
 
-def sharpen(passes: Passes, explored: np.ndarray, rounds: int) -> None:
+def sharpen(passes: Passes, explored: np.ndarray, rounds: int, reach: float = REACH) -> None:
     """Search around the best point, until no step is better however short, or all rounds are done.
 
     Args:
         passes: which know the best point so far.
         explored: the parameters to step along, shape (parameters,).
         rounds: of at most two passes each.
+        reach: of the first steps, in units of a parameter's range.
     """
-    (axes,) = np.nonzero(explored)
-    reach = np.full(explored.size, REACH)
+    axes, lengths = np.flatnonzero(explored), np.full(explored.size, reach)
     for _ in range(rounds):
-        alone = [(axis, side * share * reach[axis]) for axis in axes for side in (-1, 1) for share in SHARES]
         at, lowest = passes.best, passes.lowest
-        steps = np.zeros((len(alone), explored.size))
-        for row, (axis, length) in zip(steps, alone, strict=True):
-            row[axis] = length
-        gains = lowest - passes.hard("sharpen", at + steps)
-        best = {axis: max((gain, length) for gain, (of, length) in zip(gains, alone, strict=True) if of == axis) for axis in axes}
-        better = sorted((axis for axis in axes if best[axis][0] > 0), key=lambda axis: -best[axis][0])
-        if len(better) > 1:
-            sums = np.zeros((len(better) - 1, explored.size))
-            for number, row in enumerate(sums):
-                for axis in better[: number + 2]:
-                    row[axis] = best[axis][1]
-            passes.hard("sharpen", at + sums)
-        for axis in axes:
-            reach[axis] *= 1.0 if axis in better else SHRINK
-        if not better and reach[axes].max() < NARROWEST:
+        steps = np.concatenate([side * np.diag(lengths)[axes] for side in (-1, 1)])
+        gains = (lowest - passes.look("sharpen", at + steps)).reshape(2, axes.size)
+        better = np.argsort(-gains.max(axis=0), kind="stable")[: np.sum(gains.max(axis=0) > 0)]
+        if better.size > 1:
+            alone = steps.reshape(2, axes.size, -1)[gains.argmax(axis=0)[better], better]
+            passes.look("sharpen", at + np.cumsum(alone, axis=0)[1:])
+        lengths[np.delete(axes, better)] *= SHRINK
+        if not better.size and lengths[axes].max() < NARROWEST:
             return
+
+
+def wander(passes: Passes, explored: np.ndarray, count: int) -> None:
+    """Random steps from the best point along several parameters at once, of lengths that grow with success and shrink without.
+
+    Args:
+        passes: which know the best point so far.
+        explored: the parameters to step along, shape (parameters,).
+        count: of passes.
+    """
+    random, axes, length = np.random.default_rng(SEED), np.flatnonzero(explored), WIDEST
+    for _ in range(count):
+        chosen = random.random((CANDIDATES, axes.size)) < max(SHARE, 1.0 / axes.size)
+        chosen[np.arange(CANDIDATES), random.integers(axes.size, size=CANDIDATES)] = True
+        sizes = length * np.exp(random.normal(size=(CANDIDATES, 1)))
+        steps = np.zeros((CANDIDATES, explored.size))
+        steps[:, axes] = chosen * sizes * random.normal(size=chosen.shape)
+        before = passes.lowest
+        passes.look("sharpen", passes.best + steps)
+        length = np.clip(length * (1.2 if passes.lowest < before else 0.85), NARROWEST, WIDEST)

@@ -24,7 +24,7 @@ def scan(passes: Passes, explored: np.ndarray) -> dict[int, Scan]:
         beside = np.unique(np.clip(at[axis] + steps, passes.low[axis], passes.high[axis]))
         places[int(axis)] = beside[beside != at[axis]]
     points = np.concatenate([_along(at, axis, beside) for axis, beside in places.items()])
-    values = np.split(passes.hard("verify", points), np.cumsum([len(beside) for beside in places.values()])[:-1])
+    values = np.split(passes.look("verify", points), np.cumsum([len(beside) for beside in places.values()])[:-1])
     return {
         axis: _scan(passes, axis, at, lowest, beside, losses)
         for (axis, beside), losses in zip(places.items(), values, strict=True)
@@ -37,9 +37,7 @@ def _along(at: np.ndarray, axis: int, beside: np.ndarray) -> np.ndarray:
     return points
 
 
-def _scan(
-    passes: Passes, axis: int, at: np.ndarray, lowest: float, beside: np.ndarray, losses: np.ndarray
-) -> Scan:
+def _scan(passes: Passes, axis: int, at: np.ndarray, lowest: float, beside: np.ndarray, losses: np.ndarray) -> Scan:
     places, found = np.append(beside, at[axis]), np.append(losses, lowest)
     order = np.argsort(places)
     values = [passes.flat_params(point)[axis] for point in _along(at, axis, places[order])]

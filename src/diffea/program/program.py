@@ -126,7 +126,9 @@ class Program(Portable[DifferentiableProcessor]):
             block = kernels.block(self.traced(structure, params), self.processor, self.dtype)
             valid = jax.ShapeDtypeStruct((structure.rows,), bool)
             with exactly(False):
-                lowered = jax.jit(lambda params, *of: block(1.0, params, 1.0, *of)).lower(params, structure.shapes, valid)
+                lowered = jax.jit(lambda params, *of: block(1.0, params, 1.0, *of)).lower(
+                    params, structure.shapes, valid
+                )
             flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
             self._operations[cached] = max(flops / structure.rows, 1.0)
         return self._operations[cached]
