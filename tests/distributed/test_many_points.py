@@ -208,3 +208,12 @@ def test_a_scale_has_no_derivative_and_must_be_positive(templates):
         jax.grad(sharp)(0.5)
     with pytest.raises(errors.WidthError, match="positive scale"):
         jax.vmap(sharp)(jnp.array([1.0, -1.0]))
+
+
+def test_soft_templates_are_soft_whatever_was_asked_first(fileset, templates):
+    with distribute(Search(), fileset, schemaclass=QuietSchema, chunksize=700) as fresh:
+        with soft.hard():
+            exact = fresh(PARAMS)
+        found = fresh(PARAMS)
+    np.testing.assert_array_equal(exact.values_flat, templates.hard(PARAMS).values_flat)
+    np.testing.assert_array_equal(found.values_flat, templates(PARAMS).values_flat)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import sys
+import threading
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import scipy.optimize
 from tests.optimise import two_basins
 
-from diffea import errors, optimise, soft
-from diffea.optimise import Composite
+from diffea import anneal, errors, optimise, soft
+from diffea.optimise import Composite, descend, explore
 
 
 @pytest.fixture(scope="module")
@@ -152,13 +156,13 @@ def test_black_boxes_see_exact_cuts_at_several_points_a_pass(loss, lowest, optim
     assert runs[0].fills == sum(step.points for step in runs[0].history) > 100
     assert runs[0].hard < 0.6 * lowest + 0.4 * two_basins.exact(*two_basins.START.values())
     with pytest.raises(errors.ParameterError, match=r"give \(low, high\) for 'center'"):
-        optimise(loss, two_basins.START, bounds={"quality": (0, 1)}, optimizer=optimizer)
+        optimise(loss, two_basins.START, bounds={"quality": (0, 1)}, optimizer=optimizer, steps=4)
 
 
 def test_a_missing_package_is_named(loss, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cmaes", None)
+    monkeypatch.setitem(sys.modules, "cmaes", None)
     with pytest.raises(errors.MissingPackageError, match=r"pip install 'diffea\[blackbox\]'"):
-        optimise(loss, two_basins.START, bounds=two_basins.BOUNDS, optimizer="cma")
+        optimise(loss, two_basins.START, bounds=two_basins.BOUNDS, optimizer="cma", steps=4)
 
 
 # ---------------------------------------------------------------------------------------------------------------------------
@@ -167,8 +171,6 @@ def test_a_missing_package_is_named(loss, monkeypatch):
 
 @pytest.mark.parametrize("optimizer", ["l-bfgs-b", "gauss-newton"])
 def test_widths_go_down_in_stages_of_optimizers_that_need_one_loss(loss, optimizer, tmp_path):
-    from diffea import anneal
-
     options = {"optimizer": optimizer, "bounds": two_basins.BOUNDS, "widths": anneal(1.0, 0.25), "steps": 30}
     start = {"center": 7.0, "quality": 0.3}
     found = optimise(loss, start, **options)
@@ -184,10 +186,6 @@ def test_widths_go_down_in_stages_of_optimizers_that_need_one_loss(loss, optimiz
 
 
 def test_widths_follow_the_steps_of_optax(loss):
-    import optax
-
-    from diffea import anneal
-
     found = optimise(
         loss, {"center": 7.0, "quality": 0.3}, optimizer=optax.adam(0.03), steps=5,
         bounds=two_basins.BOUNDS, widths=anneal(1.0, 0.1),
@@ -199,10 +197,75 @@ def test_widths_follow_the_steps_of_optax(loss):
 @pytest.mark.parametrize("widths", [lambda fraction: -1.0, lambda fraction: None, 0.5])
 def test_widths_that_are_none_are_named(loss, widths):
     with pytest.raises(errors.ParameterError, match="widths"):
-        optimise(loss, two_basins.START, optimizer="l-bfgs-b", bounds=two_basins.BOUNDS, widths=widths)
+        optimise(loss, two_basins.START, optimizer="l-bfgs-b", steps=4, bounds=two_basins.BOUNDS, widths=widths)
 
 
 @pytest.mark.parametrize("optimizer", ["auto", "cma"])
 def test_widths_of_a_search_with_exact_cuts_are_refused(loss, optimizer):
     with pytest.raises(errors.ParameterError, match="leave out widths"):
-        optimise(loss, two_basins.START, bounds=two_basins.BOUNDS, optimizer=optimizer, widths=lambda f: 1.0)
+        optimise(loss, two_basins.START, bounds=two_basins.BOUNDS, optimizer=optimizer, widths=lambda f: 1.0, steps=4)
+
+
+# ---------------------------------------------------------------------------------------------------------------------------
+# the parts
+
+
+def test_the_spread_points_fill_the_box_and_leave_the_rest_at_the_start():
+    low, high, begin = np.array([0.0, -np.inf, 2.0]), np.array([1.0, np.inf, 4.0]), np.array([0.25, 7.0, 3.0])
+    points = explore.spread(low, high, begin, np.array([True, False, True]), 33)
+    np.testing.assert_array_equal(points[0], begin)
+    np.testing.assert_array_equal(points[:, 1], 7.0)
+    for axis, number in ((0, 4), (2, 4)):  # of 32 points of a Sobol sequence each quarter of each axis holds eight
+        counts, _ = np.histogram(points[1:, axis], number, (low[axis], high[axis]))
+        np.testing.assert_array_equal(counts, 8)
+    np.testing.assert_array_equal(points, explore.spread(low, high, begin, np.array([True, False, True]), 33))
+
+
+def test_points_apart_are_the_best_of_each_neighbourhood():
+    points = np.array([[0.0, 0.0], [0.05, 0.05], [0.5, 0.0], [0.5, 0.3], [1.0, 1.0]])
+    values = np.array([2.0, 1.0, 3.0, 2.5, np.inf])
+    assert explore.apart(points, values, 3, 0.1) == [1, 3, 2]
+    assert explore.apart(points, values, 1, 0.1) == [1]
+
+
+def test_descents_side_by_side_are_those_of_scipy():
+    """Rosenbrock's valley from three starts, in a box."""
+    asked = []
+
+    def evaluate(points):
+        asked.append(len(points))
+        return np.array([scipy.optimize.rosen(x) for x in points]), np.array(
+            [scipy.optimize.rosen_der(x) for x in points]
+        )
+
+    starts, low, high = np.array([[-1.0, 1.0], [0.5, 1.5], [1.0, 1.0]]), np.full(2, -2.0), np.array([0.8, 2.0])
+    points, losses = descend.together(evaluate, starts.clip(low, high), low, high, 200)
+    for start, point, loss in zip(starts, points, losses, strict=True):
+        one = scipy.optimize.minimize(
+            scipy.optimize.rosen, start.clip(low, high), jac=scipy.optimize.rosen_der, method="L-BFGS-B",
+            bounds=scipy.optimize.Bounds(low, high),
+        )  # fmt: skip
+        assert loss <= one.fun
+        np.testing.assert_allclose(point, one.x, atol=1e-6)
+    assert asked[0] == 3
+    few, _ = descend.together(evaluate, starts[:1], low, high, 3)
+    assert scipy.optimize.rosen(few[0]) >= losses[0]
+
+
+def test_an_error_ends_all_descents():
+    def evaluate(points):
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        descend.together(evaluate, np.zeros((3, 2)), np.full(2, -1.0), np.ones(2), 10)
+    assert threading.active_count() == before
+
+
+def test_validation_chooses_among_what_was_the_best_once(loss, found):
+    def far(params):  # prefers what was found before the search went to the deeper basin
+        return (params["center"] - 2.0) ** 2
+
+    chosen = optimise(loss, two_basins.START, bounds=two_basins.BOUNDS, validate=far)
+    assert chosen.hard >= found.hard
+    assert abs(float(chosen.params["center"]) - 2.0) <= abs(float(found.params["center"]) - 2.0)

@@ -19,7 +19,7 @@ from diffea.optimise.checkpoints import fingerprint
 from diffea.optimise.composite import Composite
 from diffea.optimise.evaluation import LossAndGradient
 from diffea.optimise.gauss_newton import gauss_newton
-from diffea.optimise.loops import Run, descend, quasi_newton
+from diffea.optimise.loops import Run, quasi_newton, step_by_step
 from diffea.optimise.result import Result, Scan, Step
 from diffea.optimise.schedules import Schedule, anneal, scheduled
 from diffea.optimise.updates import Updates
@@ -72,7 +72,8 @@ def optimise(
         checkpoint: folder for checkpoints, one after every step.
         resume: go on from the newest checkpoint, to the same bits as an uninterrupted run.
         progress: called with every ``Step``.
-        validate: loss on events that are not trained on; the result is then its lowest point.
+        validate: loss on events that are not trained on; the result is then its lowest point. ``"auto"``, ``"cma"`` and ``"tpe"``
+            ask it at the end, with exact cuts, about every point that was the best once.
         validate_every: steps between two validations.
         patience: stop after so many validations without improvement.
 
@@ -158,7 +159,7 @@ def _minimise(
         run.box.check(found)
         return found
 
-    return descend(run, start, Updates(optimizer, loss, run.box), schedule if schedules else None)
+    return step_by_step(run, start, Updates(optimizer, loss, run.box), schedule if schedules else None)
 
 
 def check_count(what: str, count: object, least: int, of: str = "steps") -> int:

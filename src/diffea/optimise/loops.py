@@ -157,7 +157,7 @@ class Run:
             save(self.checkpoint, Checkpoint(arrays, history), self.fingerprint)
 
 
-def descend(run: Run, start: Params, updates: Updates, schedule: Callable[[Params, int], Params] | None) -> Result:
+def step_by_step(run: Run, start: Params, updates: Updates, schedule: Callable[[Params, int], Params] | None) -> Result:
     """Take optax steps, projected onto the bounds.
 
     Args:

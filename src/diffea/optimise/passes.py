@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from diffea.errors import CheckpointError, NotFiniteError
+from diffea import soft
+from diffea.errors import CheckpointError, FitError, NotFiniteError, YieldError
 from diffea.optimise.checkpoints import Checkpoint
 from diffea.optimise.composite import Composite
 from diffea.optimise.loops import Run
@@ -64,13 +65,15 @@ class Passes(Points):
         best: the point of the lowest hard loss so far.
         lowest: that loss.
         history: of the passes.
+        records: each point that was the best when it was found, with its hard loss.
     """
 
     def __init__(self, run: Run, loss: Composite, start: Params) -> None:
         super().__init__(loss, run.box, start)
         self.best, self.lowest = self.begin, np.inf
         self.history: list[Step] = []
-        self._run = run
+        self.records: list[tuple[np.ndarray, float]] = []
+        self._run, self._start = run, start
         self._log: list[Pass] = []
         self._largest = 1.0
         if begun := run.begin(self._read):
@@ -92,6 +95,7 @@ class Passes(Points):
         found = self._pass(phase, np.clip(points, self.low, self.high), 0.0)
         if (lowest := found.values.min()) < self.lowest:
             self.best, self.lowest = found.points[np.argmin(found.values)], float(lowest)
+            self.records.append((self.best, self.lowest))
         return found.values
 
     def slope(self, phase: str, points: np.ndarray, widths: float) -> tuple[np.ndarray, np.ndarray]:
@@ -113,15 +117,30 @@ class Passes(Points):
         return np.where(fine, found.values, FAILED * self._largest), found.gradients
 
     def result(self, message: str, scans: Mapping[int, Scan]) -> Result:
-        """What the search leaves.
+        """What the search leaves: the best point, or of all that were the best once the one of the lowest validation loss with exact cuts.
 
         Args:
             message: why it ended.
             scans: by the number of the parameter.
         """
         named = {self.names[number]: found for number, found in scans.items()}
-        hard = self.lowest if np.isfinite(self.lowest) else None
-        return Result(self.params(self.best), tuple(self.history), message, hard, named)
+        history = tuple(self.history)
+        if not self.records:
+            return Result(self._start, history, message)
+        point, hard = self.records[-1]
+        if self._run.validate:
+            point, hard = min(self.records, key=lambda record: self._validation(record[0]))
+            named = named if point is self.best else {}
+        return Result(self.params(point), history, message, hard, named)
+
+    def _validation(self, point: np.ndarray) -> float:
+        """The validation loss with exact cuts; infinite where the statistics fail."""
+        try:
+            with soft.hard():
+                found = self._run.validation(self.steps(point), self._run.steps)
+        except (FitError, NotFiniteError, YieldError):
+            return np.inf
+        return np.inf if found is None else found
 
     def _pass(self, phase: str, points: np.ndarray, widths: float) -> Pass:
         self._done += 1
