@@ -19,7 +19,7 @@ PARAMETERS = {
     "distribute": "processor fileset client schemaclass chunksize split precision on_bad_file memory gradient",
     "evaluate": "processor fileset params model client schemaclass chunksize split on_bad_file memory",
     "histogram": "x edges weights bandwidth kernel flow reflect",
-    "optimise": "loss params optimizer steps bounds schedules checkpoint resume progress validate validate_every patience",
+    "optimise": "loss params optimizer steps bounds widths schedules checkpoint resume progress validate validate_every patience",
 }
 
 

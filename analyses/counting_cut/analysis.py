@@ -109,9 +109,11 @@ analysis = Analysis(
     chunksize=1000,
     default_data=make_data,
     variants={
-        "fixed-width": Variant(processor=Threshold(), params={"cut": 55.0}, steps=30, **cut),
+        "fixed-width": Variant(processor=Threshold(), params={"cut": 55.0}, optimizer="l-bfgs-b", steps=30, **cut),
         "annealed": Variant(processor=Threshold(), params={"cut": 55.0, "width": 2.0}, **annealed, **cut),
-        "window": Variant(processor=Window(), params={"low": 40.0, "high": 70.0}, steps=30, **window),
+        "window": Variant(
+            processor=Window(), params={"low": 40.0, "high": 70.0}, optimizer="l-bfgs-b", steps=30, **window
+        ),
         "window-annealed": Variant(
             processor=Window(), params={"low": 40.0, "high": 70.0, "width": 2.0}, **annealed, **window
         ),

@@ -59,9 +59,10 @@ class Variant:
         spec: of the HistFactory model, template names in place of numbers; or the model, if it needs more than that.
         params: where to start.
         objective: a function of the bound model, minimised.
-        optimizer: of optax, ``"l-bfgs-b"`` or ``"gauss-newton"``.
-        steps: how many at most; none to evaluate only.
+        optimizer: see ``diffea.optimise``.
+        steps: how many at most; 0 to evaluate only. ``"auto"`` ends by itself.
         bounds: pytree like the parameters with (low, high) as leaves.
+        widths: what the widths of soft cuts are multiplied by in the course of the run.
         schedules: parameters that are set instead of optimised.
         pretraining: a stage before, if any.
         validate_every: steps between validations, where the split has a validation part.
@@ -77,9 +78,10 @@ class Variant:
     spec: JSONMapping | HistFactory
     params: Params
     objective: Callable[[BoundModel], Scalar]
-    optimizer: optax.GradientTransformation | str = "l-bfgs-b"
-    steps: int = 50
+    optimizer: optax.GradientTransformation | str = "auto"
+    steps: int | None = None
     bounds: PyTree = None
+    widths: Schedule | None = None
     schedules: Mapping[str, Schedule] = dataclasses.field(default_factory=dict)
     pretraining: Pretraining | None = None
     validate_every: int = 1
@@ -88,7 +90,8 @@ class Variant:
     baseline: Variant | None = None
 
     def __post_init__(self) -> None:
-        check_count("steps", self.steps, 0)
+        if self.steps is not None or self.optimizer != "auto":
+            check_count("steps", self.steps, 0)
         check_count("validate_every", self.validate_every, 1)
         if self.patience is not None:
             check_count("patience", self.patience, 1, "validations")

@@ -69,6 +69,10 @@ class ParameterError(DiffeaError, ValueError):
     """Raised when a parameter is not a finite number, or outside of its bounds."""
 
 
+class MissingPackageError(DiffeaError, ImportError):
+    """Raised when something is asked for that takes an optional package which is not installed."""
+
+
 class SplitError(DiffeaError, ValueError):
     """Raised when the parts of a split are not fractions of the events."""
 

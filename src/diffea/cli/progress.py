@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from diffea.optimise import MOST_PASSES
 from diffea.run import MeasuredStep
 
 EVERY = 30.0  # seconds between lines
@@ -39,7 +40,12 @@ def progress(console: Console, name: str) -> Iterator[Callable[[MeasuredStep], N
         task = bar.add_task(escape(name), total=None, state="reading events")
 
         def tell(step: MeasuredStep) -> None:
-            bar.update(task, completed=step.step, total=step.steps, state=_state(step, wide=wide))
+            bar.update(
+                task,
+                completed=step.step,
+                total=None if step.steps == MOST_PASSES else step.steps,
+                state=_state(step, wide=wide),
+            )
 
         yield tell
         bar.update(task, completed=1, total=1)
@@ -59,9 +65,13 @@ def _lines(console: Console, name: str) -> Callable[[MeasuredStep], None]:
 
 
 def _state(step: MeasuredStep, *, wide: bool) -> str:
-    state = (
-        f"step {step.step}/{step.steps}  loss {step.loss:.4g}  gradient {step.gradient_norm:.2g}  passes {step.passes}"
+    steps = f"{step.step}" if step.steps == MOST_PASSES else f"{step.step}/{step.steps}"
+    slope = (
+        f"gradient {step.gradient_norm:.2g}"
+        if step.gradient_norm is not None
+        else f"exact cuts at {step.points} points"
     )
+    state = f"{step.phase or 'step'} {steps}  loss {step.loss:.4g}  {slope}  passes {step.passes}"
     if not wide:
         return state
     return (

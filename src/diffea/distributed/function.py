@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import time
 import weakref
 from collections.abc import Callable, Hashable, Sequence
-from typing import Self
+from typing import Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,27 +18,35 @@ from diffea import soft
 from diffea.distributed.lanes import Lane
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.reduction import Partial
-from diffea.distributed.steps import AnyMode
-from diffea.errors import ClosedError, StrategyError
+from diffea.distributed.steps import AnyMode, points
+from diffea.errors import ClosedError, StrategyError, WidthError
 from diffea.parameters import as_arrays
 from diffea.portable import Portable
 from diffea.processor import axes_of
 from diffea.program import Program
-from diffea.program.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest, exchange
+from diffea.program.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest, exchange, fills
 from diffea.runtime import keep_error, named_errors
+from diffea.soft.context import width_scale
 from diffea.templates import Layout, TemplateJacobian, TemplateSet
 from diffea.types import Params, PyTree
+
+FIRST_ONLY = "templates have first derivatives only: for a curvature take optimizer='gauss-newton' of diffea.optimise, or differences of gradients"
+EXACT = "templates of exact cuts have no derivative: call them outside of jax.grad and the like, or templates(params) without soft.hard()"
+NO_WIDTHS = "templates have no derivative by the scale of soft.sharpened around them: make it a parameter, and enter soft.sharpened in `fill`"
 
 
 class Templates:
     """Templates of distributed events as an ordinary JAX function of a pytree of parameters.
 
     It works under ``jax.grad``, ``jax.value_and_grad`` and ``jax.jit``. With ``gradient="jacobian"`` or ``"by-bin"`` one pass over
-    the data gives value and derivative (and ``jax.jvp`` works too); with ``"vjp"`` a second pass gives the gradient.
+    the data gives value and derivative (and ``jax.jvp`` works too); with ``"vjp"`` a second pass gives the gradient. Under
+    ``jax.vmap`` over parameters many points are one pass, with the same bits as one by one; so are those of ``hard``.
 
     Attributes:
         ledger: what is held, and what was left out.
-        passes: how often the data were passed over so far.
+        passes: how often the data were passed over so far, at one or many points.
+        fills: what they computed, in fills of all templates at one point; that of a derivative is estimated, see
+            ``diffea.program.strategy``.
         seconds: where the time went: ``read``, ``compile``, ``compute`` and ``reduce`` summed over the workers, ``wall`` of all
             passes.
         moved: bytes of parameters and sums that passes sent between processes so far, parameters counted once a shard.
@@ -47,6 +57,7 @@ class Templates:
         self.processor = program.processor
         self.ledger = ledger
         self.passes = 0
+        self.fills = 0.0
         self.seconds = {"read": ledger.read_seconds, "compile": 0.0, "compute": 0.0, "reduce": 0.0, "wall": 0.0}
         self.moved = 0
         self.memory = 0
@@ -84,26 +95,29 @@ class Templates:
             StrategyError: for a second derivative, and for any derivative under ``soft.hard()``.
             Under ``jax.jit`` and ``jax.grad`` XLA gives these as the text of a JaxRuntimeError; ``diffea.optimise`` names them.
         """
-        return self.hard(params) if soft.is_hard() else self._templates(params, STRATEGIES)
+        return self.hard(params) if soft.is_hard() else self._templates(params, self._strategy(params, STRATEGIES))
 
     def forward(self, params: Params) -> TemplateSet:
         """As the call, but one pass gives value and Jacobian, whatever the number of parameters."""
-        return self._templates(params, ONE_PASS)
+        return self._templates(params, self._strategy(params, ONE_PASS))
 
     def jacobian(self, params: Params) -> TemplateJacobian:
         """∂T/∂φ in one pass over the data: by parameter or by bin, whichever is cheaper."""
         params = self._known(params)
-        _, derivative = self._step(self._strategy(params, ONE_PASS), self._layout(params), params)
+        _, derivative = self._at(self._strategy(params, ONE_PASS), self._layout(params), params)
         return TemplateJacobian(self.layout(params), derivative, params)
 
     def hard(self, params: Params) -> TemplateSet:
-        """The same events with exact cuts in plain histograms.
+        """The same events with exact cuts in plain histograms; under ``jax.vmap`` at many points in one pass.
 
         Raises:
-            StrategyError: where a derivative is asked for, or under ``jax.jit``: a step has none.
+            StrategyError: where a derivative is asked for: a step has none.
         """
-        params = self._known(params)
-        sums = self._step("hard", self._layout(params), params)
+        params = as_arrays(params)
+        if _traced(params):
+            return self._templates(params, "hard")
+        params = jax.tree.map(np.asarray, params)
+        sums = self._at("hard", self._layout(params), params)
         edges = jax.tree.map(np.asarray, dict(self.processor.edges(params)))
         return TemplateSet(self.layout(params), sums[0], sums[1], edges)
 
@@ -124,10 +138,10 @@ class Templates:
 
     def _known(self, params: Params) -> Params:
         params = as_arrays(params)
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
+        if _traced(params):
             msg = (
-                "Jacobians and templates of exact cuts are NumPy arrays of known parameters: call them outside of jax.jit, jax.grad and "
-                "the like; there, templates(params) without soft.hard() has derivatives"
+                "a Jacobian is a NumPy array of known parameters: call it outside of jax.jit, jax.grad and the like; there, "
+                "templates(params) has derivatives"
             )
             raise StrategyError(msg)
         return jax.tree.map(np.asarray, params)
@@ -141,41 +155,51 @@ class Templates:
             self._layouts[cached] = Portable(Layout(axes_of(self.processor), tuple(sorted(keys))))
         return self._layouts[cached]
 
-    def _templates(self, params: Params, among: Sequence[Strategy]) -> TemplateSet:
+    def _templates(self, params: Params, strategy: Strategy | Literal["hard"]) -> TemplateSet:
         params = as_arrays(params)
         layout = self._layout(params)
-        function = self._function(params, layout, self._strategy(params, among))
+        function = self._function(params, layout, strategy)
         with named_errors():
-            sums = function(params)
+            sums = function(params, _widths())
             if not isinstance(sums, jax.core.Tracer):
                 sums.block_until_ready()
         return TemplateSet(layout.value, sums[0], sums[1], dict(self.processor.edges(params)))
 
     def _strategy(self, params: Params, among: Sequence[Strategy]) -> Strategy:
+        params = as_arrays(params)
         for strategy in among:
             if strategy == self._gradient:
                 return strategy
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
-        sizes = [self._program.layout(structure, sample, shapes).size for sample, structure in self._structures]
-        bins = max(sizes)
-        operations = self._program.operations(self._structures[sizes.index(bins)][1], shapes)
-        size = sum(leaf.size for leaf in jax.tree.leaves(params))
-        return cheapest(size, bins, exchange(sum(self.events.values()), operations), among)
+        sizes = self._sizes(shapes)
+        operations = self._program.operations(self._structures[sizes.index(max(sizes))][1], shapes)
+        return cheapest(_size(params), max(sizes), exchange(sum(self.events.values()), operations), among)
 
-    def _function(self, params: Params, layout: Portable[Layout], strategy: Strategy) -> Callable[..., jax.Array]:
+    def _sizes(self, params: Params) -> list[int]:
+        """How many bins the templates of each structure have."""
+        return [self._program.layout(structure, sample, params).size for sample, structure in self._structures]
+
+    def _function(
+        self, params: Params, layout: Portable[Layout], strategy: Strategy | Literal["hard"]
+    ) -> Callable[..., jax.Array]:
         key = strategy, layout.token
         if key not in self._functions:
             shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float64), params)
-            self._functions[key] = (
-                self._two_passes(layout, shapes) if strategy == "vjp" else self._one_pass(strategy, layout, shapes)
-            )
+            match strategy:
+                case "hard":
+                    shape = jax.ShapeDtypeStruct((2, layout.value.size), jnp.float64)
+                    self._functions[key] = _once(self._callback("hard", layout, shape), EXACT)
+                case "vjp":
+                    self._functions[key] = self._two_passes(layout, shapes)
+                case _:
+                    self._functions[key] = self._one_pass(strategy, layout, shapes)
         return self._functions[key]
 
     def _one_pass(self, strategy: Strategy, layout: Portable[Layout], params: Params) -> Callable[..., jax.Array]:
-        bins, size = layout.value.size, sum(leaf.size for leaf in jax.tree.leaves(params))
+        bins, size = layout.value.size, _size(params)
         shape, derivative = (jax.ShapeDtypeStruct(of, jnp.float64) for of in ((2, bins), (2, bins, size)))
         sums = jax.custom_jvp(self._callback("values", layout, shape))
-        with_derivative = _once(self._callback(strategy, layout, (shape, derivative)))
+        with_derivative = _once(self._callback(strategy, layout, (shape, derivative)), FIRST_ONLY)
 
         @sums.defjvp
         def sums_jvp(primals: PyTree, tangents: PyTree) -> tuple[jax.Array, jax.Array]:
@@ -185,36 +209,64 @@ class Templates:
         return sums
 
     def _two_passes(self, layout: Portable[Layout], params: Params) -> Callable[..., jax.Array]:
-        values = _once(self._callback("values", layout, jax.ShapeDtypeStruct((2, layout.value.size), jnp.float64)))
-        gradient = _once(self._callback("vjp", layout, params))
+        shape = jax.ShapeDtypeStruct((2, layout.value.size), jnp.float64)
+        values = _once(self._callback("values", layout, shape), FIRST_ONLY)
+        gradient = _once(self._callback("vjp", layout, params), FIRST_ONLY)
         sums = jax.custom_vjp(values)
-        sums.defvjp(lambda params: (values(params), params), lambda params, cotangents: (gradient(params, cotangents),))
+        sums.defvjp(
+            lambda *at: (values(*at), at), lambda at, cotangents: (gradient(*at, cotangents), jnp.zeros_like(at[1]))
+        )
         return sums
 
     def _callback(self, mode: AnyMode, layout: Portable[Layout], shape: PyTree) -> Callable[..., PyTree]:
-        """A step as a function of JAX arrays, of which a compiled function holds neither these templates nor their columns."""
+        """A step as a function of JAX arrays, of which a compiled function holds neither these templates nor their columns.
+
+        Under ``jax.vmap``, nested or not, one call gets all points: arrays have an axis more for each, of length one where they are the
+        same for all points.
+        """
         owner = weakref.ref(self)
 
         @keep_error
-        def run(*arguments: PyTree) -> PyTree:
+        def run(ranks: list[int], *arguments: PyTree) -> PyTree:
             if (templates := owner()) is None:
                 raise _closed()
-            return templates._step(mode, layout, *jax.tree.map(np.asarray, arguments))
+            leaves, tree = jax.tree.flatten(jax.tree.map(np.asarray, arguments))
+            outer = [leaf.shape[: leaf.ndim - rank] for leaf, rank in zip(leaves, ranks, strict=True)]
+            points = np.broadcast_shapes(*outer)
+            if not math.prod(points):
+                return jax.tree.map(lambda of: np.zeros((*points, *of.shape)), shape)
+            numbered = [_numbered(leaf, axes, points) for leaf, axes in zip(leaves, outer, strict=True)]
+            sums = templates._step(mode, layout, *jax.tree.unflatten(tree, numbered))
+            return jax.tree.map(lambda leaf: leaf.reshape((*points, *leaf.shape[1:])), sums)
 
         def call(*arguments: PyTree) -> PyTree:
-            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
-                return jax.pure_callback(run, shape, *arguments, vmap_method="sequential")
-            return jax.tree.map(jnp.asarray, run(*arguments))
+            at = functools.partial(run, [jnp.ndim(leaf) for leaf in jax.tree.leaves(arguments)])
+            if _traced(arguments):
+                return jax.pure_callback(at, shape, *arguments, vmap_method="expand_dims")
+            return jax.tree.map(jnp.asarray, at(*arguments))
 
         return call
 
-    def _step(self, mode: AnyMode, layout: Portable[Layout], *arguments: PyTree) -> PyTree:
+    def _at(self, mode: AnyMode, layout: Portable[Layout], params: Params) -> PyTree:
+        """A step at one point, whose numbers are known."""
+        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths()))
+        return jax.tree.map(lambda leaf: leaf[0], self._step(mode, layout, *point))
+
+    def _step(
+        self, mode: AnyMode, layout: Portable[Layout], params: Params, widths: np.ndarray, *more: PyTree
+    ) -> PyTree:
+        """One pass, at as many points as the first axis of the arguments has entries."""
         if self._closed:
             raise _closed()
+        if not np.all((widths > 0) & (widths < np.inf)):
+            msg = f"expected a positive scale of the widths, got {widths.tolist()}: end a schedule with soft.hard(), not with a width of zero"
+            raise WidthError(msg)
         began = time.perf_counter()
-        partial: Partial = self._lane.step(mode, layout, *arguments)
+        partial: Partial = self._lane.step(mode, layout, params, widths, *more)
+        at_one = jax.tree.map(lambda leaf: leaf[0], params)
         self.passes += 1
-        self.moved += self._lane.remote * sum(leaf.nbytes for leaf in jax.tree.leaves((arguments, partial.total)))
+        self.fills += points((params, widths, *more)) * fills(mode, _size(at_one), max(self._sizes(at_one)))
+        self.moved += self._lane.remote * sum(leaf.nbytes for leaf in jax.tree.leaves((params, more, partial.total)))
         self.memory = partial.memory
         self.ledger.check(partial.events)
         for name, spent in {**partial.seconds, "wall": time.perf_counter() - began}.items():
@@ -228,13 +280,34 @@ def _closed() -> ClosedError:
     )
 
 
-def _once(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """The function, which refuses to be differentiated: what it returns is the last derivative that the workers compute."""
+def _traced(tree: PyTree) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def _size(params: Params) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _numbered(leaf: np.ndarray, axes: tuple[int, ...], points: tuple[int, ...]) -> np.ndarray:
+    """An array whose first axis numbers the points, of length one where it is the same for all of them."""
+    inner = leaf.shape[len(axes) :]
+    if math.prod(axes) == 1:
+        return leaf.reshape(1, *inner)
+    return np.broadcast_to(leaf, (*points, *inner)).reshape(-1, *inner)
+
+
+def _widths() -> jax.Array:
+    """The scale of the widths around this call."""
+    scale = width_scale()
+    return _once(jnp.asarray, NO_WIDTHS)(jnp.asarray(1.0 if scale is None else scale, float))
+
+
+def _once(function: Callable[..., PyTree], reason: str) -> Callable[..., PyTree]:
+    """The function, which refuses to be differentiated, for a reason in words."""
     once = jax.custom_jvp(function)
 
     @once.defjvp
     def refuse(primals: PyTree, tangents: PyTree) -> PyTree:  # noqa: ARG001
-        msg = "templates have first derivatives only: for a curvature take optimizer='gauss-newton' of diffea.optimise, or differences of gradients"
-        raise StrategyError(msg)
+        raise StrategyError(reason)
 
     return once

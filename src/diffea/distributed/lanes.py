@@ -22,7 +22,7 @@ from diffea.events.batches import Batch, shares
 from diffea.portable import Portable
 from diffea.runtime import cores
 from diffea.templates import Layout
-from diffea.types import AnyArray, Params, PyTree
+from diffea.types import PyTree
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class Lane(Protocol):
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
         """Read all batches, and keep them."""
 
-    def step(self, mode: AnyMode, layout: Portable[Layout], params: Params, *more: AnyArray) -> Partial:
-        """Sum over all batches; arguments as for ``shards.step``."""
+    def step(self, mode: AnyMode, layout: Portable[Layout], *arguments: PyTree) -> Partial:
+        """Sum over all batches; arguments as for ``steps.step``."""
 
     def close(self) -> None:
         """Let go of the shards."""
@@ -79,8 +79,8 @@ class InProcess:
         self._shards = list(self._pool.map(lambda run: load(source, run), runs))
         return [Content.of(shard) for shard in self._shards]
 
-    def step(self, mode: AnyMode, layout: Portable[Layout], params: Params, *more: AnyArray) -> Partial:
-        return merge(self._pool.map(lambda shard: step(shard, mode, layout, params, *more), self._shards))
+    def step(self, mode: AnyMode, layout: Portable[Layout], *arguments: PyTree) -> Partial:
+        return merge(self._pool.map(lambda shard: step(shard, mode, layout, *arguments), self._shards))
 
     def close(self) -> None:
         self._shards = []
@@ -141,8 +141,8 @@ class OnCluster:
         self._places = self._client.who_has(self._shards)
         return found
 
-    def step(self, mode: AnyMode, layout: Portable[Layout], params: Params, *more: AnyArray) -> Partial:
-        return self._persist(lambda: self._graph(mode, layout, (params, *more)).result())
+    def step(self, mode: AnyMode, layout: Portable[Layout], *arguments: PyTree) -> Partial:
+        return self._persist(lambda: self._graph(mode, layout, arguments).result())
 
     def _graph(self, mode: AnyMode, layout: Portable[Layout], arguments: tuple[PyTree, ...]) -> Future:
         """The sum over all shards, as a future: a step is one graph, which costs the scheduler less than its tasks one by one.

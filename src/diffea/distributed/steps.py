@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import time
@@ -13,7 +14,7 @@ import numpy as np
 
 from diffea.distributed.reduction import Partial, merge
 from diffea.distributed.shards import Held, Shard
-from diffea.errors import DiffeaError, NotFiniteError
+from diffea.errors import DiffeaError, LedgerError, NotFiniteError
 from diffea.events.blocks import Blocks
 from diffea.parameters import brief, finite
 from diffea.portable import Portable
@@ -27,15 +28,43 @@ AnyMode: TypeAlias = Mode | Literal["hard"]
 """What to sum: see ``Program.run``; ``hard`` for exact cuts and plain histograms."""
 
 
-def step(shard: Shard, mode: AnyMode, layout: Portable[Layout], params: Params, *more: AnyArray) -> Partial:
-    """Sums over a shard.
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """Where the sums are taken.
+
+    Attributes:
+        params: pytree of float64 arrays.
+        widths: scale of the widths of soft cuts.
+        more: the cotangents, for ``vjp``.
+    """
+
+    params: Params
+    widths: float
+    more: tuple[AnyArray, ...]
+
+
+def points_of(params: Params, widths: AnyArray, *more: AnyArray) -> list[Point]:
+    """The points of a pass, from arrays whose first axis numbers them, or has one entry that is the same for all."""
+    arguments = params, widths, more
+    return [
+        Point(*jax.tree.map(lambda leaf: leaf[min(number, len(leaf) - 1)], arguments))  # noqa: B023
+        for number in range(points(arguments))
+    ]
+
+
+def points(arguments: PyTree) -> int:
+    """How many points the arguments of a pass are."""
+    return max(len(leaf) for leaf in jax.tree.leaves(arguments))
+
+
+def step(shard: Shard, mode: AnyMode, layout: Portable[Layout], *arguments: PyTree) -> Partial:
+    """Sums over a shard, at one or more points: the first axis of all sums is that of the points.
 
     Args:
         shard: its batches.
         mode: see ``Kernels.run``; ``hard`` for exact cuts and plain histograms.
         layout: of the analysis.
-        params: pytree of float64 arrays.
-        *more: the cotangents, for ``vjp``.
+        *arguments: see ``points_of``.
 
     Raises:
         WorkerMismatchError: if this worker, to which dask may have moved the shard, would compute other numbers than the driver.
@@ -49,7 +78,9 @@ def step(shard: Shard, mode: AnyMode, layout: Portable[Layout], params: Params, 
     scale = 1.0 if source.split is None else source.split.scale
     empty = Partial(source.batches, {(0, index): (0, None) for index in shard.empty})
     sums = (
-        Partial(source.batches, {(0, held.batch.index): _sum(program, held, scale, mode, whole, params, *more)})
+        Partial(
+            source.batches, {(0, held.batch.index): _sums(program, held, scale, mode, whole, points_of(*arguments))}
+        )
         for held in shard.held
     )
     partial = merge(itertools.chain([empty], sums))
@@ -57,20 +88,41 @@ def step(shard: Shard, mode: AnyMode, layout: Portable[Layout], params: Params, 
     return partial.spent(compute=time.perf_counter() - began - compiling, compile=compiling)
 
 
+def _sums(
+    program: Program, held: Held, scale: float, mode: AnyMode, whole: Layout, points: Sequence[Point]
+) -> tuple[int, PyTree]:
+    """The number of events of a batch, and their sums at each point, stacked.
+
+    Raises:
+        LedgerError: if a point counted other events than the first.
+    """
+    blocks = held.blocks
+    counts, sums = zip(*(_sum(program, held, blocks, scale, mode, whole, point) for point in points), strict=True)
+    if len(set(counts)) > 1:
+        msg = f"{held.batch.chunks[0]} and what follows: points of one pass counted {sorted(set(counts))} events"
+        raise LedgerError(msg)
+    return counts[0], jax.tree.map(lambda *leaves: np.stack(leaves), *sums)
+
+
 def _sum(
-    program: Program, held: Held, scale: float, mode: AnyMode, whole: Layout, params: Params, *more: AnyArray
+    program: Program,
+    held: Held,
+    blocks: Sequence[Blocks],
+    scale: float,
+    mode: AnyMode,
+    whole: Layout,
+    point: Point,
 ) -> tuple[int, PyTree]:
     """The number of events of a batch and their sum, over its size classes, one after the other."""
-    blocks = held.blocks
     count, summed = functools.reduce(
         functools.partial(jax.tree.map, np.add),
         (
-            _of_class(program, held, *piece, scale, mode, whole, params, *more)
+            _of_class(program, held, *piece, scale, mode, whole, point)
             for piece in zip(held.structures, blocks, strict=True)
         ),
     )
     if mode != "hard" and not finite(summed):
-        raise _not_finite(program, held, blocks, scale, mode, whole, params, *more)
+        raise _not_finite(program, held, blocks, scale, mode, whole, point)
     return int(count), summed
 
 
@@ -82,22 +134,22 @@ def _of_class(
     scale: float,
     mode: AnyMode,
     whole: Layout,
-    *arguments: PyTree,
+    point: Point,
 ) -> tuple[int, PyTree]:
-    sample, (params, *more) = held.batch.file.sample, arguments
+    sample, params = held.batch.file.sample, point.params
     if mode != "hard":
-        return program.run(mode, structure, sample, whole, params, blocks, scale, *more)
+        return program.run(mode, structure, sample, whole, params, blocks, scale, *point.more, widths=point.widths)
     chunks = held.batch.chunks
     where = f"{chunks[0]}" if len(chunks) == 1 else f"{chunks[0]}, to {chunks[-1]}"
     return hard_sums(program, structure, sample, whole, params, blocks, scale, where)
 
 
 def _not_finite(
-    program: Program, held: Held, blocks: Sequence[Blocks], scale: float, mode: Mode, *arguments: PyTree
+    program: Program, held: Held, blocks: Sequence[Blocks], scale: float, mode: Mode, whole: Layout, point: Point
 ) -> DiffeaError:
     """Find the first event whose contribution is not finite: by blocks, then by halves."""
     size = max(piece.size for piece in blocks)
-    sample, (whole, params, *more) = held.batch.file.sample, arguments
+    sample, params = held.batch.file.sample, point.params
 
     def parts(start: int, stop: int) -> Iterator[tuple[Structure, Blocks]]:
         for structure, piece, rows in zip(held.structures, blocks, held.within(start, stop), strict=True):
@@ -105,7 +157,9 @@ def _not_finite(
 
     def bad(start: int, stop: int) -> bool:
         return any(
-            not finite(program.run(mode, structure, sample, whole, params, part, scale, *more)[1])
+            not finite(
+                program.run(mode, structure, sample, whole, params, part, scale, *point.more, widths=point.widths)[1]
+            )
             for structure, part in parts(start, stop)
         )
 

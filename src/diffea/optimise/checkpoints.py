@@ -139,7 +139,7 @@ def _history(notes: Any) -> list[Step]:
     try:
         history = [Step(**note) for note in notes]
         numbers = np.asarray(
-            [(s.step, s.steps, s.loss, s.gradient_norm, s.seconds, s.validation or 0.0) for s in history]
+            [(s.step, s.steps, s.loss, s.gradient_norm or 0.0, s.seconds, s.validation or 0.0) for s in history]
         )
         if np.isfinite(numbers).all() and [step.step for step in history] == list(range(1, len(history) + 1)):
             return history

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from diffea import soft
 from diffea.errors import DiffeaError, FlatLossError, LossError, NotFiniteError
 from diffea.optimise.box import Box
 from diffea.parameters import brief, name_of
 from diffea.runtime import named_errors
-from diffea.types import Loss, Params
+from diffea.types import Loss, Params, Scalar
 
 PROBE = 0.01  # in the units of steps
 
@@ -30,19 +32,23 @@ class LossAndGradient:
     """
 
     def __init__(self, loss: Loss, box: Box) -> None:
-        def in_steps(steps: Params) -> jax.Array:
-            return scalar(loss(box.to_params(steps)))
+        def in_steps(steps: Params, widths: Scalar | None) -> jax.Array:
+            with sharpened_by(widths):
+                return scalar(loss(box.to_params(steps)))
 
         self._value_and_grad = jax.jit(jax.value_and_grad(in_steps))
         self._box = box
         self.at_start = True
 
-    def __call__(self, steps: Params, known: tuple[float, Params] | None = None) -> tuple[float, Params]:
+    def __call__(
+        self, steps: Params, known: tuple[float, Params] | None = None, widths: float | None = None
+    ) -> tuple[float, Params]:
         """Loss and gradient.
 
         Args:
             steps: where.
             known: both, if they were evaluated already.
+            widths: by what all widths of soft cuts are multiplied, if at all.
 
         Raises:
             LossError: if the loss is not a number.
@@ -50,12 +56,12 @@ class LossAndGradient:
             FlatLossError: if the loss does not change at all around the start.
         """
         with named_errors():
-            value, gradient = known or self._value_and_grad(steps)
+            value, gradient = known or self._value_and_grad(steps, widths)
             value = float(value)
-        self.check(value, gradient, steps)
+        self.check(value, gradient, steps, widths)
         return value, gradient
 
-    def check(self, value: float, gradient: Params, steps: Params) -> None:
+    def check(self, value: float, gradient: Params, steps: Params, widths: float | None = None) -> None:
         """See that loss and gradient are finite, and at the start that there is a way down and each parameter has an influence.
 
         Raises:
@@ -73,7 +79,7 @@ class LossAndGradient:
                 raise NotFiniteError(msg)
             if not np.any(leaf):
                 idle.append(name_of(path))
-        if self.at_start and len(idle) == len(jax.tree.leaves(gradient)) and self._flat(value, steps):
+        if self.at_start and len(idle) == len(jax.tree.leaves(gradient)) and self._flat(value, steps, widths):
             msg = (
                 f"the loss is {value} at the start and stays so around it: all gradients are exactly zero, and no step leads anywhere. CLs of "
                 "a signal that is far too strong is 0: check its normalisation, or minimise `objectives.log_cls` or "
@@ -88,19 +94,24 @@ class LossAndGradient:
                 )
         self.at_start = False
 
-    def _flat(self, value: float, steps: Params) -> bool:
+    def _flat(self, value: float, steps: Params, widths: float | None) -> bool:
         """Whether the loss is the same at two points beside one that has no gradient, which may also be a minimum."""
         flat, unravel = ravel_pytree(steps)
         aside = PROBE * np.random.default_rng(0).uniform(0.5, 1.0, flat.shape) * np.maximum(1.0, np.abs(flat))
         for beside in (flat + aside, flat - aside):
             try:
                 with named_errors():
-                    found, _ = self._value_and_grad(self._box.clip(unravel(beside)))
+                    found, _ = self._value_and_grad(self._box.clip(unravel(beside)), widths)
             except DiffeaError:
                 return False
             if float(found) != value:
                 return False
         return True
+
+
+def sharpened_by(widths: Scalar | None) -> AbstractContextManager[None]:
+    """``soft.sharpened``, where there is a scale."""
+    return nullcontext() if widths is None else soft.sharpened(widths)
 
 
 def scalar(value: object) -> jax.Array:

@@ -23,7 +23,7 @@ from jax.flatten_util import ravel_pytree
 from diffea.errors import CheckpointError, FitError, YieldError
 from diffea.optimise.checkpoints import Checkpoint
 from diffea.optimise.composite import Composite
-from diffea.optimise.evaluation import norm, scalar
+from diffea.optimise.evaluation import norm, scalar, sharpened_by
 from diffea.optimise.loops import NO_LONGER_BETTER, Run
 from diffea.optimise.result import Result, Step
 from diffea.optimise.states import OTHER, finite
@@ -111,32 +111,39 @@ def gauss_newton(run: Run, loss: Composite, start: Params) -> Result:
     low, high = (np.asarray(ravel_pytree(run.box.to_steps(end))[0]) for end in (run.box.low, run.box.high))
     evaluate = _Evaluation(run, loss, unravel)
     history: list[Step] = []
-    state, best, lowest = None, np.asarray(begin), np.inf
+    at, best, lowest, state, stage = np.asarray(begin), np.asarray(begin), np.inf, None, 0
 
-    def read(checkpoint: Checkpoint) -> tuple[State, np.ndarray, float, list[Step]]:
-        if len(checkpoint.arrays) < 2:
+    def read(checkpoint: Checkpoint) -> tuple[State, np.ndarray, float, int, list[Step]]:
+        if len(checkpoint.arrays) < 3:
             raise CheckpointError(OTHER)
-        *arrays, best, lowest = checkpoint.arrays
+        *arrays, best, lowest, stage = checkpoint.arrays
         found = State.of(arrays)
-        if not found.at.x.shape == best.shape == begin.shape or lowest.shape != ():
+        if not found.at.x.shape == best.shape == begin.shape or lowest.shape != () or stage.shape != ():
             raise CheckpointError(OTHER)
         for place in (found.at.x, best):
             run.check_place(unravel(jnp.asarray(place)))
         finite(lowest)
-        return found, best, float(lowest), list(checkpoint.history)
+        return found, best, float(lowest), int(stage), list(checkpoint.history)
 
     if begun := run.begin(read):
-        state, best, lowest, history = begun
-        run.check_loss(state.at.loss, evaluate(state.at.x).loss)
+        state, best, lowest, stage, history = begun
+        run.check_loss(state.at.loss, evaluate(state.at.x, history[-1].widths).loss)
     message = f"all {run.steps} evaluations made"
+    stages = run.stages
     while len(history) < run.steps and not run.stale(history):
+        widths, until = stages[stage]
         began = time.perf_counter()
         step, predicted = (np.zeros_like(begin), 0.0) if state is None else _subproblem(state, low, high)
-        if state is not None and (reason := _converged(state, predicted, low, high)):
-            message = f"Gauss–Newton: {reason}"
+        converged = state is not None and _converged(state, predicted, low, high)
+        if state is not None and stage + 1 < len(stages) and (converged or len(history) >= until):
+            at, state, stage = state.at.x, None, stage + 1
+            best, lowest = (best, lowest) if run.validate else (at, np.inf)
+            continue
+        if converged:
+            message = f"Gauss–Newton: {converged}"
             break
         try:
-            trial = evaluate(np.asarray(begin) if state is None else np.clip(state.at.x + step, low, high))
+            trial = evaluate(at if state is None else np.clip(state.at.x + step, low, high), widths)
         except (FitError, YieldError):
             if state is None or state.radius < NARROWEST:
                 raise
@@ -148,9 +155,10 @@ def gauss_newton(run: Run, loss: Composite, start: Params) -> Result:
         if criterion is not None and criterion < lowest:
             best, lowest = trial.x, criterion
         seconds = time.perf_counter() - began
-        history.append(Step(len(history) + 1, run.steps, trial.loss, norm(trial.gradient), seconds, validation))
+        number = len(history) + 1
+        history.append(Step(number, run.steps, trial.loss, norm(trial.gradient), seconds, validation, widths=widths))
         run.progress(history[-1])
-        run.keep(history, [*state.arrays(), best, np.asarray(lowest)])
+        run.keep(history, [*state.arrays(), best, np.asarray(lowest), np.asarray(stage)])
     if run.stale(history):
         message = NO_LONGER_BETTER.format(run.patience)
     return Result(run.box.to_params(unravel(jnp.asarray(best))), tuple(history), message)
@@ -163,7 +171,11 @@ class _Evaluation:
         templates = getattr(loss.templates, "forward", loss.templates)
         units = ravel_pytree(run.box.units)[0]
 
-        def evaluate(x: jax.Array) -> tuple[jax.Array, ...]:
+        def evaluate(x: jax.Array, widths: Scalar | None) -> tuple[jax.Array, ...]:
+            with sharpened_by(widths):
+                return at(x)
+
+        def at(x: jax.Array) -> tuple[jax.Array, ...]:
             params, to_params = ravel_pytree(run.box.to_params(unravel(x)))
             found, push = jax.linearize(lambda params: ravel_pytree(templates(to_params(params)))[0], params)
             jacobian = jax.vmap(push, out_axes=1)(jnp.eye(params.size)) * units
@@ -177,10 +189,10 @@ class _Evaluation:
         self._check = run.evaluate.check
         self._unravel = unravel
 
-    def __call__(self, x: np.ndarray) -> Point:
+    def __call__(self, x: np.ndarray, widths: float | None) -> Point:
         with named_errors():
-            value, gradient, *others = jax.tree.map(np.asarray, self._evaluate(jnp.asarray(x)))
-        self._check(float(value), self._unravel(jnp.asarray(gradient)), self._unravel(jnp.asarray(x)))
+            value, gradient, *others = jax.tree.map(np.asarray, self._evaluate(jnp.asarray(x), widths))
+        self._check(float(value), self._unravel(jnp.asarray(gradient)), self._unravel(jnp.asarray(x)), widths)
         return Point(x, float(value), gradient, *others)
 
 

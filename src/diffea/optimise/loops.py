@@ -15,19 +15,21 @@ import numpy as np
 import scipy
 from jax.flatten_util import ravel_pytree
 
-from diffea.errors import CheckpointError, NotFiniteError
+from diffea.errors import CheckpointError, NotFiniteError, ParameterError
 from diffea.optimise.box import Box
 from diffea.optimise.checkpoints import Checkpoint, clear, newest, save
 from diffea.optimise.evaluation import LossAndGradient, norm, scalar
 from diffea.optimise.result import Result, Step
+from diffea.optimise.schedules import Schedule
 from diffea.optimise.states import OTHER, finite, plain, restored
 from diffea.optimise.updates import Updates, known
-from diffea.parameters import brief
+from diffea.parameters import brief, not_numbers
 from diffea.runtime import named_errors
 from diffea.types import Loss, Params
 
 NO_LONGER_BETTER = "the validation loss has not improved in {} validations"
 StateT = TypeVar("StateT")
+STAGES = 3  # of widths, where an optimizer starts anew at each
 SAME = 1e-6  # relative: what other machines and chunk sizes do to a loss is far less
 Evaluated: TypeAlias = tuple[np.ndarray, float, np.ndarray]
 """A point, and loss and gradient there."""
@@ -48,6 +50,7 @@ class Run:
         validate: loss on events kept for it, if any.
         validate_every: steps between two validations.
         patience: validations without improvement after which to stop.
+        widths: by what all widths of soft cuts are multiplied in the course of the run, if at all.
     """
 
     evaluate: LossAndGradient
@@ -60,6 +63,29 @@ class Run:
     validate: Loss | None
     validate_every: int
     patience: int
+    widths: Schedule | None = None
+
+    def scale(self, fraction: float) -> float | None:
+        """By what the widths are multiplied when a fraction of the run is done.
+
+        Raises:
+            ParameterError: if it is not a positive number.
+        """
+        if self.widths is None:
+            return None
+        scale = self.widths(fraction)
+        known = None if not_numbers(scale) else np.asarray(scale, float)
+        if known is None or known.shape or not 0 < known < math.inf:
+            msg = f"widths maps the fraction of the run to a positive number, such as diffea.anneal(1.0, 0.2), got {scale!r} at {fraction:.3g}"
+            raise ParameterError(msg)
+        return float(known)
+
+    @property
+    def stages(self) -> list[tuple[float | None, int]]:
+        """For an optimizer that needs one loss for many steps: the widths of each stage, and the step that it lasts to."""
+        if self.widths is None:
+            return [(None, self.steps)]
+        return [(self.scale(number / (STAGES - 1)), self.steps * (number + 1) // STAGES) for number in range(STAGES)]
 
     def begin(self, read: Callable[[Checkpoint], StateT]) -> StateT | None:
         """The state to go on from; checkpoints of an earlier run are removed where it is not resumed.
@@ -131,7 +157,7 @@ class Run:
             save(self.checkpoint, Checkpoint(arrays, history), self.fingerprint)
 
 
-def descend(run: Run, start: Params, updates: Updates, schedule: Callable[[Params, int], Params] | None) -> Result:
+def step_by_step(run: Run, start: Params, updates: Updates, schedule: Callable[[Params, int], Params] | None) -> Result:
     """Take optax steps, projected onto the bounds.
 
     Args:
@@ -153,21 +179,24 @@ def descend(run: Run, start: Params, updates: Updates, schedule: Callable[[Param
     if begun := run.begin(read):
         point, state, best, lowest, stale, history = begun
         validation = run.validation(best, 1)
-        run.check_loss(lowest, run.evaluate(best)[0] if validation is None else validation)
+        scale = run.scale((max(len(history), 1) - 1) / max(run.steps - 1, 1))
+        run.check_loss(lowest, run.evaluate(best, None, scale)[0] if validation is None else validation)
 
     message = f"all {run.steps} steps taken"
     while len(history) < run.steps and stale < run.patience:
         began, number = time.perf_counter(), len(history) + 1
         if schedule:
             point = run.box.to_steps(schedule(run.box.to_params(point), number))
-        value, gradient = run.evaluate(point, None if schedule else known(state))
+        scale = run.scale((number - 1) / max(run.steps - 1, 1))
+        changes = schedule or scale is not None
+        value, gradient = run.evaluate(point, None if changes else known(state), scale)
         validation = run.validation(point, number)
         criterion = validation if run.validate else value
-        if criterion is not None and (criterion < lowest or (schedule and not run.validate)):
+        if criterion is not None and (criterion < lowest or (changes and not run.validate)):
             best, lowest, stale = point, criterion, 0
         else:
             stale += validation is not None
-        point, state = updates(value, gradient, state, point)
+        point, state = updates(value, gradient, state, point, scale)
         history.append(Step(number, run.steps, value, norm(gradient), time.perf_counter() - began, validation))
         run.progress(history[-1])
         run.keep(history, plain((point, state, best, lowest, stale)))
@@ -198,40 +227,52 @@ def quasi_newton(run: Run, start: Params) -> Result:
 
     if begun := run.begin(read):
         log, history = begun
-        run.check_loss(float(log[-1][1]), run.evaluate(unravel(jnp.asarray(log[-1][0])))[0])
-    replay = iter(list(log))
-
-    def evaluate(point: np.ndarray) -> tuple[float, np.ndarray]:
-        if known := next(replay, None):
-            if not np.array_equal(known[0], point):
-                msg = "the evaluations in the checkpoint are not those of this run: start anew in another folder"
-                raise CheckpointError(msg)
-            return float(known[1]), known[2]
-        if len(history) >= run.steps or run.stale(history):
-            raise _EnoughError
-        began = time.perf_counter()
-        value, gradient = run.evaluate(unravel(jnp.asarray(point)))
-        log.append((point.copy(), value, np.asarray(ravel_pytree(gradient)[0])))
-        validation = run.validation(unravel(jnp.asarray(point)), len(history) + 1)
-        seconds = time.perf_counter() - began
-        history.append(Step(len(history) + 1, run.steps, value, norm(gradient), seconds, validation))
-        run.progress(history[-1])
-        run.keep(history, [np.asarray(column) for column in zip(*log, strict=True)])
-        return value, log[-1][2]
-
+        place = unravel(jnp.asarray(log[-1][0]))
+        run.check_loss(float(log[-1][1]), run.evaluate(place, None, history[-1].widths)[0])
+    known, done = list(log), 0
     low, high = (np.asarray(ravel_pytree(run.box.to_steps(end))[0]) for end in (run.box.low, run.box.high))
-    bounds = scipy.optimize.Bounds(low, high)
-    try:
-        found = scipy.optimize.minimize(
-            evaluate, np.asarray(first), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": run.steps}
-        )
-        message = f"L-BFGS-B: {found.message}"
-    except _EnoughError:
-        message = NO_LONGER_BETTER.format(run.patience) if run.stale(history) else f"all {run.steps} evaluations made"
+    bounds, place, message = scipy.optimize.Bounds(low, high), np.asarray(first), ""
+    for widths, until in run.stages:
+        began_at = done
+
+        def evaluate(point: np.ndarray, widths: float | None = widths, until: int = until) -> tuple[float, np.ndarray]:
+            nonlocal done
+            if done >= until or (done >= len(known) and run.stale(history)):
+                raise _EnoughError
+            if done < len(known):
+                if not np.array_equal(known[done][0], point):
+                    msg = "the evaluations in the checkpoint are not those of this run: start anew in another folder"
+                    raise CheckpointError(msg)
+            else:
+                began = time.perf_counter()
+                value, gradient = run.evaluate(unravel(jnp.asarray(point)), None, widths)
+                log.append((point.copy(), value, np.asarray(ravel_pytree(gradient)[0])))
+                validation = run.validation(unravel(jnp.asarray(point)), len(history) + 1)
+                spent = time.perf_counter() - began
+                number = len(history) + 1
+                history.append(Step(number, run.steps, value, norm(gradient), spent, validation, widths=widths))
+                run.progress(history[-1])
+                run.keep(history, [np.asarray(column) for column in zip(*log, strict=True)])
+            done += 1
+            return float(log[done - 1][1]), log[done - 1][2]
+
+        try:
+            found = scipy.optimize.minimize(
+                evaluate, place, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": run.steps}
+            )
+            message = f"L-BFGS-B: {found.message}"
+        except _EnoughError:
+            stale = run.stale(history)
+            message = NO_LONGER_BETTER.format(run.patience) if stale else f"all {run.steps} evaluations made"
+        if done > began_at:
+            losses = [float(loss) for _, loss, _ in log[began_at:done]]
+            place, last = log[began_at + int(np.argmin(losses))][0], began_at
     if not log:
         return Result(start, (), message)
-    losses = [step.validation if run.validate else step.loss for step in history]
-    best = int(np.argmin([np.inf if loss is None else loss for loss in losses]))
+    compared = (
+        [step.validation for step in history] if run.validate else [None] * last + [s.loss for s in history[last:]]
+    )
+    best = int(np.argmin([np.inf if loss is None else loss for loss in compared]))
     return Result(run.box.to_params(unravel(jnp.asarray(log[best][0]))), tuple(history), message)
 
 

@@ -13,9 +13,9 @@ from jax.flatten_util import ravel_pytree
 
 from diffea.errors import DiffeaError, ParameterError
 from diffea.optimise.box import Box
-from diffea.optimise.evaluation import scalar
+from diffea.optimise.evaluation import scalar, sharpened_by
 from diffea.runtime import named_errors
-from diffea.types import Loss, Params
+from diffea.types import Loss, Params, Scalar
 
 SEARCH = {"learning_rate", "value", "grad"}  # of the states of optax's line searches
 
@@ -32,12 +32,13 @@ class Updates:
     def __init__(self, optimizer: optax.GradientTransformation, loss: Loss, box: Box) -> None:
         full = optax.with_extra_args_support(optimizer)
 
-        def value_fn(steps: Params) -> jax.Array:
-            return scalar(loss(box.to_params(steps)))
-
         def update(
-            value: jax.Array, gradient: Params, state: optax.OptState, point: Params
+            value: jax.Array, gradient: Params, state: optax.OptState, point: Params, widths: Scalar | None
         ) -> tuple[Params, optax.OptState]:
+            def value_fn(steps: Params) -> jax.Array:
+                with sharpened_by(widths):
+                    return scalar(loss(box.to_params(steps)))
+
             if any(_searches(state)):  # which would otherwise expect a decrease from steps that lead out of the box
                 gradient = box.inward(gradient, point)
             updates, state = full.update(gradient, state, point, value=value, grad=gradient, value_fn=value_fn)
@@ -59,15 +60,15 @@ class Updates:
             return self._init(point)
 
     def __call__(
-        self, value: float, gradient: Params, state: optax.OptState, point: Params
+        self, value: float, gradient: Params, state: optax.OptState, point: Params, widths: float | None = None
     ) -> tuple[Params, optax.OptState]:
-        """The next point, and the state there.
+        """The next point, and the state there; with widths of soft cuts multiplied, if at all, as for value and gradient.
 
         Raises:
             ParameterError: if the optimizer needs more than it can be given.
         """
         with named_errors(), _named():
-            return self._update(jnp.asarray(value), gradient, state, point)
+            return self._update(jnp.asarray(value), gradient, state, point, widths)
 
 
 def known(state: optax.OptState) -> tuple[float, Params] | None:

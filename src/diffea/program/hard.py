@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import hist
-import jax
+from typing import Any
+
 import numpy as np
+from boost_histogram import Histogram
+from boost_histogram.storage import Weight
 
 from diffea.errors import NotFiniteError
 from diffea.events.blocks import Blocks
@@ -53,31 +55,36 @@ def hard_sums(
     """
     rows = int(blocks.rows)
     traced = program.traced(structure, params, hard=True)
-    known = jax.tree.map(lambda leaf: np.asarray(leaf, program.dtype), params)
-    fills, edges = traced.rows(known, blocks.arrays, rows)
+    fills, edges = program.fills(structure, params, blocks)
     axes = axes_of(program.processor)
     for channel in traced.learned:
         (axis,), (found,) = axes[channel], edges[channel]
         axes[channel] = (with_edges(axis, checked_edges(np.asarray(found))),)
-    histograms: dict[Key, hist.Hist] = {}
+    histograms: dict[Key, Histogram] = {}
     for key, fill in zip(of_sample(traced.keys, sample), fills, strict=True):
-        histogram = histograms.setdefault(key, hist.Hist(*axes[fill.channel], storage=hist.storage.Weight()))
-        place = f"{where}: the %s of {'/'.join(key)} is NaN or infinite in %s events with exact cuts; look at "
-        place += f"`{program.name}.fill` at the parameters {brief(params)}"
-        _fill(histogram, fill, rows, scale, place)
+        if key not in histograms:
+            histograms[key] = Histogram(*axes[fill.channel], storage=Weight())
+        if wrong := _fill(histograms[key], fill, rows, scale):
+            msg = (
+                f"{where}: the {wrong[0]} of {'/'.join(key)} is NaN or infinite in {wrong[1]} events with exact cuts; look at "
+                f"`{program.name}.fill` at the parameters {brief(params)}"
+            )
+            raise NotFiniteError(msg)
     return rows, _gathered(whole, histograms)
 
 
-def _fill(histogram: hist.Hist, fill: Fill, rows: int, scale: float, message: str) -> None:
+def _fill(histogram: Histogram, fill: Fill, rows: int, scale: float) -> tuple[str, int] | None:
+    """Fill, unless something is not finite: what, and how often."""
     weight, *observables = _one_row_each(1.0 if fill.weight is None else fill.weight, *fill.observables, rows=rows)
     for name, numbers in (("weight", weight), *(("observable", observable) for observable in observables)):
-        if count := np.sum(~np.isfinite(numbers)):
-            raise NotFiniteError(message % (name, count))
+        if count := int(np.sum(~np.isfinite(numbers))):
+            return name, count
     entries = [
         category_values(axis, numbers) if axis.traits.discrete else numbers
         for axis, numbers in zip(histogram.axes, observables, strict=True)
     ]
     histogram.fill(*entries, weight=weight * scale)
+    return None
 
 
 def _one_row_each(*columns: Column, rows: int) -> list[np.ndarray]:
@@ -91,10 +98,11 @@ def _one_row_each(*columns: Column, rows: int) -> list[np.ndarray]:
     return [np.broadcast_to(array[:, None] if array.ndim == 1 else array, mask.shape)[mask] for array in arrays]
 
 
-def _gathered(whole: Layout, histograms: dict[Key, hist.Hist]) -> np.ndarray:
+def _gathered(whole: Layout, histograms: dict[Key, Histogram]) -> np.ndarray:
     sums = np.zeros((2, whole.size))
     for key, histogram in histograms.items():
-        padding = [(int(not axis.traits.underflow), int(not axis.traits.overflow)) for axis in histogram.axes]
-        sums[0, whole.spans[key]] = np.pad(np.asarray(histogram.values(flow=True)), padding).ravel()
-        sums[1, whole.spans[key]] = np.pad(np.asarray(histogram.variances(flow=True)), padding).ravel()
+        filled: Any = histogram.view(flow=True)
+        inner = tuple(slice(int(not ax.traits.underflow), None if ax.traits.overflow else -1) for ax in histogram.axes)
+        for kind, part in enumerate(("value", "variance")):
+            sums[kind, whole.spans[key]].reshape(whole.shape(key[0]))[inner] = filled[part]
     return sums

@@ -28,8 +28,8 @@ MOST_UNROLLED = 16  # fills into one channel: more than these would compile for 
 Counted: TypeAlias = tuple[jax.Array, PyTree]
 """The number of rows that are events, and sums over them."""
 
-Block = Callable[[Scalar, Params, PyTree, jax.Array], jax.Array]
-"""Of the weights' scale, parameters, columns and validity of the rows of a block: sums of shape ``(2, bins of all templates)``."""
+Block = Callable[[Scalar, Params, Scalar, PyTree, jax.Array], jax.Array]
+"""Of the weights' scale, parameters, the widths' scale, columns and validity of the rows of a block: sums of shape ``(2, bins of all templates)``."""
 
 
 def block(traced: Traced, processor: DifferentiableProcessor, dtype: np.dtype) -> Block:
@@ -42,10 +42,10 @@ def block(traced: Traced, processor: DifferentiableProcessor, dtype: np.dtype) -
     """
     axes = axes_of(processor)
 
-    def sums(scale: Scalar, params: Params, arrays: PyTree, valid: jax.Array) -> jax.Array:
+    def sums(scale: Scalar, params: Params, widths: Scalar, arrays: PyTree, valid: jax.Array) -> jax.Array:
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
         scale = jnp.where(valid, scale, 0.0).astype(dtype)
-        fills, edges = traced.block(params, arrays)
+        fills, edges = traced.block(params, jnp.asarray(widths, dtype), arrays)
         alike: dict[int, list[tuple[Key, Fill]]] = {}
         for group, key, fill in zip(traced.groups, traced.keys, fills, strict=True):
             alike.setdefault(group, []).append((key, fill))
@@ -63,8 +63,8 @@ def block(traced: Traced, processor: DifferentiableProcessor, dtype: np.dtype) -
 def values(block: Block) -> Callable[..., Counted]:
     """Templates."""
 
-    def run(params: Params, blocks: Blocks, scale: Scalar) -> Counted:
-        return _over_blocks(lambda *rows: block(scale, params, *rows), blocks)
+    def run(params: Params, widths: Scalar, blocks: Blocks, scale: Scalar) -> Counted:
+        return _over_blocks(lambda *rows: block(scale, params, widths, *rows), blocks)
 
     return run
 
@@ -72,9 +72,9 @@ def values(block: Block) -> Callable[..., Counted]:
 def vjp(block: Block) -> Callable[..., Counted]:
     """The gradient, given cotangents."""
 
-    def run(params: Params, blocks: Blocks, scale: Scalar, cotangents: jax.Array) -> Counted:
+    def run(params: Params, widths: Scalar, blocks: Blocks, scale: Scalar, cotangents: jax.Array) -> Counted:
         def gradient(*rows: PyTree) -> Params:
-            return jax.grad(lambda params: jnp.vdot(cotangents, block(scale, params, *rows)))(params)
+            return jax.grad(lambda params: jnp.vdot(cotangents, block(scale, params, widths, *rows)))(params)
 
         return _over_blocks(gradient, blocks)
 
@@ -84,12 +84,12 @@ def vjp(block: Block) -> Callable[..., Counted]:
 def jacobian(block: Block) -> Callable[..., Counted]:
     """Templates and their derivative by every parameter, in forward mode."""
 
-    def run(params: Params, blocks: Blocks, scale: Scalar) -> Counted:
+    def run(params: Params, widths: Scalar, blocks: Blocks, scale: Scalar) -> Counted:
         flat, unravel = ravel_pytree(params)
 
         def both(*rows: PyTree) -> tuple[jax.Array, jax.Array]:
             def push(tangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-                return jax.jvp(lambda flat: block(scale, unravel(flat), *rows), (flat,), (tangent,))
+                return jax.jvp(lambda flat: block(scale, unravel(flat), widths, *rows), (flat,), (tangent,))
 
             return jax.vmap(push, out_axes=(None, -1))(jnp.eye(flat.size))
 
@@ -101,11 +101,11 @@ def jacobian(block: Block) -> Callable[..., Counted]:
 def by_bin(block: Block) -> Callable[..., Counted]:
     """Templates and their derivative by every parameter, in reverse mode, bin by bin."""
 
-    def run(params: Params, blocks: Blocks, scale: Scalar) -> Counted:
+    def run(params: Params, widths: Scalar, blocks: Blocks, scale: Scalar) -> Counted:
         flat, unravel = ravel_pytree(params)
 
         def both(*rows: PyTree) -> tuple[jax.Array, jax.Array]:
-            sums, pull = jax.vjp(lambda flat: block(scale, unravel(flat), *rows), flat)
+            sums, pull = jax.vjp(lambda flat: block(scale, unravel(flat), widths, *rows), flat)
             (derivative,) = jax.vmap(pull)(jnp.eye(sums.size).reshape(-1, *sums.shape))
             return sums, derivative.reshape(*sums.shape, flat.size)
 

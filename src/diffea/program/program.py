@@ -17,11 +17,13 @@ from diffea.errors import FillError
 from diffea.events.blocks import Blocks
 from diffea.portable import Portable
 from diffea.processor.base import DifferentiableProcessor, axes_of, check_axes
+from diffea.processor.fill import Fill
 from diffea.program import kernels
 from diffea.program.structure import Structure
-from diffea.program.traced import Traced, of_sample, trace
+from diffea.program.traced import Edges, Traced, of_sample, trace
+from diffea.soft.context import exactly
 from diffea.templates import Key, Layout
-from diffea.types import Params, PyTree
+from diffea.types import Params, PyTree, Scalar
 
 Mode = Literal["values", "vjp", "jacobian", "by-bin"]
 COMPILER = {
@@ -29,6 +31,7 @@ COMPILER = {
     "xla_disable_hlo_passes": "cpu-parallel-task-assigner",  # shards run side by side, each in one thread, whatever the machine
     **compilations.THOROUGH,
 }
+OPERATION_BY_OPERATION = {"xla_disable_hlo_passes": "algsimp,fusion,cpu-parallel-task-assigner"}
 
 
 class Program(Portable[DifferentiableProcessor]):
@@ -96,7 +99,7 @@ class Program(Portable[DifferentiableProcessor]):
         with self._tracing:
             if cached not in self._traced:
                 shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), self.dtype), params)
-                both = tuple(trace(self.processor, structure, shapes, hard=cuts) for cuts in (False, True))
+                both = tuple(trace(self.processor, structure, shapes, self.dtype, hard=cuts) for cuts in (False, True))
                 if set(both[0].keys) != set(both[1].keys):
                     unlike = sorted("/".join(key[::2]) for key in {*both[0].keys} ^ {*both[1].keys})
                     msg = f"{self.name}.fill makes other templates with hard cuts than with soft ones: {', '.join(unlike)} differ"
@@ -124,7 +127,10 @@ class Program(Portable[DifferentiableProcessor]):
         if cached not in self._operations:
             block = kernels.block(self.traced(structure, params), self.processor, self.dtype)
             valid = jax.ShapeDtypeStruct((structure.rows,), bool)
-            lowered = jax.jit(lambda *of: block(1.0, *of)).lower(params, structure.shapes, valid)
+            with exactly(False):
+                lowered = jax.jit(lambda params, *of: block(1.0, params, 1.0, *of)).lower(
+                    params, structure.shapes, valid
+                )
             flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
             self._operations[cached] = max(flops / structure.rows, 1.0)
         return self._operations[cached]
@@ -138,6 +144,7 @@ class Program(Portable[DifferentiableProcessor]):
         params: Params,
         blocks: Blocks,
         *more: PyTree,
+        widths: Scalar = 1.0,
     ) -> tuple[int, PyTree]:
         """Sum over the rows of a batch.
 
@@ -150,6 +157,7 @@ class Program(Portable[DifferentiableProcessor]):
             params: pytree of float64 arrays.
             blocks: the batch.
             *more: scale of the weights; for ``vjp`` then the cotangents, shape ``(2, whole.size)``.
+            widths: scale of all widths of soft cuts.
 
         Returns:
             the number of rows that were summed, counted where they are summed; and for ``values`` the sums of weights and of
@@ -164,15 +172,29 @@ class Program(Portable[DifferentiableProcessor]):
             self._compiled[cached] = jax.jit(program, compiler_options=COMPILER)
         kernel = self._compiled[cached]
         scale, *cotangents = more
-        known, began = kernel._cache_size(), time.perf_counter()
+        parts = (part[:, positions] for part in cotangents)
         count, found = jax.tree.map(
-            np.asarray, kernel(params, blocks, scale, *(part[:, positions] for part in cotangents))
+            np.asarray, self._timed(kernel, params, np.asarray(widths, float), blocks, scale, *parts)
         )
-        if kernel._cache_size() > known:
-            self._spent.seconds = self.compile_seconds + time.perf_counter() - began
         if mode != "vjp":
             found = jax.tree.map(lambda part: _spread(part, positions, whole.size), found)
         return int(count), found
+
+    def fills(self, structure: Structure, params: Params, blocks: Blocks) -> tuple[list[Fill], Edges]:
+        """The fills of a batch with exact cuts, compiled so that each operation rounds as it would by itself."""
+        traced, cached = self.traced(structure, params, hard=True), ("hard", structure, _shapes(params))
+        if cached not in self._compiled:
+            self._compiled[cached] = jax.jit(traced.blocks, compiler_options=OPERATION_BY_OPERATION)
+        known = jax.tree.map(lambda leaf: np.asarray(leaf, self.dtype), params)
+        numbers, settings = self._timed(self._compiled[cached], known, blocks.arrays)
+        return traced.rows(numbers, settings, int(blocks.rows))
+
+    def _timed(self, kernel: Any, *arguments: PyTree) -> PyTree:
+        known, began = kernel._cache_size(), time.perf_counter()
+        found = kernel(*arguments)
+        if kernel._cache_size() > known:
+            self._spent.seconds = self.compile_seconds + time.perf_counter() - began
+        return found
 
     @property
     def compile_seconds(self) -> float:

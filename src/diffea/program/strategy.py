@@ -36,6 +36,20 @@ def check(gradient: str) -> None:
         raise StrategyError(msg)
 
 
+def fills(mode: str, parameters: int, bins: int) -> float:
+    """What a pass at one point computes, in units of the time in which templates are filled once.
+
+    Args:
+        mode: of ``Program.run``, or ``hard``.
+        parameters, bins: see ``cheapest``.
+    """
+    return {
+        "jacobian": 1.0 + PER_PARAMETER * parameters,
+        "vjp": REVERSE,
+        "by-bin": 1.0 + PER_BIN * bins,
+    }.get(mode, 1.0)
+
+
 def exchange(events: int, operations: float) -> float:
     """What a pass costs beside computing, in units of the time in which templates are filled once.
 
@@ -56,8 +70,8 @@ def cheapest(parameters: int, bins: int, exchange: float, among: Sequence[Strate
         among: the strategies to choose from.
     """
     costs: dict[Strategy, float] = {
-        "jacobian": 1.0 + PER_PARAMETER * parameters + exchange,
-        "vjp": 1.0 + REVERSE + 2.0 * exchange,
-        "by-bin": 1.0 + PER_BIN * bins + exchange,
+        "jacobian": fills("jacobian", parameters, bins) + exchange,
+        "vjp": fills("values", parameters, bins) + fills("vjp", parameters, bins) + 2.0 * exchange,
+        "by-bin": fills("by-bin", parameters, bins) + exchange,
     }
     return min(among, key=costs.__getitem__)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import jax
+import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jax.tree_util import PyTreeDef
 
-from diffea import soft
 from diffea.events.ragged import Ragged
 from diffea.histograms import Binning, binning
 from diffea.processor.base import DifferentiableProcessor, axes_of, learned_edges
 from diffea.processor.fill import Fill, as_numbers, named
 from diffea.processor.variations import with_variations
 from diffea.program.structure import Structure
+from diffea.soft.context import annealed, exactly
 from diffea.templates import Key
-from diffea.types import Params, PyTree
+from diffea.types import Params, PyTree, Scalar
 
 ANY = "\0"  # stands for the dataset's sample in compiled code, which serves all samples of one structure
 Numbers: TypeAlias = list[tuple[tuple[jax.Array | Ragged, ...], jax.Array | Ragged | None]]
@@ -39,34 +39,37 @@ class Traced:
         keys: of the template that each fill goes into; ``ANY`` stands for the dataset's sample.
         groups: a number for each fill; fills of one number share channel, kernel and bandwidth.
         learned: the channels whose edges are parameters.
-        compute: of parameters and the columns of a block, the numbers of all fills, and the settings that depend on parameters.
+        compute: of parameters, the scale of all widths and the columns of a block, the numbers of all fills, and the settings that depend on parameters.
         complete: of what ``compute`` gives, the fills, and the binning of every channel's axes.
     """
 
     keys: tuple[Key, ...]
     groups: tuple[int, ...]
     learned: tuple[str, ...]
-    compute: Callable[[Params, PyTree], tuple[Numbers, list[jax.Array]]]
+    compute: Callable[[Params, Scalar, PyTree], tuple[Numbers, list[jax.Array]]]
     complete: Callable[[Numbers, list[jax.Array]], tuple[list[Fill], Edges]]
 
-    def block(self, params: Params, arrays: PyTree) -> tuple[list[Fill], Edges]:
+    def block(self, params: Params, widths: Scalar, arrays: PyTree) -> tuple[list[Fill], Edges]:
         """The fills of a block, inside of a compiled function."""
-        return self.complete(*self.compute(params, arrays))
+        return self.complete(*self.compute(params, widths, arrays))
 
-    def rows(self, params: Params, arrays: PyTree, rows: int) -> tuple[list[Fill], Edges]:
-        """The fills of the first rows of many blocks, operation by operation, as they would be without compilation.
+    def blocks(self, params: Params, arrays: PyTree) -> tuple[Numbers, list[jax.Array]]:
+        """What ``compute`` gives with exact cuts, which have no width, for many blocks at once."""
+        return jax.vmap(self.compute, in_axes=(None, None, 0))(params, 1.0, arrays)
+
+    def rows(self, numbers: Numbers, settings: list[jax.Array], rows: int) -> tuple[list[Fill], Edges]:
+        """The fills of the first rows of many blocks.
 
         Args:
-            params: the parameters.
-            arrays: pytree of arrays of shape ``(blocks, rows of a block, …)``.
+            numbers, settings: of ``blocks``.
             rows: how many are events.
         """
-        numbers, settings = jax.vmap(self.compute, in_axes=(None, 0))(params, arrays)
 
-        def flat(leaf: jax.Array) -> jax.Array:
-            return leaf[0] if leaf.ndim == 1 else leaf.reshape(-1, *leaf.shape[2:])[:rows]
+        def flat(leaf: jax.Array) -> np.ndarray:
+            known = np.asarray(leaf)
+            return known[0] if known.ndim == 1 else known.reshape(-1, *known.shape[2:])[:rows]
 
-        return self.complete(jax.tree.map(flat, numbers), [leaf[0] for leaf in settings])
+        return self.complete(jax.tree.map(flat, numbers), [np.asarray(leaf)[0] for leaf in settings])
 
 
 def of_sample(keys: Iterable[Key], sample: str) -> list[Key]:
@@ -74,13 +77,16 @@ def of_sample(keys: Iterable[Key], sample: str) -> list[Key]:
     return [(channel, sample if of == ANY else of, variation) for channel, of, variation in keys]
 
 
-def trace(processor: DifferentiableProcessor, structure: Structure, params: Params, *, hard: bool) -> Traced:
+def trace(
+    processor: DifferentiableProcessor, structure: Structure, params: Params, dtype: np.dtype, *, hard: bool
+) -> Traced:
     """Read ``fill`` once; nothing is computed.
 
     Args:
         processor: whose ``fill`` it is.
         structure: of a block.
         params: pytree of shapes.
+        dtype: of the scale of the widths.
         hard: whether with exact cuts.
 
     Raises:
@@ -89,8 +95,9 @@ def trace(processor: DifferentiableProcessor, structure: Structure, params: Para
     where = f"{type(processor).__name__}.fill"
     made: list[tuple[list[tuple[Key, Fill]], PyTreeDef, list[object]]] = []
 
-    def read(params: Params, arrays: PyTree) -> tuple[Numbers, list[jax.Array]]:
-        fills = fills_of(processor, structure, params, arrays)
+    def read(params: Params, widths: Scalar, arrays: PyTree) -> tuple[Numbers, list[jax.Array]]:
+        with annealed(widths):
+            fills = fills_of(processor, structure, params, arrays)
         settings = [fill.bandwidth for _, fill in fills], learned_edges(processor, params)
         leaves, tree = jax.tree.flatten(settings)
         numbers = [as_numbers(fill, structure.rows, where) for _, fill in fills]
@@ -98,8 +105,9 @@ def trace(processor: DifferentiableProcessor, structure: Structure, params: Para
         made.append((fills, tree, known))
         return numbers, [leaf for leaf in leaves if isinstance(leaf, jax.core.Tracer)]
 
-    with soft.hard() if hard else contextlib.nullcontext():
-        computation, shapes = jax.make_jaxpr(read, return_shape=True)(params, structure.shapes)
+    widths = jax.ShapeDtypeStruct((), dtype)
+    with exactly(hard):
+        computation, shapes = jax.make_jaxpr(read, return_shape=True)(params, widths, structure.shapes)
     ((fills, tree, known),) = made
     outputs, function = jax.tree.structure(shapes), jaxpr_as_fun(computation)
     groups: dict[tuple[str, str, int], int] = {}
@@ -107,8 +115,8 @@ def trace(processor: DifferentiableProcessor, structure: Structure, params: Para
     forms = [dataclasses.replace(fill, observable=(), weight=None, bandwidth=None) for _, fill in fills]
     fixed = {name: tuple(map(binning, axes)) for name, axes in axes_of(processor).items()}
 
-    def compute(params: Params, arrays: PyTree) -> tuple[Numbers, list[jax.Array]]:
-        return jax.tree.unflatten(outputs, function(*jax.tree.leaves((params, arrays))))
+    def compute(params: Params, widths: Scalar, arrays: PyTree) -> tuple[Numbers, list[jax.Array]]:
+        return jax.tree.unflatten(outputs, function(*jax.tree.leaves((params, widths, arrays))))
 
     def complete(numbers: Numbers, settings: list[jax.Array]) -> tuple[list[Fill], Edges]:
         computed = iter(settings)

@@ -51,15 +51,28 @@ STYLE: dict[str, object] = {
 
 
 def history(steps: Sequence[JSONDict]) -> str:
-    """Loss and gradient norm of every step, side by side."""
+    """Loss and gradient norm of every step, side by side; steps with exact cuts have no gradient, and squares for the loss."""
     number = np.array([step.get("step", i) for i, step in enumerate(steps)])
+    sloped = np.array([step["gradient_norm"] is not None for step in steps], dtype=bool)
+    norms = [step["gradient_norm"] for step in steps if step["gradient_norm"] is not None]
+    losses = np.array([step["loss"] for step in steps])
     with _style():
         figure = Figure(figsize=(7.6, 2.7))
         loss, gradient = figure.subplots(1, 2)
-        loss.plot(number, [step["loss"] for step in steps], marker="o", color=COLOURS[0])
+        loss.plot(number[sloped], losses[sloped], marker="o", color=COLOURS[0], label="soft")
+        if not sloped.all():
+            loss.plot(
+                number[~sloped],
+                losses[~sloped],
+                marker="s",
+                ls="",
+                color=COLOURS[1],
+                label="exact cuts, best of the pass",
+            )
+            loss.legend()
         loss.set_ylabel("loss")
-        gradient.plot(number, [step["gradient_norm"] for step in steps], marker="o", color=COLOURS[2])
-        if all(step["gradient_norm"] > 0 for step in steps):
+        gradient.plot(number[sloped], norms, marker="o", color=COLOURS[2])
+        if all(norm > 0 for norm in norms):
             gradient.set_yscale("log")
         gradient.set_ylabel("gradient norm")
         for axes in (loss, gradient):

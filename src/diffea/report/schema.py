@@ -34,7 +34,10 @@ STATE = _object(
     ("soft", "hard_train", "hard_test"),
     **dict.fromkeys(("soft", "hard_train", "hard_test"), _optional(NUMBER)),
 )
-STEPS = {"type": "array", "items": _object(("loss", "gradient_norm"), step=COUNT, loss=NUMBER, gradient_norm=NUMBER)}
+STEPS = {
+    "type": "array",
+    "items": _object(("loss", "gradient_norm"), step=COUNT, loss=NUMBER, gradient_norm=_optional(NUMBER)),
+}
 SIDE = {"anyOf": [TEXT, {"type": "array", "items": NUMBER}]}
 RESULT = _object(
     analysis=TEXT,

@@ -141,6 +141,11 @@ def _contents(
             **({"pretraining": [dataclasses.asdict(step) for step in pretrained.history]} if pretrained else {}),
             "message": found.message,
             "passes_over_data": train.passes,
+            "fills": train.fills,
+            "scans": {
+                parameter: {"values": scan.values, "losses": numbers(scan.losses), "at": scan.at}
+                for parameter, scan in found.scans.items()
+            },
             "split": split and {"train": split.train, "validation": split.validation, "seed": split.seed},
             "events": {"train": train.events, "test": test.events} if split else {"train": train.events},
             "chunks": train.chunks,

@@ -80,6 +80,7 @@ def train_variant(
         start,
         optimizer=variant.optimizer,
         steps=variant.steps if steps is None or variant.steps == 0 else steps,
+        widths=variant.widths,
         schedules=variant.schedules,
         checkpoint=folder,
     )

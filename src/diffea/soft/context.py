@@ -13,12 +13,13 @@ import jax.numpy as jnp
 from diffea.errors import WidthError
 from diffea.types import Scalar
 
-__all__ = ["hard", "is_hard", "sharpened", "width_scale"]
+__all__ = ["annealed", "exactly", "hard", "is_hard", "sharpened", "width_scale"]
 
 # Part of JAX's jit key: a function compiled soft is compiled anew in the hard context, never reused.
 _hard = jax.make_user_context(default_value=False)
 _sharpness = jax.make_user_context(default_value=None)  # likewise
 _scale: ContextVar[Scalar | None] = ContextVar("diffea_width_scale", default=None)
+_annealing: ContextVar[Scalar | None] = ContextVar("diffea_annealing", default=None)
 
 
 def hard() -> AbstractContextManager[None]:
@@ -30,6 +31,11 @@ def hard() -> AbstractContextManager[None]:
     return _hard(True)
 
 
+def exactly(hard: bool) -> AbstractContextManager[None]:
+    """A context that is ``hard()``, or soft within one."""
+    return _hard(hard)
+
+
 def is_hard() -> bool:
     """Whether this is inside of ``hard()``."""
     return bool(_hard.value)
@@ -39,8 +45,9 @@ def is_hard() -> bool:
 def sharpened(scale: Scalar) -> Iterator[None]:
     """A context in which every transition width is multiplied by ``scale``: how a schedule anneals the cuts.
 
-    Enter it inside of ``fill``: a worker does not see the driver's contexts. Inside of another ``sharpened`` it replaces
-    the other one's scale.
+    Around ``templates(params)`` of ``diffea.distribute`` the scale travels to the workers with the parameters; no derivative by it is
+    known there. Inside of ``fill`` its scale comes on top of that one, and may be a parameter. Inside of another ``sharpened`` in the same
+    place it replaces the other one's scale.
 
     Args:
         scale: positive number (functions called in the context compile for each), or a JAX scalar that is an argument of
@@ -61,6 +68,20 @@ def sharpened(scale: Scalar) -> Iterator[None]:
         _scale.reset(token)
 
 
+@contextmanager
+def annealed(scale: Scalar) -> Iterator[None]:
+    """A context around ``fill`` on a worker: what ``sharpened`` does there comes on top of this scale, which came with the parameters."""
+    before, around = _annealing.set(scale), _scale.set(None)
+    try:
+        yield
+    finally:
+        _scale.reset(around)
+        _annealing.reset(before)
+
+
 def width_scale() -> Scalar | None:
-    """The scale of the innermost ``sharpened``; ``None`` outside of any."""
-    return _scale.get()
+    """The scale of the innermost ``sharpened``, times that of ``annealed``; ``None`` outside of any."""
+    inner, outer = _scale.get(), _annealing.get()
+    if inner is None or outer is None:
+        return outer if inner is None else inner
+    return inner * outer

@@ -1,0 +1,106 @@
+"""What the black boxes compete on: the cuts of htautau, of which 2, 4, 8 or all 18 are free; and the demo's six.
+
+With two free cuts these are the borders of the categories in the momentum of the ττ system, with four also those of the dijet
+category; with eight also the isolation and one cut on each of three variables, common to all categories. All others stay where
+`analyses/htautau` starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffea import Analysis, Composite, Split, TemplateSet, distribute, objectives
+from diffea.analysis import Variant, load_analysis
+from diffea.demo import analysis as demo
+from diffea.distributed import Templates
+from diffea.program import Program
+
+HTAUTAU = load_analysis(Path(__file__).parent.parent / "htautau")
+CUTS = HTAUTAU.variants["cuts"]
+Cuts: Any = type(CUTS.processor)
+BACKGROUNDS = sys.modules[Cuts.__module__].BACKGROUNDS
+CATEGORIES = ("vbf", "boosted", "medium", "low")
+COMMON = ("pt_boosted", "pt_medium", "mjj", "jdeta", "iso_1", "btag")
+OWN = ("mt_1", "pt_2", "m_collinear")
+FREE = {
+    2: COMMON[:2],
+    4: COMMON[:4],
+    8: (*COMMON[:5], *OWN),
+    18: (*COMMON, *(f"{category}.{name}" for category in CATEGORIES for name in OWN)),
+}
+
+
+def complete(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of `Cuts`, from the free ones."""
+    found = {name: params.get(name, CUTS.params[name]) for name in COMMON}
+    for category in CATEGORIES:
+        start = CUTS.params[category]
+        found[category] = {n: params.get(f"{category}.{n}", params.get(n, start[n])) for n in OWN}
+    return found
+
+
+class FewCuts(Cuts):
+    """The categories of htautau, by some free cuts."""
+
+    def regions(self, params: Any, x: Mapping[str, Any]) -> Any:
+        yield from super().regions(complete(params), x)
+
+
+def _of(tree: Mapping[str, Any], name: str) -> Any:
+    category, _, own = name.rpartition(".")
+    return tree[category][own] if category else tree[name] if name in tree else tree[CATEGORIES[0]][name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Something to optimise, and how it is judged.
+
+    Attributes:
+        name: of the task.
+        variant: processor, start and bounds.
+        analysis: where its data are.
+        objective: of the templates, minimised; infinite where the background of a bin is negative, which is no analysis.
+    """
+
+    name: str
+    variant: Variant
+    analysis: Analysis
+    backgrounds: tuple[str, ...]
+    program: Program
+
+    @classmethod
+    def of(cls, name: str) -> Task:
+        """``"2"``, ``"4"``, ``"8"``, ``"18"`` (cuts of htautau) or ``"demo"``."""
+        if name == "demo":
+            variant = dataclasses.replace(demo.variants[""], objective=objectives.upper_limit)
+            return cls(name, variant, demo, ("ttbar", "wjets"), Program(variant.processor))
+        free = FREE[int(name)]
+        params, bounds = ({key: _of(tree, key) for key in free} for tree in (CUTS.params, CUTS.bounds))
+        variant = dataclasses.replace(CUTS, processor=FewCuts(), params=params, bounds=bounds)
+        return cls(name, variant, HTAUTAU, BACKGROUNDS, Program(variant.processor))
+
+    def objective(self, templates: TemplateSet) -> jax.Array:
+        channels = self.variant.processor.channels
+        bins = [sum(templates[channel, name].values for name in self.backgrounds) for channel in channels]
+        limit = self.variant.objective(self.variant.model(templates))
+        return jnp.where(jnp.min(jnp.concatenate(bins)) < 0, jnp.inf, limit)
+
+    def loss(self, templates: Templates) -> Composite:
+        return Composite(templates, self.objective)
+
+    def read(self, data: Path, part: Any, seed: int) -> Templates:
+        """The training or test half of a split."""
+        return distribute(
+            self.program,
+            self.analysis.fileset(data),
+            schemaclass=self.analysis.schemaclass,
+            chunksize=self.analysis.chunksize,
+            split=Split(train=0.5, seed=seed).of(part),
+        )

@@ -1,0 +1,180 @@
+"""How good an optimum each optimizer finds, at what cost, and what is left of it on other events. Prints JSON.
+
+    python benchmarks/optima.py --data FOLDER [--cuts 2 4 8 18] [--demo FOLDER] [--splits 10] [--first 0] \
+        [--methods auto grid random tpe cma gp] [--evaluations 500] [--out FILE]
+
+For each number of free cuts of htautau (and the demo's six) and each split into halves, every optimizer minimises the expected limit by
+hard cuts on the training half. What it found is then judged on the other half. Cost is told in fills (one pass at one point with exact
+cuts is one; a gradient is what diffea.program.strategy takes it for), passes over the data, and seconds. No setting was chosen by a
+test half: those of "auto" were fixed on the training halves of splits 100 to 102.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+import diffea
+from diffea.optimise.box import Box
+from diffea.optimise.points import Points
+from diffea.parameters import as_arrays
+
+FOLDER = Path(__file__).parent.parent / "analyses" / "blackbox"
+WITHIN = 1.01
+
+
+def load(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Trace:
+    """The lowest loss after each pass, with the fills so far."""
+
+    def __init__(self, templates: Any) -> None:
+        self._templates, self._before = templates, (templates.passes, templates.fills)
+        self._began = time.perf_counter()
+        self.lowest, self.rows = np.inf, []
+
+    def note(self, loss: float) -> None:
+        self.lowest = min(self.lowest, loss)
+        passes, fills = self._templates.passes - self._before[0], self._templates.fills - self._before[1]
+        self.rows.append((passes, fills, float(self.lowest), time.perf_counter() - self._began))
+
+    def reached(self, level: float) -> dict[str, float] | None:
+        row = next((row for row in self.rows if row[2] <= level), None)
+        return row and {"passes": row[0], "fills": row[1], "seconds": row[3]}
+
+
+def box_of(points: Points, method: Any, evaluations: int, seed: int, trace: Trace) -> np.ndarray:
+    """The best point of a black box, which sees a box of unit size."""
+    size, best = points.high - points.low, (np.inf, points.begin)
+
+    def values(unit: np.ndarray) -> np.ndarray:
+        nonlocal best
+        found = points.low + unit * size
+        losses = points.hard(found)
+        if losses.min() < best[0]:
+            best = losses.min(), found[np.argmin(losses)]
+        trace.note(losses.min())
+        return losses
+
+    method(values, (points.begin - points.low) / size, evaluations, seed)
+    return best[1]
+
+
+def auto(task: Any, templates: Any, trace: Trace) -> Any:
+    """The default of diffea.optimise; only losses with exact cuts are noted."""
+
+    def note(step: Any) -> None:
+        trace.note(step.loss if step.gradient_norm is None else np.inf)
+
+    return diffea.optimise(task.loss(templates), task.variant.params, bounds=task.variant.bounds, progress=note)
+
+
+def split(task: Any, data: Path, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every method on one split."""
+    boxes = load("black_boxes")
+    found: dict[str, Any] = {}
+    with task.read(data, "train", seed) as train, task.read(data, "test", seed) as test:
+        judge, start = (Points(task.loss(half), *_start(task)) for half in (test, train))
+        rows = {"start": start.begin}
+        for name in arguments.methods:
+            trace = Trace(train)
+            if name == "auto":
+                result = auto(task, train, trace)
+                point = np.asarray(ravel_pytree(_start(task)[0].to_steps(result.params))[0])
+            else:
+                point = box_of(start, boxes.BLACK_BOXES[name], arguments.evaluations, seed, trace)
+            rows[name], found[name] = point, trace
+        losses = {n: [float(half.hard(point[None])[0]) for half in (start, judge)] for n, point in rows.items()}
+    level = WITHIN * found["tpe"].lowest if "tpe" in found else None
+    return {
+        name: {
+            "train": losses[name][0],
+            "test": losses[name][1],
+            **(
+                {"passes": t.rows[-1][0], "fills": t.rows[-1][1], "seconds": t.rows[-1][3]}
+                if (t := found.get(name))
+                else {}
+            ),
+            **({"to_tpe": t.reached(level), "trace": t.rows} if t and level else {}),
+        }
+        for name in losses
+    }
+
+
+def _start(task: Any) -> tuple[Box, Any]:
+    start = as_arrays(task.variant.params)
+    return Box.of(start, task.variant.bounds), start
+
+
+def paired(ratios: list[float]) -> dict[str, float]:
+    """The mean of ratios over splits, its standard error, and the largest."""
+    error = float(np.std(ratios, ddof=1) / np.sqrt(len(ratios))) if len(ratios) > 1 else float("nan")
+    return {"mean": float(np.mean(ratios)), "error": error, "largest": float(np.max(ratios))}
+
+
+def summary(splits: list[dict[str, Any]], compared: tuple[str, ...]) -> dict[str, Any]:
+    """Ratios of auto to the black box that is best on the training half, and to each of the others."""
+    known = [name for name in splits[0] if name not in ("start", "auto")]
+    rivals = [name for name in compared if name in known]
+    result: dict[str, Any] = {}
+    for half in ("train", "test"):
+        pairs = {name: [row["auto"][half] / row[name][half] for row in splits] for name in known}
+        result[half] = {name: paired(ratios) for name, ratios in pairs.items()}
+        if rivals:
+            best = [min(rivals, key=lambda name: row[name]["train"]) for row in splits]
+            pairs_best = [row["auto"][half] / row[name][half] for row, name in zip(splits, best, strict=True)]
+            result[half]["best black box"] = paired(pairs_best)
+    if "tpe" in known:
+        result["to within 1 % of TPE's best"] = [
+            {"auto": row["auto"]["to_tpe"], "tpe": row["tpe"]["to_tpe"], "tpe in all": row["tpe"]["fills"]}
+            for row in splits
+        ]
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with the skimmed files of htautau")
+    parser.add_argument("--demo", type=Path, help="folder with the demo's data, to take part with its six cuts")
+    parser.add_argument("--cuts", nargs="*", default=["2", "4", "8", "18"], choices=["2", "4", "8", "18"])
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first split")
+    parser.add_argument("--methods", nargs="+", default=["auto", "grid", "random", "tpe", "cma", "gp"])
+    parser.add_argument("--evaluations", type=int, default=500, help="of a black box")
+    parser.add_argument("--out", type=Path, help="also write it there, after every split")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.getLogger("jax._src.debugging").disabled = True
+    tasks = [(name, arguments.data) for name in arguments.cuts if arguments.data]
+    tasks += [("demo", arguments.demo)] if arguments.demo else []
+    report: dict[str, Any] = {"evaluations": arguments.evaluations, "tasks": {}}
+    kinds, compared = load("tasks"), load("black_boxes").COMPARED
+    for name, data in tasks:
+        task, done = kinds.Task.of(name), []
+        for seed in range(arguments.first, arguments.first + arguments.splits):
+            done.append({"seed": seed, **split(task, data, seed, arguments)})
+            rows = [{key: value for key, value in row.items() if key != "seed"} for row in done]
+            table = summary(rows, compared) if "auto" in arguments.methods else {}
+            report["tasks"][name] = {"summary": table, "splits": done}
+            if arguments.out:
+                arguments.out.write_text(json.dumps(report, indent=1))
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Auto: explore, descend, sharpen, verify: the whole way to the best hard cuts, many points a pass."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from diffea.optimise.composite import Composite
+from diffea.optimise.descend import together
+from diffea.optimise.explore import apart, spread
+from diffea.optimise.loops import Run
+from diffea.optimise.passes import EnoughError, Passes
+from diffea.optimise.result import Result, Scan
+from diffea.optimise.sharpen import sharpen, wander
+from diffea.optimise.verify import scan
+from diffea.types import Params
+
+EXPLORED = 33  # points, the start among them
+MOST = 64  # parameters with bounds; more, such as the weights of a network, are not explored one by one
+STARTS = 4  # of descents
+APART = 0.15  # of the range of a parameter
+WIDTHS = (1.0, 0.4)  # what the widths are multiplied by, one descent after the other
+EVALUATIONS = 6  # of each descent
+ALONE = 150  # descents from a single start, where nothing is explored
+ROUNDS = 4  # of the local search along each parameter
+WANDERINGS = 8  # passes with random steps
+VERIFICATIONS = 3  # at most, as long as the scan finds what is lower
+
+
+def auto(run: Run, loss: Composite, start: Params) -> Result:
+    """Minimise the loss with exact cuts; the number of ``run.steps`` is that of passes.
+
+    Args:
+        run: what to minimise.
+        loss: the same loss, in its two parts.
+        start: parameters.
+    """
+    passes = Passes(run, loss, start)
+    explored = _explored(passes)
+    scans: dict[int, Scan] = {}
+    try:
+        _search(passes, explored, scans)
+        message = "explored, descended, sharpened and verified"
+    except EnoughError:
+        message = f"all {run.steps} passes made"
+    return passes.result(message, scans)
+
+
+def _search(passes: Passes, explored: np.ndarray, scans: dict[int, Scan]) -> None:
+    looks = bool(explored.any())
+    points = spread(passes.low, passes.high, passes.begin, explored, EXPLORED if looks else 1)
+    starts = points[apart(points, passes.look("explore", points), STARTS, APART)]
+    for widths in WIDTHS:
+        evaluate = functools.partial(passes.slope, "descend", widths=widths)
+        starts, _ = together(evaluate, starts, passes.low, passes.high, EVALUATIONS if looks else ALONE)
+        passes.look("descend", starts)
+    if looks:
+        sharpen(passes, explored, ROUNDS)
+        wander(passes, explored, WANDERINGS)
+    for _ in range(VERIFICATIONS if looks else 0):
+        scans.clear()
+        scans.update(scan(passes, explored))
+        if all(found.at != "higher than beside it" for found in scans.values()):
+            return
+        sharpen(passes, explored, 2, reach=0.02)
+
+
+def _explored(passes: Passes) -> np.ndarray:
+    """Which parameters have a range within which to look."""
+    bounded = np.isfinite(passes.low) & np.isfinite(passes.high)
+    return bounded if bounded.sum() <= MOST else np.zeros_like(bounded)
