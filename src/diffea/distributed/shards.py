@@ -56,11 +56,11 @@ class Held:
 
     Attributes:
         batch: of the chunks that could be read.
-        structures: of each size class.
+        structures: of each piece.
         store: where its columns lie.
         kept: number of selected events of each chunk.
         signature: of the columns.
-        events: those that each size class holds, by number; None if one holds all as they came.
+        events: those that each piece holds, by number.
     """
 
     batch: Batch
@@ -68,23 +68,22 @@ class Held:
     store: Store
     kept: tuple[int, ...]
     signature: Signature
-    events: tuple[np.ndarray, ...] | None
+    events: tuple[range | np.ndarray, ...]
 
     @property
     def blocks(self) -> tuple[Blocks, ...]:
-        """The columns of each size class, read or mapped anew if they are not in memory."""
+        """The columns of each piece, read or mapped anew if they are not in memory."""
         return self.store.blocks
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """Number of events of each size class."""
-        return tuple(map(len, self.within(0, sum(self.kept))))
+        """Number of events of each piece."""
+        return tuple(map(len, self.events))
 
     def within(self, start: int, stop: int) -> tuple[np.ndarray, ...]:
-        """The rows of each size class that hold the events from ``start`` to ``stop`` of the batch."""
-        if self.events is None:
-            return (np.arange(start, stop),)
-        return tuple(np.flatnonzero((start <= events) & (events < stop)) for events in self.events)
+        """The rows of each piece that hold the events from ``start`` to ``stop`` of the batch."""
+        held = map(np.asarray, self.events)
+        return tuple(np.flatnonzero((start <= events) & (events < stop)) for events in held)
 
     @property
     def first(self) -> Chunk:

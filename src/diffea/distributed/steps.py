@@ -113,11 +113,11 @@ def _sum(
     whole: Layout,
     point: Point,
 ) -> tuple[int, PyTree]:
-    """The number of events of a batch and their sum, over its size classes, one after the other."""
+    """The number of events of a batch and their sum, over its pieces, one after the other."""
     count, summed = functools.reduce(
         functools.partial(jax.tree.map, np.add),
         (
-            _of_class(program, held, *piece, scale, mode, whole, point)
+            _of_piece(program, held, *piece, scale, mode, whole, point)
             for piece in zip(held.structures, blocks, strict=True)
         ),
     )
@@ -126,7 +126,7 @@ def _sum(
     return int(count), summed
 
 
-def _of_class(
+def _of_piece(
     program: Program,
     held: Held,
     structure: Structure,

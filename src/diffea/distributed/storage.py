@@ -26,7 +26,7 @@ from diffea.events.blocks import Blocks
 from diffea.types import AnyArray
 
 Place = Literal["memory", "disk", "files"]
-Columns = tuple[Blocks, ...]  # of a batch, by size class
+Columns = tuple[Blocks, ...]  # of a batch, by piece
 AUTO = 0.5  # of the memory limit: what is left is for reading and computing, and keeps below dask's own limits
 SPARE_DISK = 0.05
 ALIGNMENT = 64  # XLA computes on aligned arrays where they lie, and copies others

@@ -22,6 +22,7 @@ FEW = (
     4,
 )  # for crowded events, of which each batch has another number: few sizes compile seldom
 CAPACITIES = (1, 4, 8, 12, 16)
+TOGETHER = 4
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("arrays", "rows"), meta_fields=())
@@ -73,15 +74,27 @@ def block_rows(batches: Iterable[int], sizes: Sequence[int] = SIZES) -> int:
     return next(enough, min(sizes, key=padded.__getitem__))
 
 
-def to_blocks(arrays: PyTree, rows: int, size: int) -> Blocks:
-    """Cut packed columns into blocks of ``size`` rows; the number of blocks is rounded up so that few shapes compile.
+def runs(rows: int, size: int) -> Iterator[tuple[int, int, int]]:
+    """Rows that are summed in one go, by first and last and the number of their blocks: up to sixteen blocks four at a time.
+
+    Small batches, of which each has another number of blocks, so have one or two shapes to compile for.
+    """
+    blocks = capacity(-(-rows // size))
+    at_once = TOGETHER if TOGETHER < blocks <= CAPACITIES[-1] else blocks
+    for start in range(0, max(rows, 1), at_once * size):
+        yield start, min(start + at_once * size, rows), at_once
+
+
+def to_blocks(arrays: PyTree, rows: int, size: int, blocks: int | None = None) -> Blocks:
+    """Cut packed columns into blocks of ``size`` rows.
 
     Args:
         arrays: a pytree of arrays of ``rows`` rows.
         rows: may be none.
         size: rows of a block.
+        blocks: how many; by default those that the rows fill, rounded up so that few shapes compile.
     """
-    blocks = capacity(-(-rows // size))
+    blocks = blocks or capacity(-(-rows // size))
     if not rows:
         arrays = jax.tree.map(lambda array: np.zeros((1, *array.shape[1:]), array.dtype), arrays)
     take = np.clip(np.arange(blocks * size), 0, max(rows - 1, 0))

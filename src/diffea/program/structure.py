@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from diffea.events.blocks import FEW, Blocks, block_rows, to_blocks
+from diffea.events.blocks import FEW, SIZES, Blocks, block_rows, runs, to_blocks
 from diffea.events.classes import divided
 from diffea.events.columns import Columns, pack
 from diffea.events.scalars import Static
@@ -46,8 +47,8 @@ class Structure:
 
 def pieces(
     columns: Columns, dtype: np.dtype, size: int | None = None
-) -> tuple[tuple[Structure, ...], tuple[Blocks, ...], tuple[np.ndarray, ...] | None]:
-    """Columns of a batch in size classes, each in blocks.
+) -> tuple[tuple[Structure, ...], tuple[Blocks, ...], tuple[range | np.ndarray, ...]]:
+    """Columns of a batch in size classes, each in blocks: all at once, or a few at a time so that few shapes compile.
 
     Args:
         columns: of some events of one dataset.
@@ -55,16 +56,22 @@ def pieces(
         size: rows of a block of the class with most events; by default chosen for it alone, as for the others.
 
     Returns:
-        structure and blocks of each class, and which events it holds (None if it is all of them as they are).
+        structure and blocks of each piece, and which events it holds.
     """
-    events = divided(columns)
-    if events is None:
-        structure, blocks = structured(columns, dtype, size)
-        return (structure,), (blocks,), None
-    most = max(map(len, events))
-    sizes = [size if len(members) == most else block_rows([len(members)], FEW) for members in events]
-    found = [structured(columns.of(members), dtype, rows) for members, rows in zip(events, sizes, strict=True)]
-    return tuple(structure for structure, _ in found), tuple(blocks for _, blocks in found), events
+    classes: Sequence[range | np.ndarray] = divided(columns) or (range(columns.rows),)
+    most = max(map(len, classes))
+    found: list[tuple[Structure, Blocks, range | np.ndarray]] = []
+    for members in classes:
+        part = columns if isinstance(members, range) else columns.of(members)
+        rows = size if len(members) == most else None
+        rows = rows or block_rows([len(members)], FEW if len(classes) > 1 else SIZES)
+        arrays = pack(part, dtype)
+        for start, stop, blocks in runs(len(members), rows):
+            some = jax.tree.map(lambda leaf, start=start, stop=stop: leaf[start:stop], arrays)
+            cut = to_blocks(some, stop - start, rows, blocks)
+            found.append((_structure(columns, cut), cut, members[start:stop]))
+    structures, cuts, events = zip(*found, strict=True)
+    return structures, cuts, events
 
 
 def structured(columns: Columns, dtype: np.dtype, size: int | None = None) -> tuple[Structure, Blocks]:
@@ -75,7 +82,10 @@ def structured(columns: Columns, dtype: np.dtype, size: int | None = None) -> tu
         dtype: of floating-point columns.
         size: rows of a block; by default chosen for these rows alone.
     """
-    packed = pack(columns, dtype)
-    blocks = to_blocks(packed, columns.rows, size or block_rows([columns.rows]))
+    blocks = to_blocks(pack(columns, dtype), columns.rows, size or block_rows([columns.rows]))
+    return _structure(columns, blocks), blocks
+
+
+def _structure(columns: Columns, blocks: Blocks) -> Structure:
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), blocks.arrays)
-    return Structure(tuple(sorted(columns.static.items())), shapes), blocks
+    return Structure(tuple(sorted(columns.static.items())), shapes)
