@@ -1,6 +1,8 @@
 """What is minimised: plain functions of a bound model, differentiable in all of its numbers.
 
-What they share is said here once. All of them take ``bound``, a bound model, first. Those that can look at data have
+What they share is said here once. All of them take ``bound``, a bound model, first; `cls`, `log_cls`, `upper_limit`, `discovery`,
+`discovery_significance`, `poi_uncertainty` and `generalised_variance` also a likelihood of one's own, bound to its templates
+(``statistics.Likelihood``), whose ``data`` are templates with the data in them. Those that can look at data have
 
 - ``data``: events of all bins and auxiliary data. Without them an objective takes Asimov data: background only at the
   nuisance parameters' initial values (`discovery`: signal plus background). Observed data enter only if given by name.
@@ -21,13 +23,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from diffea.statistics import asymptotics, diagnostics
+from diffea.statistics import asymptotics, diagnostics, own
 from diffea.statistics import hypotests as _tests
 from diffea.statistics import limits as _limits
+from diffea.statistics import own_tests as _own
 from diffea.statistics.config import free_poi_index
 from diffea.statistics.estimates import chosen, covariance_of_all
-from diffea.statistics.fits import ensure_codes
+from diffea.statistics.fits import Fit, ensure_codes
 from diffea.statistics.model import BoundModel
+from diffea.statistics.own import BoundLikelihood, poi_place
 from diffea.statistics.rates import rates
 from diffea.statistics.ratios import Statistic
 from diffea.statistics.solver import CONVERGED, NO_BACKGROUND, Solver
@@ -49,8 +53,11 @@ __all__ = [
 ]
 
 
+Bound = BoundModel | BoundLikelihood
+
+
 def cls(
-    bound: BoundModel,
+    bound: Bound,
     poi_test: float | Array = 1.0,
     data: Any = None,
     *,
@@ -68,12 +75,11 @@ def cls(
         poi_test: tested value.
         test_stat: ``"qtilde"`` or ``"q"``.
     """
-    _refuse_bare_bins(bound, data, solver)
-    return _tests.hypotest(bound, poi_test, data, test_stat=test_stat, solver=solver).cls
+    return _tested(bound, poi_test, data, test_stat, solver).cls
 
 
 def log_cls(
-    bound: BoundModel,
+    bound: Bound,
     poi_test: float | Array = 1.0,
     data: Any = None,
     *,
@@ -88,12 +94,11 @@ def log_cls(
         poi_test: tested value.
         test_stat: ``"qtilde"`` or ``"q"``.
     """
-    _refuse_bare_bins(bound, data, solver)
-    return _tests.hypotest(bound, poi_test, data, test_stat=test_stat, solver=solver).log_cls
+    return _tested(bound, poi_test, data, test_stat, solver).log_cls
 
 
 def upper_limit(
-    bound: BoundModel,
+    bound: Bound,
     cl: float = 0.95,
     data: Any = None,
     *,
@@ -112,33 +117,32 @@ def upper_limit(
     Raises:
         FitError: also if no value is excluded.
     """
-    _refuse_bare_bins(bound, data, solver)
-    limit = _limits.upper_limit(bound, cl, data, test_stat=test_stat, solver=solver)
+    if isinstance(bound, BoundLikelihood):
+        limit = _own.upper_limit(bound, cl, data, test_stat, solver)
+    else:
+        _refuse_bare_bins(bound, data, solver)
+        limit = _limits.upper_limit(bound, cl, data, test_stat=test_stat, solver=solver)
     return limit.expected if limit.observed is None else limit.observed
 
 
-def discovery(
-    bound: BoundModel, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
-) -> Array:
+def discovery(bound: Bound, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None) -> Array:
     r"""p-value of the background-only hypothesis, $p_0 = \Phi(-\sqrt{q_0})$ (arXiv:1007.1727, eqs. 12 and 52).
 
     Args:
         poi_true: signal strength of the Asimov data.
     """
-    _refuse_bare_bins(bound, data, solver)
-    return _tests.discovery(bound, data, poi_true=poi_true, solver=solver).p_value
+    return _discovered(bound, data, poi_true, solver).p_value
 
 
 def discovery_significance(
-    bound: BoundModel, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
+    bound: Bound, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
 ) -> Array:
     r"""Discovery significance $Z = \sqrt{q_0}$ (arXiv:1007.1727, eq. 53); larger is better, so minimise its negative.
 
     Args:
         poi_true: signal strength of the Asimov data.
     """
-    _refuse_bare_bins(bound, data, solver)
-    return _tests.discovery(bound, data, poi_true=poi_true, solver=solver).significance
+    return _discovered(bound, data, poi_true, solver).significance
 
 
 def counting_significance(bound: BoundModel, relative_uncertainty: float | Array = 0.0) -> Array:
@@ -168,7 +172,7 @@ def counting_significance(bound: BoundModel, relative_uncertainty: float | Array
 
 
 def poi_uncertainty(
-    bound: BoundModel, data: Any = None, *, poi_true: float | Array = 0.0, solver: Solver | None = None
+    bound: Bound, data: Any = None, *, poi_true: float | Array = 0.0, solver: Solver | None = None
 ) -> Array:
     r"""Uncertainty of the parameter of interest, $\sqrt{(I^{-1})_{\mu\mu}}$ (INFERNO, arXiv:1806.04743).
 
@@ -178,8 +182,8 @@ def poi_uncertainty(
     Args:
         poi_true: value of the parameter of interest behind the Asimov data (INFERNO takes signal plus background, 1).
     """
-    index = free_poi_index(bound.layout, bound.settings)
-    cov, _, _ = covariance_of_all(bound, data, poi_true, solver)
+    index = poi_place(bound) if isinstance(bound, BoundLikelihood) else free_poi_index(bound.layout, bound.settings)
+    cov, _, _ = _covariance(bound, data, poi_true, solver)
     return jnp.sqrt(cov[index, index])
 
 
@@ -202,7 +206,7 @@ def nuisance_penalty(
 
 
 def generalised_variance(
-    bound: BoundModel,
+    bound: Bound,
     parameters: Sequence[str] | None = None,
     data: Any = None,
     *,
@@ -221,8 +225,8 @@ def generalised_variance(
     Raises:
         SpecError: for a parameter that is none, or twice the same.
     """
-    cov, free, _ = covariance_of_all(bound, data, poi_true, solver)
-    places = chosen(bound, parameters)
+    cov, free, _ = _covariance(bound, data, poi_true, solver)
+    places = own.chosen(bound, parameters) if isinstance(bound, BoundLikelihood) else chosen(bound, parameters)
     block, free = cov[np.ix_(places, places)], free[places]
     unmeasured = free & jnp.isinf(jnp.diagonal(block))
     keep = free & ~unmeasured
@@ -303,6 +307,30 @@ def _binned_entropy(signal: Array, background: Array) -> Array:
 
     nothing_to_tell = (sums[0] <= 0) | (sums[1] <= 0)
     return jnp.where(nothing_to_tell, jnp.log(2.0), -0.5 * jnp.sum(terms(s) + terms(b)))
+
+
+def _tested(
+    bound: Bound, poi: float | Array, data: Any, test_stat: Statistic, solver: Solver | None
+) -> _tests.HypoTest:
+    if isinstance(bound, BoundLikelihood):
+        return _own.hypotest(bound, poi, data, test_stat, solver)
+    _refuse_bare_bins(bound, data, solver)
+    return _tests.hypotest(bound, poi, data, test_stat=test_stat, solver=solver)
+
+
+def _discovered(bound: Bound, data: Any, poi_true: float | Array, solver: Solver | None) -> _tests.Discovery:
+    if isinstance(bound, BoundLikelihood):
+        return _own.discovery(bound, data, poi_true, solver)
+    _refuse_bare_bins(bound, data, solver)
+    return _tests.discovery(bound, data, poi_true=poi_true, solver=solver)
+
+
+def _covariance(
+    bound: Bound, data: Any, poi_true: float | Array, solver: Solver | None
+) -> tuple[Array, Array, Fit | None]:
+    if isinstance(bound, BoundLikelihood):
+        return own.covariance_of_all(bound, data, poi_true, solver)
+    return covariance_of_all(bound, data, poi_true, solver)
 
 
 @functools.partial(jax.jit, inline=True)

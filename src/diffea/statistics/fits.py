@@ -328,7 +328,7 @@ def fit(bound: BoundModel, data: Any, *, poi: float | Array | None = None, solve
     return result
 
 
-def ensure(layout: Layout, solver: Solver, fits: Mapping[str, Fit]) -> None:
+def ensure(layout: Layout | None, solver: Solver, fits: Mapping[str, Fit]) -> None:
     """Raise for fits that did not converge: at once if their status is known, else when the compiled function runs.
 
     Raises:
@@ -337,7 +337,7 @@ def ensure(layout: Layout, solver: Solver, fits: Mapping[str, Fit]) -> None:
     ensure_codes(layout, solver, {f"the fit {name}": (fit.status, fit.culprit) for name, fit in fits.items()})
 
 
-def ensure_codes(layout: Layout, solver: Solver, codes: Mapping[str, tuple[Array, Array]]) -> None:
+def ensure_codes(layout: Layout | None, solver: Solver, codes: Mapping[str, tuple[Array, Array]]) -> None:
     """As `ensure`, for (status, culprit) of anything that may fail; the keys say what it is."""
     if not solver.throw:
         return
@@ -349,12 +349,12 @@ def ensure_codes(layout: Layout, solver: Solver, codes: Mapping[str, tuple[Array
     jax.lax.cond(bad, lambda c: jax.debug.callback(tell, c), lambda _: None, dict(codes))
 
 
-def _complain(layout: Layout, codes: Mapping[str, tuple[Any, Any]]) -> None:
+def _complain(layout: Layout | None, codes: Mapping[str, tuple[Any, Any]]) -> None:
     for name, (status, culprit) in codes.items():
         failed = np.flatnonzero(np.ravel(status) != CONVERGED)
         if failed.size:
             code, bin_ = int(np.ravel(status)[failed[0]]), int(np.ravel(culprit)[failed[0]])
             many = f" ({failed.size} of {np.size(status)})" if np.size(status) > 1 else ""
-            where = f" in bin {layout.bin_names[bin_]}" if bin_ >= 0 else ""
+            where = f" in bin {layout.bin_names[bin_]}" if layout is not None and bin_ >= 0 else ""
             msg = f"{name}{many} failed: {REASONS[code]}{where}"
             raise YieldError(msg) if code == NO_BACKGROUND else FitError(msg)

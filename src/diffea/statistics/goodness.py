@@ -65,7 +65,7 @@ def _statistics_of_toys(bound: BoundModel, pars: Array, key: Array, toys: int, s
         fit = profile(bound, prepared, toy, None, solver, poi_range=own_range(bound))
         return jnp.where(fit.status == CONVERGED, 2.0 * fit.deviance, jnp.nan)
 
-    return in_batches(one, jax.random.split(key, toys))
+    return in_batches(one, bound.layout.npars, jax.random.split(key, toys))
 
 
 def _by_toys(bound: BoundModel, seen: GoodnessOfFit, toys: int, seed: int, solver: Solver) -> GoodnessOfFit:
