@@ -19,7 +19,7 @@ LimitScan Nuisances Prediction Ranking Scan Solver ToyTest Yields discovery effe
 fisher_condition fit goodness_of_fit hypotest interval likelihood_ratio limit_scan nuisances plot_correlations
 plot_likelihood_scan plot_limit_scan plot_postfit plot_prefit plot_pulls plot_ranking postfit prefit ranking scan
 upper_limit warnings
-""".split()
+"""
 PARAMETERS = {
     "Fill": "channel observable weight sample variation bandwidth kernel",
     "HistFactory": "spec poi_name modifier_settings",
@@ -37,8 +37,8 @@ def test_names() -> None:
 
 
 def test_names_of_the_statistics() -> None:
-    assert diffea.statistics.__all__ == STATISTICS
-    assert all(hasattr(diffea.statistics, name) for name in STATISTICS)
+    assert diffea.statistics.__all__ == STATISTICS.split()
+    assert all(hasattr(diffea.statistics, name) for name in diffea.statistics.__all__)
 
 
 def test_parameters() -> None:

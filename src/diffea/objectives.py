@@ -30,6 +30,7 @@ from diffea.statistics import own_tests as _own
 from diffea.statistics.config import free_poi_index
 from diffea.statistics.estimates import chosen, covariance_of_all
 from diffea.statistics.fits import Fit, ensure_codes
+from diffea.statistics.likelihood import counted, weights
 from diffea.statistics.model import BoundModel
 from diffea.statistics.own import BoundLikelihood, poi_place
 from diffea.statistics.rates import rates
@@ -249,7 +250,9 @@ def mc_statistical_error(bound: BoundModel) -> Array:
         variance = variance.at[bins].add(bound.yields.shapesys[table] ** 2)
     nu = rates(layout, bound.settings, prepared, diagnostics.at_asimov(bound, 0.0))
     filled = nu > 0
-    return jnp.mean(jnp.where(filled, variance / jnp.where(filled, nu, 1.0), 0.0))
+    which = counted(layout, bound.settings)
+    ratio = jnp.where(filled, variance / jnp.where(filled, nu, 1.0), 0.0)
+    return jnp.mean(ratio if which is None else ratio[np.flatnonzero(which)])
 
 
 def cross_entropy(bound: BoundModel) -> Array:
@@ -279,7 +282,7 @@ def cross_entropy_with_variations(bound: BoundModel) -> Array:
     for row, parameter in enumerate(shifted):
         steps[2 * row, parameter], steps[2 * row + 1, parameter] = 1.0, -1.0
     all_rates = jax.vmap(lambda step: rates(layout, bound.settings, prepared, nominal + step))(jnp.asarray(steps))
-    return _binned_entropy(signal, jnp.mean(all_rates, axis=0))
+    return _binned_entropy(signal, weights(layout, bound.settings) * jnp.mean(all_rates, axis=0))
 
 
 def binary_cross_entropy(score: Array, label: Array, weight: Array | None = None) -> Array:

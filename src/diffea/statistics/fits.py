@@ -300,6 +300,8 @@ def _culprit(layout: Layout, settings: Settings, prepared: Prepared, data: Array
     nu = rates(layout, settings, prepared, pars)
     main = data[: layout.nbins_total]
     bad = ~jnp.isfinite(likelihood.poisson_deviance(main, nu)) | ~jnp.isfinite(main)
+    which = likelihood.counted(layout, settings)
+    bad = bad if which is None else bad & which
     return jnp.where(bad.any(), jnp.argmax(bad), -1)
 
 
