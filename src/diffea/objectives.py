@@ -277,7 +277,7 @@ def cross_entropy_with_variations(bound: BoundModel) -> Array:
     layout, prepared = bound.layout, bound.prepared()
     _, signal = diagnostics.background_and_signal(bound)
     nominal = diagnostics.at_asimov(bound, 0.0)
-    shifted = np.unique(np.concatenate([layout.histosys_parameter, layout.normsys_parameter]))
+    shifted = _shifting(bound)
     steps = np.zeros((2 * len(shifted) + 1, layout.npars))
     for row, parameter in enumerate(shifted):
         steps[2 * row, parameter], steps[2 * row + 1, parameter] = 1.0, -1.0
@@ -297,6 +297,15 @@ def binary_cross_entropy(score: Array, label: Array, weight: Array | None = None
     tiny = jnp.finfo(score.dtype).tiny
     terms = label * jnp.log(jnp.maximum(score, tiny)) + (1 - label) * jnp.log(jnp.maximum(1 - score, tiny))
     return -jnp.sum(weight * terms) / jnp.sum(weight)
+
+
+def _shifting(bound: BoundModel) -> np.ndarray:
+    """Parameters of normsys and histosys in channels that are fitted."""
+    layout, which = bound.layout, counted(bound.layout, bound.settings)
+    here = np.ones(layout.nbins_total, bool) if which is None else which
+    shapes = (layout.histosys < bound.yields.histosys_hi.size)[:, :, here].any(axis=(1, 2))
+    factors = (layout.normsys < bound.yields.normsys_hi.size)[:, :, layout.channel_of_bin[here]].any(axis=(1, 2))
+    return np.unique(np.concatenate([layout.histosys_parameter[shapes], layout.normsys_parameter[factors]]))
 
 
 def _binned_entropy(signal: Array, background: Array) -> Array:

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from diffea import objectives
 from diffea.errors import SpecError
-from diffea.statistics import HistFactory, discovery, fit, goodness_of_fit, hypotest, nuisances, postfit, upper_limit
+from diffea.statistics import BoundModel, HistFactory, fit, goodness_of_fit, hypotest, nuisances, postfit
 from tests.statistics.models import modifier
 
 SPEC = {
@@ -58,17 +58,22 @@ def test_numbers_are_those_of_the_pruned_model(case: Case) -> None:
     mine = hypotest(bound, 1.2, data)
     np.testing.assert_allclose(mine.cls, cls, rtol=1e-5)
     np.testing.assert_allclose(mine.band, band, rtol=1e-5)
-    p_value = pyhf.infer.hypotest(0.0, pruned, judge, test_stat="q0")
-    np.testing.assert_allclose(discovery(bound, data).p_value, p_value, rtol=1e-5)
     alone = HistFactory({"channels": SPEC["channels"][:1]})()
-    np.testing.assert_allclose(upper_limit(bound).expected, upper_limit(alone).expected, rtol=1e-8)
     of_alone, of_these = goodness_of_fit(alone, pruned), goodness_of_fit(bound, data)
     np.testing.assert_allclose(
         [of_these.statistic, of_these.degrees], [of_alone.statistic, of_alone.degrees], rtol=1e-7
     )
-    for objective in (objectives.poi_uncertainty, objectives.counting_significance, objectives.mc_statistical_error,
-                      objectives.cross_entropy, objectives.cross_entropy_with_variations):  # fmt: skip
-        np.testing.assert_allclose(objective(bound), objective(alone), rtol=1e-9, err_msg=objective.__name__)
+
+
+@jax.jit
+def blinded(bound: BoundModel) -> Array:
+    without_fit = (objectives.poi_uncertainty, objectives.counting_significance, objectives.mc_statistical_error, objectives.cross_entropy, objectives.cross_entropy_with_variations)  # fmt: skip
+    return jnp.stack([objective(bound) for objective in without_fit])
+
+
+def test_blinded_objectives_are_those_of_the_pruned_model(case: Case) -> None:
+    alone = HistFactory({"channels": SPEC["channels"][:1]})()
+    np.testing.assert_allclose(blinded(case[0]().only(["inclusive"])), blinded(alone), rtol=1e-9)
 
 
 def test_densities(case: Case) -> None:
@@ -77,7 +82,7 @@ def test_densities(case: Case) -> None:
     bound, whole = model().only(["inclusive"]), pyhf.Model(SPEC)
     pyhf.set_backend("numpy")
     pars = np.array(whole.config.suggested_init()) + 0.05
-    some = [pars[whole.config.par_names.index(name)] for name in judge.config.par_names]
+    some = np.array([pars[whole.config.par_names.index(name)] for name in judge.config.par_names])
     rest = whole.constraint_logpdf(data[5:], pars) - judge.constraint_logpdf(pruned[2:], some)
     np.testing.assert_allclose(bound.logpdf(pars, data), judge.logpdf(some, pruned)[0] + rest, rtol=1e-10)
     both = model().only(["jets", "inclusive"])
