@@ -26,10 +26,10 @@ def counted(layout: Layout, settings: Settings) -> np.ndarray | None:
     return np.isin(np.array(layout.channels), settings.fitted)[layout.channel_of_bin]
 
 
-def weights(layout: Layout, settings: Settings) -> np.ndarray | float:
+def weights(layout: Layout, settings: Settings) -> Array | float:
     """1 for bins that are fitted, 0 for others; a factor of shape (bins,), or 1 for all."""
     which = counted(layout, settings)
-    return 1.0 if which is None else which.astype(float)
+    return 1.0 if which is None else jnp.asarray(which, float)
 
 
 def _kept(layout: Layout, settings: Settings, *per_bin: Array) -> tuple[Array, ...]:

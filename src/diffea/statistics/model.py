@@ -204,7 +204,8 @@ class HistFactory:
         if poi_name and poi_name not in names:
             msg = f"the parameter of interest {poi_name!r} is not one of the modifiers {names}"
             raise SpecError(msg)
-        self.settings = Settings(**interpolation_codes(modifier_settings), poi_name=poi_name or None)
+        codes = interpolation_codes(modifier_settings)
+        self.settings = Settings(codes["normsys"], codes["histosys"], poi_name or None)
         self.observations: dict[str, list[float]] | None = None
         self._measurement = measurement_name(spec)
         self._layouts: dict[tuple[int, ...], Layout] = {}
