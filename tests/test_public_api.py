@@ -7,11 +7,19 @@ import re
 from pathlib import Path
 
 import diffea
+import diffea.statistics
 
 NAMES = [
     "Analysis", "Composite", "DifferentiableProcessor", "Fill", "HistFactory", "Pretraining", "Ragged", "Split", "Template",
     "TemplateSet", "Variant", "anneal", "distribute", "errors", "evaluate", "exchange", "histogram", "objectives", "optimise", "soft",
 ]  # fmt: skip
+STATISTICS = """
+BoundLikelihood BoundModel Discovery Estimates Fit GoodnessOfFit HistFactory HypoTest Interval Likelihood Limit
+LimitScan Nuisances Prediction Ranking Scan Solver ToyTest Yields discovery effective_events estimates
+fisher_condition fit goodness_of_fit hypotest interval likelihood_ratio limit_scan nuisances plot_correlations
+plot_likelihood_scan plot_limit_scan plot_postfit plot_prefit plot_pulls plot_ranking postfit prefit ranking scan
+upper_limit warnings
+"""
 PARAMETERS = {
     "Fill": "channel observable weight sample variation bandwidth kernel",
     "HistFactory": "spec poi_name modifier_settings",
@@ -26,6 +34,11 @@ PARAMETERS = {
 def test_names() -> None:
     assert sorted(diffea.__all__) == NAMES
     assert dir(diffea) == sorted(diffea.__all__)
+
+
+def test_names_of_the_statistics() -> None:
+    assert diffea.statistics.__all__ == STATISTICS.split()
+    assert all(hasattr(diffea.statistics, name) for name in diffea.statistics.__all__)
 
 
 def test_parameters() -> None:

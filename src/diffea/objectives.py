@@ -1,6 +1,8 @@
 """What is minimised: plain functions of a bound model, differentiable in all of its numbers.
 
-What they share is said here once. All of them take ``bound``, a bound model, first. Those that can look at data have
+What they share is said here once. All of them take ``bound``, a bound model, first; `cls`, `log_cls`, `upper_limit`, `discovery`,
+`discovery_significance`, `poi_uncertainty` and `generalised_variance` also a likelihood of one's own, bound to its templates
+(``statistics.Likelihood``), whose ``data`` are templates with the data in them. Those that can look at data have
 
 - ``data``: events of all bins and auxiliary data. Without them an objective takes Asimov data: background only at the
   nuisance parameters' initial values (`discovery`: signal plus background). Observed data enter only if given by name.
@@ -22,13 +24,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from diffea.statistics import asymptotics, diagnostics
+from diffea.statistics import asymptotics, diagnostics, own
 from diffea.statistics import hypotests as _tests
 from diffea.statistics import limits as _limits
+from diffea.statistics import own_tests as _own
 from diffea.statistics.config import free_poi_index
 from diffea.statistics.estimates import chosen, covariance_of_all
 from diffea.statistics.fits import Fit, codes, ensure_codes
+from diffea.statistics.likelihood import counted, weights
 from diffea.statistics.model import BoundModel
+from diffea.statistics.own import BoundLikelihood, poi_place
 from diffea.statistics.rates import rates
 from diffea.statistics.ratios import Statistic
 from diffea.statistics.solver import CONVERGED, NO_BACKGROUND, Solver
@@ -52,8 +57,11 @@ __all__ = [
 ]
 
 
+Bound = BoundModel | BoundLikelihood
+
+
 def cls(
-    bound: BoundModel,
+    bound: Bound,
     poi_test: float | Array = 1.0,
     data: Any = None,
     *,
@@ -75,7 +83,7 @@ def cls(
 
 
 def log_cls(
-    bound: BoundModel,
+    bound: Bound,
     poi_test: float | Array = 1.0,
     data: Any = None,
     *,
@@ -94,7 +102,7 @@ def log_cls(
 
 
 def upper_limit(
-    bound: BoundModel,
+    bound: Bound,
     cl: float = 0.95,
     data: Any = None,
     *,
@@ -114,14 +122,15 @@ def upper_limit(
         FitError: also if no value is excluded.
     """
     solver = solver or Solver()
+    if isinstance(bound, BoundLikelihood):
+        found = _own.upper_limit(bound, cl, data, test_stat, solver)
+        return found.expected if found.observed is None else found.observed
     limit, ends = _limit(bound, float(cl), _whole(bound, data), test_stat, solver)
     ensure_codes(bound.layout, solver, ends)
     return limit
 
 
-def discovery(
-    bound: BoundModel, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
-) -> Array:
+def discovery(bound: Bound, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None) -> Array:
     r"""p-value of the background-only hypothesis, $p_0 = \Phi(-\sqrt{q_0})$ (arXiv:1007.1727, eqs. 12 and 52).
 
     Args:
@@ -131,7 +140,7 @@ def discovery(
 
 
 def discovery_significance(
-    bound: BoundModel, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
+    bound: Bound, data: Any = None, *, poi_true: float | Array = 1.0, solver: Solver | None = None
 ) -> Array:
     r"""Discovery significance $Z = \sqrt{q_0}$ (arXiv:1007.1727, eq. 53); larger is better, so minimise its negative.
 
@@ -168,7 +177,7 @@ def counting_significance(bound: BoundModel, relative_uncertainty: float | Array
 
 
 def poi_uncertainty(
-    bound: BoundModel, data: Any = None, *, poi_true: float | Array = 0.0, solver: Solver | None = None
+    bound: Bound, data: Any = None, *, poi_true: float | Array = 0.0, solver: Solver | None = None
 ) -> Array:
     r"""Uncertainty of the parameter of interest, $\sqrt{(I^{-1})_{\mu\mu}}$ (INFERNO, arXiv:1806.04743).
 
@@ -178,8 +187,8 @@ def poi_uncertainty(
     Args:
         poi_true: value of the parameter of interest behind the Asimov data (INFERNO takes signal plus background, 1).
     """
-    index = free_poi_index(bound.layout, bound.settings)
-    cov, _, _ = covariance_of_all(bound, data, poi_true, solver)
+    index = poi_place(bound) if isinstance(bound, BoundLikelihood) else free_poi_index(bound.layout, bound.settings)
+    cov, _, _ = _covariance(bound, data, poi_true, solver)
     return jnp.sqrt(cov[index, index])
 
 
@@ -202,7 +211,7 @@ def nuisance_penalty(
 
 
 def generalised_variance(
-    bound: BoundModel,
+    bound: Bound,
     parameters: Sequence[str] | None = None,
     data: Any = None,
     *,
@@ -221,8 +230,8 @@ def generalised_variance(
     Raises:
         SpecError: for a parameter that is none, or twice the same.
     """
-    cov, free, _ = covariance_of_all(bound, data, poi_true, solver)
-    places = chosen(bound, parameters)
+    cov, free, _ = _covariance(bound, data, poi_true, solver)
+    places = own.chosen(bound, parameters) if isinstance(bound, BoundLikelihood) else chosen(bound, parameters)
     block, free = cov[np.ix_(places, places)], free[places]
     unmeasured = free & jnp.isinf(jnp.diagonal(block))
     keep = free & ~unmeasured
@@ -245,7 +254,9 @@ def mc_statistical_error(bound: BoundModel) -> Array:
         variance = variance.at[bins].add(bound.yields.shapesys[table] ** 2)
     nu = rates(layout, bound.settings, prepared, diagnostics.at_asimov(bound, 0.0))
     filled = nu > 0
-    return jnp.mean(jnp.where(filled, variance / jnp.where(filled, nu, 1.0), 0.0))
+    which = counted(layout, bound.settings)
+    ratio = jnp.where(filled, variance / jnp.where(filled, nu, 1.0), 0.0)
+    return jnp.mean(ratio if which is None else ratio[np.flatnonzero(which)])
 
 
 def cross_entropy(bound: BoundModel) -> Array:
@@ -270,12 +281,12 @@ def cross_entropy_with_variations(bound: BoundModel) -> Array:
     layout, prepared = bound.layout, bound.prepared()
     _, signal = diagnostics.background_and_signal(bound)
     nominal = diagnostics.at_asimov(bound, 0.0)
-    shifted = np.unique(np.concatenate([layout.histosys_parameter, layout.normsys_parameter]))
+    shifted = _shifting(bound)
     steps = np.zeros((2 * len(shifted) + 1, layout.npars))
     for row, parameter in enumerate(shifted):
         steps[2 * row, parameter], steps[2 * row + 1, parameter] = 1.0, -1.0
     all_rates = jax.vmap(lambda step: rates(layout, bound.settings, prepared, nominal + step))(jnp.asarray(steps))
-    return _binned_entropy(signal, jnp.mean(all_rates, axis=0))
+    return _binned_entropy(signal, weights(layout, bound.settings) * jnp.mean(all_rates, axis=0))
 
 
 def binary_cross_entropy(score: Array, label: Array, weight: Array | None = None) -> Array:
@@ -292,6 +303,15 @@ def binary_cross_entropy(score: Array, label: Array, weight: Array | None = None
     return -jnp.sum(weight * terms) / jnp.sum(weight)
 
 
+def _shifting(bound: BoundModel) -> np.ndarray:
+    """Parameters of normsys and histosys in channels that are fitted."""
+    layout, which = bound.layout, counted(bound.layout, bound.settings)
+    here = np.ones(layout.nbins_total, bool) if which is None else which
+    shapes = (layout.histosys < bound.yields.histosys_hi.size)[:, :, here].any(axis=(1, 2))
+    factors = (layout.normsys < bound.yields.normsys_hi.size)[:, :, layout.channel_of_bin[here]].any(axis=(1, 2))
+    return np.unique(np.concatenate([layout.histosys_parameter[shapes], layout.normsys_parameter[factors]]))
+
+
 def _binned_entropy(signal: Array, background: Array) -> Array:
     signal, background = jnp.maximum(signal, 0.0), jnp.maximum(background, 0.0)
     sums = jnp.sum(signal), jnp.sum(background)
@@ -306,19 +326,35 @@ def _binned_entropy(signal: Array, background: Array) -> Array:
 
 
 def _tested(
-    bound: BoundModel, poi: float | Array, data: Any, test_stat: Statistic, solver: Solver | None
+    bound: Bound, poi: float | Array, data: Any, test_stat: Statistic, solver: Solver | None
 ) -> tuple[Array, Array]:
+    """CLs and its logarithm."""
+    if isinstance(bound, BoundLikelihood):
+        test = _own.hypotest(bound, poi, data, test_stat, solver)
+        return test.cls, test.log_cls
     solver = solver or Solver()
     numbers, ends = _test(bound, jnp.asarray(poi, float), _whole(bound, data), test_stat, solver)
     ensure_codes(bound.layout, solver, ends)
     return numbers
 
 
-def _discovered(bound: BoundModel, data: Any, poi: float | Array, solver: Solver | None) -> tuple[Array, Array]:
+def _discovered(bound: Bound, data: Any, poi: float | Array, solver: Solver | None) -> tuple[Array, Array]:
+    """The p-value and the significance."""
+    if isinstance(bound, BoundLikelihood):
+        test = _own.discovery(bound, data, poi, solver)
+        return test.p_value, test.significance
     solver = solver or Solver()
     numbers, ends = _discover(bound, jnp.asarray(poi, float), _whole(bound, data), solver)
     ensure_codes(bound.layout, solver, ends)
     return numbers
+
+
+def _covariance(
+    bound: Bound, data: Any, poi_true: float | Array, solver: Solver | None
+) -> tuple[Array, Array, Fit | None]:
+    if isinstance(bound, BoundLikelihood):
+        return own.covariance_of_all(bound, data, poi_true, solver)
+    return covariance_of_all(bound, data, poi_true, solver)
 
 
 # Only what is minimised leaves these three, and whether its fits converged: derivatives of all that a test tells besides would

@@ -17,6 +17,7 @@ from diffea.statistics.intervals import Interval, interval
 from diffea.statistics.limit_scans import LimitScan, limit_scan
 from diffea.statistics.limits import Limit, upper_limit
 from diffea.statistics.model import BoundModel, HistFactory
+from diffea.statistics.own import BoundLikelihood, Likelihood
 from diffea.statistics.plots import (
     plot_correlations,
     plot_likelihood_scan,
@@ -35,6 +36,7 @@ from diffea.statistics.toys import ToyTest
 from diffea.statistics.yields import Yields
 
 __all__ = [
+    "BoundLikelihood",
     "BoundModel",
     "Discovery",
     "Estimates",
@@ -43,6 +45,7 @@ __all__ = [
     "HistFactory",
     "HypoTest",
     "Interval",
+    "Likelihood",
     "Limit",
     "LimitScan",
     "Nuisances",

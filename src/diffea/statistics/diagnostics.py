@@ -184,7 +184,8 @@ def effective_events(bound: BoundModel) -> Array:
 
 @functools.partial(jax.jit, inline=True)
 def background_and_signal(bound: BoundModel) -> tuple[Array, Array]:
-    """Expectations at initial nuisance parameters: background, and signal of strength 1; shapes (bins,)."""
+    """Expectations at initial nuisance parameters: background, and signal of strength 1; shapes (bins,), 0 where not fitted."""
     prepared = bound.prepared()
     background, both = (rates(bound.layout, bound.settings, prepared, at_asimov(bound, poi)) for poi in (0.0, 1.0))
-    return background, both - background
+    keep = likelihood.weights(bound.layout, bound.settings)
+    return keep * background, keep * (both - background)

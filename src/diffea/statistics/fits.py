@@ -300,6 +300,8 @@ def _culprit(layout: Layout, settings: Settings, prepared: Prepared, data: Array
     nu = rates(layout, settings, prepared, pars)
     main = data[: layout.nbins_total]
     bad = ~jnp.isfinite(likelihood.poisson_deviance(main, nu)) | ~jnp.isfinite(main)
+    which = likelihood.counted(layout, settings)
+    bad = bad if which is None else bad & which
     return jnp.where(bad.any(), jnp.argmax(bad), -1)
 
 
@@ -328,7 +330,7 @@ def fit(bound: BoundModel, data: Any, *, poi: float | Array | None = None, solve
     return result
 
 
-def ensure(layout: Layout, solver: Solver, fits: Mapping[str, Fit]) -> None:
+def ensure(layout: Layout | None, solver: Solver, fits: Mapping[str, Fit]) -> None:
     """Raise for fits that did not converge: at once if their status is known, else when the compiled function runs.
 
     Raises:
@@ -342,7 +344,7 @@ def codes(fits: Mapping[str, Fit]) -> dict[str, tuple[Array, Array]]:
     return {f"the fit {name}": (fit.status, fit.culprit) for name, fit in fits.items()}
 
 
-def ensure_codes(layout: Layout, solver: Solver, ends: Mapping[str, tuple[Array, Array]]) -> None:
+def ensure_codes(layout: Layout | None, solver: Solver, ends: Mapping[str, tuple[Array, Array]]) -> None:
     """As `ensure`, for (status, culprit) of anything that may fail; the keys say what it is."""
     if not solver.throw:
         return
@@ -354,12 +356,12 @@ def ensure_codes(layout: Layout, solver: Solver, ends: Mapping[str, tuple[Array,
     jax.lax.cond(bad, lambda c: jax.debug.callback(tell, c), lambda _: None, dict(ends))
 
 
-def _complain(layout: Layout, ends: Mapping[str, tuple[Any, Any]]) -> None:
+def _complain(layout: Layout | None, ends: Mapping[str, tuple[Any, Any]]) -> None:
     for name, (status, culprit) in ends.items():
         failed = np.flatnonzero(np.ravel(status) != CONVERGED)
         if failed.size:
             code, bin_ = int(np.ravel(status)[failed[0]]), int(np.ravel(culprit)[failed[0]])
             many = f" ({failed.size} of {np.size(status)})" if np.size(status) > 1 else ""
-            where = f" in bin {layout.bin_names[bin_]}" if bin_ >= 0 else ""
+            where = f" in bin {layout.bin_names[bin_]}" if layout is not None and bin_ >= 0 else ""
             msg = f"{name}{many} failed: {REASONS[code]}{where}"
             raise YieldError(msg) if code == NO_BACKGROUND else FitError(msg)

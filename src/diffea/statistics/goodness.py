@@ -13,9 +13,11 @@ from jax import Array
 from jax.scipy.special import gammaincc
 
 from diffea.errors import MethodError
+from diffea.statistics import likelihood
 from diffea.statistics.batches import in_batches
 from diffea.statistics.fits import Fit, ensure, ensure_codes, own_range, profile
 from diffea.statistics.model import BoundModel
+from diffea.statistics.rates import derivatives
 from diffea.statistics.solver import CONVERGED, LOST_TOYS, NO_DEGREES, Solver
 from diffea.statistics.toys import BEARABLE, sample_data
 
@@ -50,7 +52,12 @@ def _by_formula(bound: BoundModel, data: Array, solver: Solver) -> GoodnessOfFit
     fit = profile(bound, prepared, data, None, solver, poi_range=own_range(bound))
     unconstrained = np.ones(layout.npars, bool)
     unconstrained[np.concatenate([layout.normal[0], layout.poisson[0]])] = False
-    degrees = layout.nbins_total - jnp.sum(unconstrained & ~prepared.fixed)
+    fitted = unconstrained & ~prepared.fixed
+    which, bins = likelihood.counted(layout, bound.settings), layout.nbins_total
+    if which is not None:
+        jacobian, bins = derivatives(layout, bound.settings, prepared, fit.pars).jacobian, int(which.sum())
+        fitted &= jnp.any((jacobian != 0) & which, axis=1)
+    degrees = bins - jnp.sum(fitted)
     statistic = 2.0 * fit.deviance
     p_value = jnp.where(degrees > 0, gammaincc(0.5 * jnp.maximum(degrees, 1), 0.5 * statistic), jnp.nan)
     return GoodnessOfFit(statistic, degrees, p_value, None, None, fit)
@@ -65,7 +72,7 @@ def _statistics_of_toys(bound: BoundModel, pars: Array, key: Array, toys: int, s
         fit = profile(bound, prepared, toy, None, solver, poi_range=own_range(bound))
         return jnp.where(fit.status == CONVERGED, 2.0 * fit.deviance, jnp.nan)
 
-    return in_batches(one, jax.random.split(key, toys))
+    return in_batches(one, bound.layout.npars, jax.random.split(key, toys))
 
 
 def _by_toys(bound: BoundModel, seen: GoodnessOfFit, toys: int, seed: int, solver: Solver) -> GoodnessOfFit:

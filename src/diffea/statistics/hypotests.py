@@ -55,12 +55,18 @@ def run_hypotest(bound: BoundModel, poi: Array, data: Array | None, test_stat: S
     q_asimov, fit = on_asimov(bound, prepared, poi, sample, solver)
     fits = {f"at {name} = test value on Asimov data": fit}
     q_asimov = jnp.where(poi < 0.0, 0.0, q_asimov)
+    return of_statistics(
+        None if seen is None else seen.value, q_asimov, test_stat, fits | (seen.fits(name) if seen else {})
+    )
+
+
+def of_statistics(q: Array | None, q_asimov: Array, test_stat: Statistic, fits: dict[str, Fit]) -> HypoTest:
+    """CLs and its band from the test statistic of the data, None for the Asimov data themselves, and that of these."""
     root_asimov = asymptotics.root(q_asimov)
-    if seen is None:
+    if q is None:
         q, value = q_asimov, jnp.zeros_like(root_asimov)
     else:
-        fits |= seen.fits(name)
-        q, value = seen.value, asymptotics.statistic(asymptotics.root(seen.value), root_asimov, test_stat)
+        value = asymptotics.statistic(asymptotics.root(q), root_asimov, test_stat)
     log_clsb, log_clb, log_cls = asymptotics.log_p_values(value, root_asimov)
     *_, log_band = asymptotics.log_p_values(-jnp.asarray(asymptotics.SIGMAS), root_asimov)
     return HypoTest(

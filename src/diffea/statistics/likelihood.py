@@ -19,10 +19,29 @@ from diffea.statistics.rates import Prepared, curvature, derivatives, overlay, r
 from diffea.statistics.settings import Settings
 
 
+def counted(layout: Layout, settings: Settings) -> np.ndarray | None:
+    """Which bins are in channels that are fitted, shape (bins,); None if all are."""
+    if settings.fitted is None:
+        return None
+    return np.isin(np.array(layout.channels), settings.fitted)[layout.channel_of_bin]
+
+
+def weights(layout: Layout, settings: Settings) -> Array | float:
+    """1 for bins that are fitted, 0 for others; a factor of shape (bins,), or 1 for all."""
+    which = counted(layout, settings)
+    return 1.0 if which is None else jnp.asarray(which, float)
+
+
+def _kept(layout: Layout, settings: Settings, *per_bin: Array) -> tuple[Array, ...]:
+    """The entries of the bins that are fitted."""
+    which = counted(layout, settings)
+    return per_bin if which is None else tuple(each[np.flatnonzero(which)] for each in per_bin)
+
+
 def log_density(layout: Layout, settings: Settings, prepared: Prepared, pars: Array, data: Array) -> Array:
     """pyhf's ``logpdf``: Poisson terms of all bins, normal and Poisson constraints."""
     main, aux = data[: layout.nbins_total], data[layout.nbins_total :]
-    total = _poisson(main, rates(layout, settings, prepared, pars)).sum()
+    total = _poisson(*_kept(layout, settings, main, rates(layout, settings, prepared, pars))).sum()
     parameters, places = layout.normal
     pull = (aux[places] - pars[parameters]) / prepared.sigmas
     total += jnp.sum(-0.5 * pull**2 - jnp.log(prepared.sigmas * jnp.sqrt(2 * jnp.pi)))
@@ -54,7 +73,7 @@ def poisson_deviance(count: Array, rate: Array) -> Array:
 def deviance(layout: Layout, settings: Settings, prepared: Prepared, pars: Array, data: Array) -> Array:
     """What a fit minimises, see the module's text."""
     main, aux = data[: layout.nbins_total], data[layout.nbins_total :]
-    total = poisson_deviance(main, rates(layout, settings, prepared, pars)).sum()
+    total = poisson_deviance(*_kept(layout, settings, main, rates(layout, settings, prepared, pars))).sum()
     parameters, places = layout.normal
     total += 0.5 * jnp.sum(((aux[places] - pars[parameters]) / prepared.sigmas) ** 2)
     parameters, places = layout.poisson
@@ -83,10 +102,12 @@ def expansion(layout: Layout, settings: Settings, prepared: Prepared, pars: Arra
     d = derivatives(layout, settings, prepared, pars)
     safe = jnp.where(d.rates > 0, d.rates, 1.0)
     ratio = jnp.where(main > 0, main / safe, 0.0)
-    value = poisson_deviance(main, d.rates).sum()
-    gradient = d.jacobian @ (1.0 - ratio)
-    matrix = (d.jacobian * (ratio / safe)) @ d.jacobian.T
-    scale = jnp.square(d.jacobian) @ (jnp.maximum(ratio, 1.0) / safe)
+    keep = weights(layout, settings)
+    bend = keep * (1.0 - ratio)
+    value = poisson_deviance(*_kept(layout, settings, main, d.rates)).sum()
+    gradient = d.jacobian @ bend
+    matrix = (d.jacobian * (keep * ratio / safe)) @ d.jacobian.T
+    scale = jnp.square(d.jacobian) @ (keep * jnp.maximum(ratio, 1.0) / safe)
 
     parameters, places = layout.normal
     pull = (pars[parameters] - aux[places]) / prepared.sigmas
@@ -101,7 +122,7 @@ def expansion(layout: Layout, settings: Settings, prepared: Prepared, pars: Arra
     scales.append((parameters, jnp.maximum(aux[places], expected) / pars[parameters] ** 2))
     none = np.zeros(layout.npars)
     gradient += overlay(none, slopes)
-    hessian = matrix + jnp.diag(overlay(none, curvatures)) + curvature(d, 1.0 - ratio)
+    hessian = matrix + jnp.diag(overlay(none, curvatures)) + curvature(d, bend)
     return Expansion(value, gradient, hessian, scale + overlay(none, scales))
 
 
@@ -112,7 +133,7 @@ def fisher_information(layout: Layout, settings: Settings, prepared: Prepared, p
     """
     d = derivatives(layout, settings, prepared, pars)
     nu, jacobian = d.rates, d.jacobian
-    weight = jnp.where(nu > 0, 1.0 / jnp.where(nu > 0, nu, 1.0), 0.0)
+    weight = weights(layout, settings) * jnp.where(nu > 0, 1.0 / jnp.where(nu > 0, nu, 1.0), 0.0)
     parameters = layout.poisson[0]
     curvatures = [(layout.normal[0], prepared.sigmas**-2), (parameters, prepared.factors / pars[parameters])]
     return (jacobian * weight) @ jacobian.T + jnp.diag(overlay(np.zeros(layout.npars), curvatures))

@@ -52,7 +52,7 @@ class LimitScan:
 
 @functools.partial(jax.jit, static_argnames=("test_stat", "solver"), inline=True)
 def _tests(bound: BoundModel, pois: Array, data: Array | None, test_stat: Statistic, solver: Solver) -> HypoTest:
-    return in_batches(lambda poi: run_hypotest(bound, poi, data, test_stat, solver), pois)
+    return in_batches(lambda poi: run_hypotest(bound, poi, data, test_stat, solver), bound.layout.npars, pois)
 
 
 def limit_scan(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,19 @@ class Limit:
     fits: dict[str, Fit]
 
 
+class Line(Protocol):
+    """A profile likelihood ratio along the parameter of interest."""
+
+    def __call__(self, poi: Array, last: Minimum) -> tuple[Array, Array, Minimum]:
+        """Ratio q, its slope and the minimum, starting at the last one."""
+
+    def still(self) -> Line:
+        """The same without derivatives."""
+
+    def differentiable(self, poi: Array, minimum: Minimum) -> Array:
+        """The ratio at a minimum that was found, with its derivatives."""
+
+
 class _Line(NamedTuple):
     """The profile likelihood ratio along the parameter of interest, on one data set; 0 below the best fit."""
 
@@ -71,7 +84,7 @@ class _Line(NamedTuple):
         return jnp.maximum(2.0 * (value - self.lowest), 0.0)
 
 
-def _expected(line: _Line, pars: Array, guess: Array, goal: Array) -> tuple[Array, Array, Fit]:
+def expected_limit(line: Line, pars: Array, guess: Array, goal: Array) -> tuple[Array, Array, Fit]:
     r"""Where $\sqrt{q_A(\mu)}$ reaches a goal: the limit, the number of steps and the last fit."""
     still = line.still()
 
@@ -85,8 +98,8 @@ def _expected(line: _Line, pars: Array, guess: Array, goal: Array) -> tuple[Arra
     return limit, end.steps, last_fit(end, end.carry, NO_ROOT)
 
 
-def _observed(
-    on_data: _Line, on_asimov: _Line, pars: Array, start: Array, cl: float, test_stat: Statistic
+def observed_limit(
+    on_data: Line, on_asimov: Line, pars: Array, start: Array, cl: float, test_stat: Statistic
 ) -> tuple[Array, Fit, Fit]:
     """Where the observed CLs falls to 1 − cl: the limit and the last fits on data and on Asimov data."""
     still_data, still_asimov = on_data.still(), on_asimov.still()
@@ -126,15 +139,15 @@ def _upper_limit(
     all_limits = observed = None
     if band:
         goals = asymptotics.target(cl, asymptotics.SIGMAS)
-        all_limits, all_steps, fit = jax.vmap(lambda goal: _expected(line, sample.pars, guess, goal))(goals)
+        all_limits, all_steps, fit = jax.vmap(lambda goal: expected_limit(line, sample.pars, guess, goal))(goals)
         limit, steps = all_limits[2], all_steps[2]
     else:
-        limit, steps, fit = _expected(line, sample.pars, guess, asymptotics.target(cl, 0.0))
+        limit, steps, fit = expected_limit(line, sample.pars, guess, asymptotics.target(cl, 0.0))
     fits = {f"at {name} = expected limit on Asimov data": fit}
     if free is not None and null is not None and data is not None:
         seen = _Line(bound, prepared, data, free.pars[index], free.deviance, solver)
         start = jnp.maximum(limit + free.pars[index], 0.1 * limit)
-        observed, on_data, on_asimov = _observed(seen, line, sample.pars, start, cl, test_stat)
+        observed, on_data, on_asimov = observed_limit(seen, line, sample.pars, start, cl, test_stat)
         fits |= {
             f"at {name} = 0 on data": null,
             "of all parameters on data": free,

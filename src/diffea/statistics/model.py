@@ -68,8 +68,27 @@ class BoundModel:
         """The same model with other numbers."""
         return replace(self, yields=yields)
 
+    def only(self, channels: Sequence[str]) -> BoundModel:
+        """The same model with a likelihood of these channels alone: fits look at them, `expected_data` predicts all.
+
+        Data keep their form, and what is in the other channels does not count. All auxiliary data still do, so a parameter
+        that acts in other channels alone stays at its own, with its prior width.
+
+        Args:
+            channels: names of those that are fitted.
+
+        Raises:
+            SpecError: for a channel that is none, or no channel at all.
+        """
+        unknown = [name for name in channels if name not in self.layout.channels]
+        if unknown or not channels or isinstance(channels, str):
+            msg = f"only: expected a list of some of the channels {list(self.layout.channels)}, got {channels!r}"
+            raise SpecError(msg)
+        fitted = tuple(name for name in self.layout.channels if name in channels)
+        return replace(self, settings=replace(self.settings, fitted=fitted))
+
     def logpdf(self, pars: Any, data: Any) -> Array:
-        """Logarithm of the density, a scalar.
+        """Logarithm of the density, a scalar; of the fitted channels (`only`) and all auxiliary data.
 
         Args:
             pars: parameters in the order of `config.par_names`, shape (npars,).
@@ -191,7 +210,8 @@ class HistFactory:
         if poi_name and poi_name not in names:
             msg = f"the parameter of interest {poi_name!r} is not one of the modifiers {names}"
             raise SpecError(msg)
-        self.settings = Settings(**interpolation_codes(modifier_settings), poi_name=poi_name or None)
+        codes = interpolation_codes(modifier_settings)
+        self.settings = Settings(codes["normsys"], codes["histosys"], poi_name or None)
         self.observations: dict[str, list[float]] | None = None
         self._measurement = measurement_name(spec)
         self._structures: dict[tuple[int, ...], tuple[Layout, Pieces]] = {}

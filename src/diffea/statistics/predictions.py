@@ -27,7 +27,8 @@ class Prediction:
     Attributes:
         slices: where the bins of every channel are; `samples`: names of the samples.
         by_sample: expected events, shape (samples, bins).
-        covariance: of the totals, by linear propagation of the parameters', shape (bins, bins).
+        covariance: of the totals, by linear propagation of the parameters', shape (bins, bins); infinite on the diagonal where
+            a parameter acts that nothing measures.
         data: events seen, shape (bins,); None if there are none to show.
     """
 
@@ -64,9 +65,10 @@ class Prediction:
 def _predict(bound: BoundModel, pars: Array, cov: Array) -> tuple[Array, Array]:
     layout, settings, prepared = bound.layout, bound.settings, bound.prepared()
     jacobian = derivatives(layout, settings, prepared, pars).jacobian
-    felt = jnp.any(jacobian != 0, axis=1)
-    cov = jnp.where(felt[:, None] & felt, cov, 0.0)
-    return by_sample(layout, settings, prepared, pars), jacobian.T @ cov @ jacobian
+    unmeasured = jnp.isinf(jnp.diagonal(cov))
+    known = jacobian.T @ jnp.where(jnp.isinf(cov), 0.0, cov) @ jacobian
+    lost = jnp.any((jacobian != 0) & unmeasured[:, None], axis=0)
+    return by_sample(layout, settings, prepared, pars), known + jnp.diag(jnp.where(lost, jnp.inf, 0.0))
 
 
 def _prediction(bound: BoundModel, pars: Array, cov: Array, data: Any) -> Prediction:

@@ -97,7 +97,7 @@ def _ranking(bound: BoundModel, data: Array, poi: int, solver: Solver) -> _Refit
         held = Held(jnp.arange(layout.npars) == place, value)
         return profile(bound, prepared, data, held, solver, poi_range=own_range(bound))
 
-    fits = in_batches(refit, jnp.repeat(jnp.asarray(rows), 4), values.ravel())
+    fits = in_batches(refit, layout.npars, jnp.repeat(jnp.asarray(rows), 4), values.ravel())
     refits = jax.tree.map(lambda leaf: leaf.reshape(len(rows), 4, *leaf.shape[1:]), fits)
     impacts = refits.pars[..., poi] - fit.pars[poi]
     none = jnp.stack([jnp.isinf(after.priors[rows]), jnp.isinf(after.uncertainties[rows])], axis=-1)

@@ -63,7 +63,7 @@ def _scan(bound: BoundModel, data: Array, places: Array, values: tuple[Array, ..
         return profile(bound, prepared, data, held, solver, poi_range=where)
 
     grid = jnp.stack(jnp.meshgrid(*values, indexing="ij"), axis=-1)
-    fits = in_batches(at, grid.reshape(-1, len(places)))
+    fits = in_batches(at, bound.layout.npars, grid.reshape(-1, len(places)))
     points = jax.tree.map(lambda leaf: leaf.reshape(*grid.shape[:-1], *leaf.shape[1:]), fits)
     deviance = 2.0 * (points.deviance - free.deviance)
     return _Grid(deviance, free.pars[places], points, free)

@@ -15,11 +15,15 @@ _WHERE_SOME_ARE_GIVEN = {"normsys": "code1", "histosys": "code0"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What is chosen besides the numbers: interpolation codes and the parameter of interest."""
+    """What is chosen besides the numbers: interpolation codes, the parameter of interest, and the channels that are fitted.
+
+    `fitted` is None where all channels are.
+    """
 
     normsys: str
     histosys: str
     poi_name: str | None
+    fitted: tuple[str, ...] | None = None
 
 
 def interpolation_codes(modifier_settings: Mapping[str, Mapping[str, str]] | None) -> dict[str, str]:

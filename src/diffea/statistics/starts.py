@@ -23,7 +23,7 @@ from jax import Array
 from diffea.statistics.information import covariance
 from diffea.statistics.interpolation import code4p
 from diffea.statistics.layout import Layout
-from diffea.statistics.likelihood import fisher_information
+from diffea.statistics.likelihood import fisher_information, weights
 from diffea.statistics.rates import Prepared, derivatives, shifts_at_one_sigma
 from diffea.statistics.settings import Settings
 from diffea.statistics.solver import AT_EDGE, CONVERGED, Minimum
@@ -75,8 +75,8 @@ class Sides(NamedTuple):
 def sides(layout: Layout, settings: Settings, prepared: Prepared, pars: Array) -> Sides:
     """What a variation by one sigma up and down does to the expectation."""
     nu, up, down = shifts_at_one_sigma(layout, settings, prepared, pars)
-    width = jnp.sqrt(jnp.where(nu > 0, nu, 1.0))
-    return Sides(0.5 * (up - down) / width, 0.5 * (up + down) / width)
+    width, keep = jnp.sqrt(jnp.where(nu > 0, nu, 1.0)), weights(layout, settings)
+    return Sides(keep * (0.5 * (up - down) / width), keep * (0.5 * (up + down) / width))
 
 
 def bends(shift: Sides, residual: Array | float) -> Array:
@@ -133,8 +133,8 @@ def doubt(layout: Layout, settings: Settings, prepared: Prepared, data: Array, f
 def _rise(layout: Layout, settings: Settings, prepared: Prepared, data: Array, shift: Sides, end: Minimum) -> Array:
     """By how much the deviance rises if a parameter goes to a point of the grid, the others following; (parameters, points)."""
     at = derivatives(layout, settings, prepared, end.pars)
-    width = jnp.sqrt(jnp.where(at.rates > 0, at.rates, 1.0))
-    jacobian, residual = at.jacobian / width, (data[: layout.nbins_total] - at.rates) / width
+    width, keep = jnp.sqrt(jnp.where(at.rates > 0, at.rates, 1.0)), weights(layout, settings)
+    jacobian, residual = keep * (at.jacobian / width), keep * ((data[: layout.nbins_total] - at.rates) / width)
     cov = covariance(fisher_information(layout, settings, prepared, end.pars), end.free)
     cov = jnp.where(jnp.isfinite(cov), cov, 0.0)
     own = jnp.where(jnp.diagonal(cov) > 0, jnp.diagonal(cov), 1.0)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BLUE, ORANGE, RED, INK, GREY = "#3f90da", "#ffa90e", "#bd1f01", "#222222", "#94a4a2"
 FILLS = ("#3f90da", "#ffa90e", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd", "#bd1f01")
 GREEN_BAND, YELLOW_BAND = "#607641", "#f5bb54"  # of limits, readable with any colour vision
 
-_LOOK = {
+_LOOK: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelsize": 10.5,
     "font.size": 10.0,
@@ -31,7 +32,9 @@ def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
     import matplotlib.pyplot as plt
 
     with plt.rc_context(_LOOK):
-        return plt.subplots(figsize=(width, height), layout="constrained")[1]
+        figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    _spaced(figure, w_pad=0.08, h_pad=0.06)
+    return ax
 
 
 def axes_with_ratio(axes: tuple[Axes, Axes] | None, width: float, height: float) -> tuple[Axes, Axes]:
@@ -44,8 +47,14 @@ def axes_with_ratio(axes: tuple[Axes, Axes] | None, width: float, height: float)
         figure, (above, below) = plt.subplots(
             2, 1, figsize=(width, height), sharex=True, height_ratios=(3, 1), layout="constrained"
         )
-    figure.get_layout_engine().set(h_pad=0.02, hspace=0.0)
+    _spaced(figure, w_pad=0.06, h_pad=0.02, hspace=0.0)
     return above, below
+
+
+def _spaced(figure: Figure, **inches: float) -> None:
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(**inches)
 
 
 def list_parameters(ax: Axes, names: list[str]) -> None:

@@ -27,8 +27,8 @@ def plot_correlations(result: Estimates, *, least: float = 0.0, ax: Axes | None 
     largest = np.abs(matrix - np.eye(len(known))).max(axis=1, initial=0.0)
     kept = np.flatnonzero(largest >= least)
     matrix, names = matrix[np.ix_(kept, kept)], [result.parameters[known[i]] for i in kept]
-    size = 2.2 + 0.42 * len(names)
-    ax = axes_for(ax, size + 0.8, size)
+    side, text = 0.6 + 0.42 * len(names), 0.085 * max(map(len, names), default=0)
+    ax = axes_for(ax, side + text + 1.3, side + text + 0.3)
     image = ax.imshow(100 * matrix, vmin=-100, vmax=100, cmap="RdBu_r")
     ax.figure.colorbar(image, ax=ax, label="correlation [%]", fraction=0.046, pad=0.02)
     for (row, column), value in np.ndenumerate(matrix):

@@ -67,7 +67,9 @@ def _map(result: Scan, ax: Axes | None) -> Axes:
             x, y, heights, levels=crossed, colors=RED, linewidths=1.4, linestyles=["solid", "dashed"][: len(crossed)]
         )
         ax.clabel(lines, fmt=_HEIGHTS, fontsize=9)
-    ax.plot(*map(float, result.best), marker="P", ms=9, color=RED, mec="white", ls="none", label="best fit")
+    ax.plot(
+        *map(float, result.best), marker="P", ms=9, color=RED, mec="white", ls="none", clip_on=False, label="best fit"
+    )
     ax.set_xlim(x.min(), x.max())
     ax.set_ylim(y.min(), y.max())
     ax.set_xlabel(result.parameters[0])
