@@ -3,7 +3,8 @@
 ``python benchmarks/statistics_speed.py [--data DIR] [--repeats N]``. Both sides run in this process, in turns; pyhf with its
 NumPy backend and SciPy minimiser, and without any gradient. Of diffea's times the median over the repeats counts, of
 pyhf's the least. ``--data`` is the folder of the open data with ``likelihoods/sbottom_A``; without it only the
-generated model runs.
+generated models run: three channels, a large model (300 bins, 5 samples, 100 nuisance parameters), and a medium one that
+everwillow and evermore run too, value and gradient, where they are installed.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from typing import Any
 import jax
 import numpy as np
 import pyhf
+import statistics_peers
 
 from diffea import objectives
 from diffea.statistics import HistFactory
 
-BARS = {"sbottom_A": 50.0, "three_channels": 100.0}
+BARS = {"sbottom_A": 50.0, "three_channels": 100.0, "large": 100.0}
 LIMIT_BAR = 8.0
 
 
-def three_channels(nuisances: int = 20, bins: int = 20) -> dict[str, Any]:
-    """A specification of 3 channels, 60 bins and 20 nuisance parameters shared by 3 backgrounds."""
+def three_channels(nuisances: int = 20, bins: int = 20, backgrounds: int = 3) -> dict[str, Any]:
+    """A specification of 3 channels of so many bins, and nuisance parameters shared by all backgrounds."""
     random = np.random.default_rng(0)
     channels = []
     for c in range(3):
@@ -37,7 +39,7 @@ def three_channels(nuisances: int = 20, bins: int = 20) -> dict[str, Any]:
         samples = []
         shapes = {
             "signal": 12 * np.exp(-(((x - 0.3 - 0.2 * c) / 0.1) ** 2)),
-            **{f"background{k}": 200 / (k + 1) * np.exp(-(k + 1) * x) + 5 for k in range(3)},
+            **{f"background{k}": 200 / (k + 1) * np.exp(-(k + 1) * x) + 5 for k in range(backgrounds)},
         }
         for name, values in shapes.items():
             modifiers: list[dict[str, Any]] = []
@@ -61,8 +63,8 @@ def seconds(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def measure(model: HistFactory, judge: pyhf.Model, poi: float, repeats: int) -> dict[str, Any]:
-    """Times of both sides on one model, taken in turns."""
+def measure(model: HistFactory, judge: pyhf.Model, poi: float, repeats: int, every: int = 5) -> dict[str, Any]:
+    """Times of both sides on one model, taken in turns, of which pyhf has one in `every`."""
     compilations = 0
 
     def count(event: str, _: float, **__: Any) -> None:
@@ -80,13 +82,16 @@ def measure(model: HistFactory, judge: pyhf.Model, poi: float, repeats: int) -> 
     pars = np.array(judge.config.suggested_init())
     pars[judge.config.poi_index] = 0.0
     asimov = judge.expected_data(pars)
+    judged: list[Any] = []
     before, times = compilations, {"cls": [], "limit": [], "pyhf": []}
     for repeat in range(repeats):
         times["cls"].append(seconds(lambda: jax.block_until_ready(cls(yields))))
         times["limit"].append(seconds(lambda: jax.block_until_ready(limit(yields))))
-        if repeat % 5 == 0:
-            times["pyhf"].append(seconds(lambda: pyhf.infer.hypotest(poi, asimov, judge, return_expected=True)))
-    expected = float(pyhf.infer.hypotest(poi, asimov, judge, return_expected=True)[1])
+        if repeat % every == 0:
+            times["pyhf"].append(
+                seconds(lambda: judged.append(pyhf.infer.hypotest(poi, asimov, judge, return_expected=True)))
+            )
+    expected = float(judged[-1][1])
     found = float(cls(yields)[0])
     mine, pyhfs = float(np.median(times["cls"])), float(np.min(times["pyhf"]))
     return {
@@ -104,6 +109,31 @@ def measure(model: HistFactory, judge: pyhf.Model, poi: float, repeats: int) -> 
     }
 
 
+def beside_peers(repeats: int) -> dict[str, Any]:
+    """Value and gradient of the medium model's CLs by diffea and by everwillow with evermore, taken in turns."""
+    if not statistics_peers.is_there():
+        return {"skipped": statistics_peers.MISSING}
+    numbers = statistics_peers.medium()
+    model = HistFactory(statistics_peers.specification(numbers), modifier_settings=statistics_peers.CODES)
+    mine = jax.jit(jax.value_and_grad(lambda y: objectives.cls(model(y), 1.0)))
+    sides = {"diffea": (mine, model.yields), "everwillow_evermore": (statistics_peers.peer_function(), numbers)}
+    first = {name: seconds(lambda f=f, n=n: jax.block_until_ready(f(n))) for name, (f, n) in sides.items()}
+    later: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, (function, given) in sides.items():
+            later[name].append(seconds(lambda f=function, n=given: jax.block_until_ready(f(n))))
+    values = {name: float(f(n)[0]) for name, (f, n) in sides.items()}
+    medians = {name: float(np.median(times)) for name, times in later.items()}
+    return {
+        "cls": values,
+        "first_call_s": first,
+        "later_calls_ms": {name: 1e3 * median for name, median in medians.items()},
+        "times_faster_first_call": first["everwillow_evermore"] / first["diffea"],
+        "times_faster_later_calls": medians["everwillow_evermore"] / medians["diffea"],
+        "relative_difference": values["diffea"] / values["everwillow_evermore"] - 1,
+    }
+
+
 def main() -> int:
     """Run, print, and say by the exit code whether every bar is reached."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -111,8 +141,11 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path(default))
     parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
-    spec = three_channels()
-    results = {"three_channels": measure(HistFactory(spec), pyhf.Model(spec), 1.0, arguments.repeats)}
+    spec, large = three_channels(), three_channels(nuisances=100, bins=100, backgrounds=4)
+    results = {
+        "three_channels": measure(HistFactory(spec), pyhf.Model(spec), 1.0, arguments.repeats),
+        "large": measure(HistFactory(large), pyhf.Model(large), 1.0, arguments.repeats, every=arguments.repeats),
+    }
     folder = arguments.data / "likelihoods" / "sbottom_A"
     if folder.is_dir():
         workspace = json.loads((folder / "BkgOnly.json").read_text())
@@ -128,8 +161,10 @@ def main() -> int:
             and result["compilations_after_the_first_call"] == 0
             and abs(result["relative_difference_from_pyhf"]) <= 1e-5
         )
+    reached = all(result["reached"] for result in results.values())
+    results["medium_beside_everwillow_and_evermore"] = beside_peers(arguments.repeats)
     print(json.dumps(results, indent=2))
-    return 0 if all(result["reached"] for result in results.values()) else 1
+    return 0 if reached else 1
 
 
 if __name__ == "__main__":

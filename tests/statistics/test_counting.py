@@ -113,17 +113,27 @@ def test_fits_move_what_only_touches_empty_bins() -> None:
     np.testing.assert_array_equal(fit(bound, data).pars, 0.0)
 
 
-@pytest.mark.parametrize("n", [0.0, 1.0, 2.0])
-def test_toys(n: float) -> None:
-    """The fraction of toys is a sum of Poisson probabilities over the counts that are at least as extreme."""
-    bound, data = experiment(n, None)
-    found = hypotest(bound, 1.0, data, calculator="toys", toys=4000)
-    counts = np.arange(100)
-    extreme = np.array([ratio(1.0, count, None) for count in counts]) >= ratio(1.0, n, None)
-    clsb, clb = (stats.poisson.pmf(counts, nu)[extreme].sum() for nu in (SIGNAL + BACKGROUND, BACKGROUND))
+@pytest.mark.slow
+@pytest.mark.parametrize("seen", [None, 55.0], ids=["alone", "with control"])
+@pytest.mark.parametrize(("n", "mu"), [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (5.0, 2.5)])
+def test_toys(n: float, mu: float, seen: float | None) -> None:
+    """The fraction of toys is a sum of Poisson probabilities over the counts that are at least as extreme.
+
+    Toys are thrown where the background's normalisation fits the data best, with the signal and without.
+    """
+    bound, data = experiment(n, seen)
+    found = hypotest(bound, mu, data, calculator="toys", toys=4000)
     assert int(found.failed) == 0
-    for mine, exact in ((found.clsb, clsb), (found.clb, clb)):
-        assert abs(float(mine) - exact) < 4 * np.sqrt(exact * (1 - exact) / 4000)
+    counts, controls = np.arange(40), [None] if seen is None else np.arange(20, 110)
+    least = ratio(mu, n, seen) - 1e-9
+    extreme = np.array([[ratio(mu, i, j) >= least for j in controls] for i in counts])
+    for mine, signal in ((found.clsb, mu), (found.clb, 0.0)):
+        k = normalisation(signal, n, seen)
+        chances = stats.poisson.pmf(counts, signal * SIGNAL + k * BACKGROUND)[:, None]
+        if seen is not None:
+            chances = chances * stats.poisson.pmf(controls, k * CONTROL)
+        exact = float(chances[extreme].sum())
+        assert abs(float(mine) - exact) < 4 * np.sqrt(exact * (1 - exact) / 4000) + 1e-6
 
 
 @pytest.mark.parametrize("seen", [None, 55.0])

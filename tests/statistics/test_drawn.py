@@ -80,7 +80,7 @@ vectors = functools.partial(st.lists, min_size=BINS, max_size=BINS)
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
 @given(
     background=vectors(st.floats(0.2, 60.0)),
-    signal=vectors(st.floats(0.0, 12.0)),
+    signal=vectors(st.just(0.0) | st.floats(0.05, 12.0)),
     up=vectors(ratios),
     down=vectors(ratios),
     norm=st.tuples(ratios, ratios),

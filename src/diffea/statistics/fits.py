@@ -21,7 +21,7 @@ from jax import Array
 
 from diffea import runtime
 from diffea.errors import FitError, SpecError, YieldError
-from diffea.statistics import jaxopt_solvers, likelihood, starts
+from diffea.statistics import jaxopt_solvers, kinks, likelihood, starts
 from diffea.statistics.config import poi_index
 from diffea.statistics.layout import Layout
 from diffea.statistics.model import BoundModel
@@ -215,11 +215,18 @@ def _solve(
     prepared, data = jax.lax.stop_gradient((prepared, data))
     if solver.method == "scoring":
         start, low, high, free = problem
+        where = kinks.kinked(layout, settings)
 
         def once(start: Array, floor: Array) -> Minimum:
             seen = starts.with_floor(layout, rates(layout, settings, prepared, start), data, floor)
             expand = functools.partial(likelihood.expansion, layout, settings, prepared, data=seen)
-            return scoring(lambda pars: expand(pars=pars), start, low, high, free, solver, damping)
+
+            def within(function: kinks.Expand, begin: Array, low: Array, high: Array) -> Minimum:
+                return scoring(function, begin, low, high, free, solver, damping)
+
+            if not where.any():
+                return within(lambda pars: expand(pars=pars), start, low, high)
+            return kinks.minimise(within, lambda pars: expand(pars=pars), start, low, high, free, where)
 
         def from_start(start: Array) -> Minimum:
             return starts.up_to_the_edge(once, jnp.clip(start, low, high))

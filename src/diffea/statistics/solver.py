@@ -18,8 +18,8 @@ REASONS = {
     EXHAUSTED: "the iterations ran out; look for parameters that nothing constrains, or allow more (max_iterations)",
     NOT_FINITE: "the likelihood is not finite at the initial values (a NaN, a negative expectation, or none where "
     "there are events)",
-    STALLED: "no step lowers the likelihood although its gradient is not zero (a kink of interpolation codes 0 or 1, "
-    "a jump of code 2, or yields too large for 64 bits); codes 4 and 4p have neither kinks nor jumps",
+    STALLED: "no step lowers the likelihood although its gradient is not zero (a jump of interpolation code 2, or yields too "
+    "large for 64 bits); codes 4 and 4p have neither kinks nor jumps",
     NO_ROOT: "no value of the parameter of interest is excluded at this confidence level; is there any signal?",
     NO_BACKGROUND: "signal without background, where the asymptotic formulae do not hold and an optimiser finds "
     "significance for nothing: merge bins, widen the kernel, or add a floor to the background",

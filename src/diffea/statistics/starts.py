@@ -8,6 +8,7 @@ A variation moves the bins by its odd part $O$, which has the sign of $\alpha$, 
 the likelihood may have a minimum on either side of $\alpha = 0$: what a fit has left unexplained, of length $\sqrt{2D}$, bends
 the likelihood down by at most $2\sqrt{2D}\,\lVert E\rVert$, constraint and odd part bend it up by $1 + \lVert O\rVert^2$, lengths counted
 in uncertainties of the data. Only where the first can outweigh the second does a fit start again, so a perfect one never does.
+At a kink (codes 0 and 1) the even part bends without limit; there a fit starts again if that is the larger part.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from jax import Array
 
 from diffea.statistics.information import covariance
 from diffea.statistics.interpolation import code4p
+from diffea.statistics.kinks import kinked
 from diffea.statistics.layout import Layout
 from diffea.statistics.likelihood import fisher_information, weights
 from diffea.statistics.rates import Prepared, derivatives, shifts_at_one_sigma
@@ -91,6 +93,12 @@ def bends(shift: Sides, residual: Array | float) -> Array:
     return 2.0 * turning * residual > 1.0 + odd**2
 
 
+def one_sided(shift: Sides) -> Array:
+    """Parameters that move the expectation the same way up and down; shape (parameters,)."""
+    odd, even = (jnp.linalg.norm(part, axis=1) for part in shift)
+    return even > odd
+
+
 def has_shifts(layout: Layout) -> bool:
     """Whether the model has any histosys or normsys."""
     return bool(layout.histosys_parameter.size or layout.normsys_parameter.size)
@@ -115,7 +123,9 @@ def doubt(layout: Layout, settings: Settings, prepared: Prepared, data: Array, f
     all other parameters expects a minimum about as low.
     """
     shift = sides(layout, settings, prepared, end.pars)
-    could = free & bends(shift, jnp.sqrt(2.0 * jnp.maximum(end.value, 0.0)))
+    could = free & (
+        bends(shift, jnp.sqrt(2.0 * jnp.maximum(end.value, 0.0))) | (kinked(layout, settings) & one_sided(shift))
+    )
     if has_few_shifts(layout):
         return Doubt(could, end.pars)
 

@@ -18,6 +18,7 @@ from diffea.statistics.ratios import Statistic, asimov, on_data
 from diffea.statistics.solver import CONVERGED, LOST_TOYS, Solver
 
 _BATCH = 50
+_ROUNDING = 1e-7
 BEARABLE = 0.01
 
 
@@ -81,7 +82,9 @@ def _toys(
     signal, background = jax.lax.map(lambda toy: one(*toy), (hypotheses, keys), batch_size=_BATCH).reshape(2, toys)
 
     def tail(sample: Array, value: Array) -> Array:
-        return jnp.sum(sample >= value) / jnp.sum(jnp.isfinite(sample))
+        """The fraction that is at least as extreme; counts often give the same value, but for the fits' rounding."""
+        least = value - _ROUNDING * (1.0 + jnp.abs(value))
+        return jnp.sum(sample >= least) / jnp.sum(jnp.isfinite(sample))
 
     quantiles = ndtr(jnp.array([2.0, 1.0, 0.0, -1.0, -2.0]))
     medians = jnp.nanquantile(background, quantiles)
