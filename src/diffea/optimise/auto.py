@@ -25,7 +25,7 @@ EVALUATIONS = 6  # of each descent
 ALONE = 150  # descents from a single start, where nothing is explored
 ROUNDS = 4  # of the local search along each parameter
 WANDERINGS = 8  # passes with random steps
-VERIFICATIONS = 3  # at most, as long as the scan finds what is lower
+VERIFICATIONS = 2  # at most, as long as the scan finds what is lower
 
 
 def auto(run: Run, loss: Composite, start: Params) -> Result:

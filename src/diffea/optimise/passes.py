@@ -165,7 +165,7 @@ class Passes(Points):
         step = Step(
             step=len(self.history) + 1,
             steps=self._run.steps,
-            loss=float(min(values[best], self._largest * FAILED)),
+            loss=float(values[best] if np.isfinite(values[best]) else self.lowest),
             gradient_norm=float(np.linalg.norm(gradients[best])) if widths else None,
             seconds=time.perf_counter() - began,
             phase=phase,

@@ -45,12 +45,12 @@ nothing scanned changes the loss, or where a pass was not left to move on to wha
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """The hard loss along one parameter, the others held.
+    """The hard loss along one parameter, the others held, around what was the best point before the scan.
 
     Attributes:
-        values: of the parameter, ascending, in its own unit; the best is among them.
+        values: of the parameter, ascending, in its own unit; that of the point is among them.
         losses: with exact cuts; infinite where the statistics fail.
-        at: what the scan says of the best value.
+        at: what the scan says of the point.
     """
 
     values: tuple[float, ...]
