@@ -37,7 +37,9 @@ def draw(tasks: dict[str, Any], path: Path) -> None:
     for axes, (task, found) in zip(np.ravel(figure.subplots(1, len(tasks), squeeze=False)), tasks.items(), strict=True):
         for name, colour in COLOURS.items():
             if "trace" in found["splits"][0].get(name, {}):
-                axes.plot(FILLS, course(found["splits"], name), color=colour, label=name, lw=2.0 if name == "auto" else 1.2)
+                axes.plot(
+                    FILLS, course(found["splits"], name), color=colour, label=name, lw=2.0 if name == "auto" else 1.2
+                )
         axes.set_xscale("log")
         axes.set_xlabel("fills")
         axes.set_title(f"{task} cuts" if task.isdecimal() else task, loc="left", fontsize=10)

@@ -143,6 +143,11 @@ def test_points_where_the_statistics_fail_are_passed_by(loss):
         optimise(Composite(loss.templates, lambda _: jnp.nan), two_basins.START, bounds=two_basins.BOUNDS)
 
 
+def test_a_loss_that_is_flat_everywhere_is_refused(loss):
+    with pytest.raises(errors.FlatLossError, match="wherever it was looked at"):
+        optimise(Composite(loss.templates, lambda _: jnp.asarray(3.0)), two_basins.START, bounds=two_basins.BOUNDS)
+
+
 def test_a_loss_in_one_piece_is_refused():
     with pytest.raises(errors.ParameterError, match="Composite"):
         optimise(lambda params: params["x"] ** 2, {"x": 1.0})

@@ -8,6 +8,7 @@ import numpy as np
 
 from diffea.optimise.composite import Composite
 from diffea.optimise.descend import together
+from diffea.optimise.evaluation import flat_loss
 from diffea.optimise.explore import apart, spread
 from diffea.optimise.loops import Run
 from diffea.optimise.passes import EnoughError, Passes
@@ -55,6 +56,8 @@ def _search(passes: Passes, explored: np.ndarray, scans: dict[int, Scan]) -> Non
         evaluate = functools.partial(passes.slope, "descend", widths=widths)
         starts, _ = together(evaluate, starts, passes.low, passes.high, EVALUATIONS if looks else ALONE)
         passes.look("descend", starts)
+        if passes.flat:
+            raise flat_loss(passes.lowest, "at the start and wherever it was looked at")
     if looks:
         sharpen(passes, explored, ROUNDS)
         wander(passes, explored, WANDERINGS)
