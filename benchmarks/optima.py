@@ -105,12 +105,13 @@ def split(task: Any, data: Path, seed: int, arguments: argparse.Namespace) -> di
         name: {
             "train": losses[name][0],
             "test": losses[name][1],
+            "params": start.flat_params(rows[name]).tolist(),
             **(
                 {"passes": t.rows[-1][0], "fills": t.rows[-1][1], "seconds": t.rows[-1][3]}
                 if (t := found.get(name))
                 else {}
             ),
-            **({"to_tpe": t.reached(level), "trace": t.rows} if t and level else {}),
+            **({"to_tpe": t.reached(level) if level else None, "trace": t.rows} if t else {}),
         }
         for name in losses
     }

@@ -213,3 +213,20 @@ def test_files_that_stay_bad_are_left_out_on_request(folder, tmp_path) -> None:
     result = run_variant(bad, "", data=folder, out=tmp_path / "out")
     assert result["skipped_share"] == final.lost
     assert result["skipped"][0]["file"].endswith("garbage.root")
+
+
+def test_a_run_without_an_optimizer_is_a_search_with_exact_cuts(folder, tmp_path) -> None:
+    steps = []
+    searched = untrained(objective=total, bounds=BOUNDS, steps=None, limit=False)
+    result = run_variant(searched, "", data=folder, out=tmp_path, steps=3, progress=steps.append)
+    assert [(step["phase"], step["points"]) for step in result["history"]] == [
+        ("explore", 33),
+        ("descend", 4),
+        ("descend", 4),
+    ]
+    assert [step["gradient_norm"] is None for step in result["history"]] == [True, False, False]
+    assert result["message"] == "all 3 passes made"
+    assert result["fills"] > 33 + 2 * 4
+    assert [step.phase for step in steps] == ["explore", "descend", "descend"]
+    assert result["after"]["hard_train"] == pytest.approx(result["history"][0]["loss"])
+    assert "Loss and gradient norm at every step" in report.write(tmp_path).read_text()

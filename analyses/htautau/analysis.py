@@ -345,8 +345,6 @@ CUTS = Variant(
         **{name: {"mt_1": (20.0, 68.0), "pt_2": (20.6, 40.0), "m_collinear": (20.0, 115.0)} for name in CATEGORIES},
     },
     objective=objectives.upper_limit,
-    optimizer=optax.adam(0.02),
-    steps=16,
     baseline=OUTREACH,
 )  # fmt: skip
 NEURAL = Variant(

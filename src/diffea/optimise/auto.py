@@ -8,6 +8,7 @@ import numpy as np
 
 from diffea.optimise.composite import Composite
 from diffea.optimise.descend import together
+from diffea.optimise.evaluation import flat_loss
 from diffea.optimise.explore import apart, spread
 from diffea.optimise.loops import Run
 from diffea.optimise.passes import EnoughError, Passes
@@ -25,7 +26,7 @@ EVALUATIONS = 6  # of each descent
 ALONE = 150  # descents from a single start, where nothing is explored
 ROUNDS = 4  # of the local search along each parameter
 WANDERINGS = 8  # passes with random steps
-VERIFICATIONS = 3  # at most, as long as the scan finds what is lower
+VERIFICATIONS = 2  # at most, as long as the scan finds what is lower
 
 
 def auto(run: Run, loss: Composite, start: Params) -> Result:
@@ -55,6 +56,8 @@ def _search(passes: Passes, explored: np.ndarray, scans: dict[int, Scan]) -> Non
         evaluate = functools.partial(passes.slope, "descend", widths=widths)
         starts, _ = together(evaluate, starts, passes.low, passes.high, EVALUATIONS if looks else ALONE)
         passes.look("descend", starts)
+        if passes.flat:
+            raise flat_loss(passes.lowest, "at the start and wherever it was looked at")
     if looks:
         sharpen(passes, explored, ROUNDS)
         wander(passes, explored, WANDERINGS)

@@ -80,12 +80,7 @@ class LossAndGradient:
             if not np.any(leaf):
                 idle.append(name_of(path))
         if self.at_start and len(idle) == len(jax.tree.leaves(gradient)) and self._flat(value, steps, widths):
-            msg = (
-                f"the loss is {value} at the start and stays so around it: all gradients are exactly zero, and no step leads anywhere. CLs of "
-                "a signal that is far too strong is 0: check its normalisation, or minimise `objectives.log_cls` or "
-                "`objectives.upper_limit` instead; and see that the loss depends on the parameters"
-            )
-            raise FlatLossError(msg)
+            raise flat_loss(value, "at the start and stays so around it")
         if self.at_start:
             for name in idle:
                 warnings.warn(
@@ -107,6 +102,15 @@ class LossAndGradient:
             if float(found) != value:
                 return False
         return True
+
+
+def flat_loss(value: float, where: str) -> FlatLossError:
+    """The error of a loss that is the same wherever it was looked at."""
+    return FlatLossError(
+        f"the loss is {value} {where}: all gradients are exactly zero, and no step leads anywhere. CLs of "
+        "a signal that is far too strong is 0: check its normalisation, or minimise `objectives.log_cls` or "
+        "`objectives.upper_limit` instead; and see that the loss depends on the parameters"
+    )
 
 
 def sharpened_by(widths: Scalar | None) -> AbstractContextManager[None]:

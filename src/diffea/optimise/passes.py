@@ -66,6 +66,7 @@ class Passes(Points):
         lowest: that loss.
         history: of the passes.
         records: each point that was the best when it was found, with its hard loss.
+        flat: whether all losses so far are one number, and all gradients zero.
     """
 
     def __init__(self, run: Run, loss: Composite, start: Params) -> None:
@@ -73,6 +74,7 @@ class Passes(Points):
         self.best, self.lowest = self.begin, np.inf
         self.history: list[Step] = []
         self.records: list[tuple[np.ndarray, float]] = []
+        self.flat = True
         self._run, self._start = run, start
         self._log: list[Pass] = []
         self._largest = 1.0
@@ -96,6 +98,7 @@ class Passes(Points):
         if (lowest := found.values.min()) < self.lowest:
             self.best, self.lowest = found.points[np.argmin(found.values)], float(lowest)
             self.records.append((self.best, self.lowest))
+        self.flat &= bool((found.values == self.lowest).all())
         return found.values
 
     def slope(self, phase: str, points: np.ndarray, widths: float) -> tuple[np.ndarray, np.ndarray]:
@@ -113,6 +116,7 @@ class Passes(Points):
         """
         found = self._pass(phase, np.clip(points, self.low, self.high), widths)
         fine = np.isfinite(found.values)
+        self.flat &= not found.gradients.any()
         self._largest = max(self._largest, np.abs(found.values[fine]).max(initial=0.0))
         return np.where(fine, found.values, FAILED * self._largest), found.gradients
 
@@ -165,7 +169,7 @@ class Passes(Points):
         step = Step(
             step=len(self.history) + 1,
             steps=self._run.steps,
-            loss=float(min(values[best], self._largest * FAILED)),
+            loss=float(values[best] if np.isfinite(values[best]) else self.lowest),
             gradient_norm=float(np.linalg.norm(gradients[best])) if widths else None,
             seconds=time.perf_counter() - began,
             phase=phase,

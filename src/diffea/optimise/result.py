@@ -20,7 +20,7 @@ class Step:
         gradient_norm: Euclidean, in the units of steps (see ``Box``), there; None with exact cuts, which have no gradient.
         seconds: that the step took.
         validation: the loss on events kept for it, where it was evaluated.
-        phase: of the search that it is a part of; its loss is then the hard one, but for ``"descend"``.
+        phase: of the search that it is a part of, if it is one.
         points: at how many parameter points the pass was made.
         widths: by what the widths of soft cuts were multiplied, if at all.
         fills: what it computed, in fills of all templates at one point, where that is known.
@@ -45,12 +45,12 @@ nothing scanned changes the loss, or where a pass was not left to move on to wha
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """The hard loss along one parameter, the others held.
+    """The hard loss along one parameter, the others held, around what was the best point before the scan.
 
     Attributes:
-        values: of the parameter, ascending, in its own unit; the best is among them.
+        values: of the parameter, ascending, in its own unit; that of the point is among them.
         losses: with exact cuts; infinite where the statistics fail.
-        at: what the scan says of the best value.
+        at: what the scan says of the point.
     """
 
     values: tuple[float, ...]

@@ -7,7 +7,7 @@ import numpy as np
 from diffea.optimise.passes import Passes
 from diffea.optimise.result import At, Scan
 
-DISTANCES = (0.004, 0.015, 0.05, 0.15)  # of a parameter's range, to both sides
+DISTANCES = (0.005, 0.02, 0.08)  # of a parameter's range, to both sides
 
 
 def scan(passes: Passes, explored: np.ndarray) -> dict[int, Scan]:
