@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
-import scipy.optimize
+import scipy
 
 Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Losses, shape (points,), and their gradients, shape (points, parameters), at points of shape (points, parameters)."""

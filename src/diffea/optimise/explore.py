@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import qmc
+import scipy
 
 SEED = 0
 
@@ -22,7 +22,7 @@ def spread(low: np.ndarray, high: np.ndarray, begin: np.ndarray, explored: np.nd
     """
     points = np.repeat(begin[None], count, axis=0)
     if count > 1:
-        sequence = qmc.Sobol(int(explored.sum()), seed=SEED).random(count - 1)
+        sequence = scipy.stats.qmc.Sobol(int(explored.sum()), seed=SEED).random(count - 1)
         points[1:, explored] = low[explored] + sequence * (high - low)[explored]
     return points
 
