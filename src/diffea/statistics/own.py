@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,9 @@ from diffea.statistics.fits import Fit, Held, ensure
 from diffea.statistics.information import covariance
 from diffea.statistics.likelihood import Expansion
 from diffea.statistics.solver import Minimum, Solver, scoring
+from diffea.types import PyTree
 
-Function = Callable[[Any, Any], Array]
+Function = Callable[[PyTree, PyTree], Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +45,10 @@ class Likelihood:
     """
 
     nll: Function
-    start: Any
+    start: PyTree
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None
     poi: str | None = None
-    expected: Callable[[Any, Any], Any] | None = None
+    expected: Callable[[PyTree, PyTree], PyTree] | None = None
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -62,7 +63,7 @@ class Likelihood:
             msg = f"Likelihood: {self.names[i]!r} starts at {first[i]}, which is not inside of its bounds ({low[i]}, {high[i]})"
             raise ParameterError(msg)
 
-    def __call__(self, templates: Any) -> BoundLikelihood:
+    def __call__(self, templates: PyTree) -> BoundLikelihood:
         """The likelihood of these templates."""
         return BoundLikelihood(self, templates)
 
@@ -71,7 +72,7 @@ class Likelihood:
         """The start as one array, shape (parameters,)."""
         return np.concatenate([np.ravel(np.asarray(leaf, float)) for _, leaf in self._leaves])
 
-    def parameters(self, flat: Array) -> Any:
+    def parameters(self, flat: Array) -> PyTree:
         """A flat array of parameters in the form of the start."""
         return ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, float), self.start))[1](flat)
 
@@ -106,7 +107,7 @@ class Likelihood:
         return low, high
 
     @property
-    def _leaves(self) -> list[tuple[str, Any]]:
+    def _leaves(self) -> list[tuple[str, PyTree]]:
         paths = jax.tree_util.tree_flatten_with_path(self.start)[0]
         return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in paths]
 
@@ -117,14 +118,14 @@ class BoundLikelihood:
     """A likelihood with its templates, a JAX pytree whose leaves are these."""
 
     likelihood: Likelihood
-    templates: Any
+    templates: PyTree
 
-    def tree_flatten(self) -> tuple[tuple[Any], Likelihood]:
+    def tree_flatten(self) -> tuple[tuple[PyTree], Likelihood]:
         """The templates; everything else is static."""
         return (self.templates,), self.likelihood
 
     @classmethod
-    def tree_unflatten(cls, static: Likelihood, children: tuple[Any]) -> BoundLikelihood:
+    def tree_unflatten(cls, static: Likelihood, children: tuple[PyTree]) -> BoundLikelihood:
         """Inverse of `tree_flatten`."""
         return cls(static, children[0])
 
@@ -162,7 +163,7 @@ def at_poi(bound: BoundLikelihood, poi: float | Array) -> Held:
     return Held(np.arange(len(bound.likelihood.names)) == poi_place(bound), poi)
 
 
-def asimov(bound: BoundLikelihood, pars: Array) -> Any:
+def asimov(bound: BoundLikelihood, pars: Array) -> PyTree:
     """Templates with the data that are expected at these parameters.
 
     Raises:
@@ -178,7 +179,7 @@ def asimov(bound: BoundLikelihood, pars: Array) -> Any:
     return own.expected(own.parameters(pars), bound.templates)
 
 
-def value(own: Likelihood, pars: Array, templates: Any) -> Array:
+def value(own: Likelihood, pars: Array, templates: PyTree) -> Array:
     """−ln L at a flat array of parameters."""
     return own.nll(own.parameters(pars), templates)
 
@@ -230,7 +231,7 @@ def anchored(bound: BoundLikelihood, held: Held | None, end: Minimum) -> tuple[A
         slope = jax.grad(functools.partial(value, own, templates=bound.templates))(pars)
         return jnp.where(end.free, slope, pars - target)
 
-    def solve(linear: Any, y: Array) -> Array:
+    def solve(linear: PyTree, y: Array) -> Array:
         return jnp.linalg.solve(jax.jacfwd(linear)(jnp.zeros_like(y)), y)
 
     pars = jax.lax.custom_root(optimality, end.pars, lambda _, at: at, solve)
@@ -238,14 +239,14 @@ def anchored(bound: BoundLikelihood, held: Held | None, end: Minimum) -> tuple[A
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _profiled(own: Likelihood, templates: Any, pars: Array, target: Array, free: Array) -> Array:
+def _profiled(own: Likelihood, templates: PyTree, pars: Array, target: Array, free: Array) -> Array:
     """−ln L at a minimum over the free parameters, whose own derivative does not count (envelope theorem)."""
     del target, free
     return value(own, pars, templates)
 
 
 @_profiled.defjvp
-def _profiled_jvp(own: Likelihood, primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _profiled_jvp(own: Likelihood, primals: PyTree, tangents: PyTree) -> tuple[Array, Array]:
     templates, pars, target, free = primals
     d_templates, _, d_target, _ = tangents
     height = _profiled(own, templates, pars, target, free)
@@ -268,7 +269,7 @@ def _fit(bound: BoundLikelihood, poi: Array | None, solver: Solver) -> Fit:
 
 
 @functools.partial(jax.jit, static_argnames=("solver",), inline=True)
-def _covariance(bound: BoundLikelihood, poi_true: Array, data: Any, solver: Solver) -> tuple[Array, Fit | None]:
+def _covariance(bound: BoundLikelihood, poi_true: Array, data: PyTree, solver: Solver) -> tuple[Array, Fit | None]:
     own, fit, seen = bound.likelihood, None, data
     pars = jnp.asarray(own.flat)
     pars = pars if own.poi is None else pars.at[poi_place(bound)].set(poi_true)
@@ -283,7 +284,7 @@ def _covariance(bound: BoundLikelihood, poi_true: Array, data: Any, solver: Solv
 
 
 def covariance_of_all(
-    bound: BoundLikelihood, data: Any, poi_true: float | Array, solver: Solver | None
+    bound: BoundLikelihood, data: PyTree, poi_true: float | Array, solver: Solver | None
 ) -> tuple[Array, Array, Fit | None]:
     """As `estimates.covariance_of_all`; `data` are templates with the data in them, Asimov data by default."""
     solver = solver or Solver()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from diffea.statistics.limits import Limit, expected_limit, observed_limit
 from diffea.statistics.own import BoundLikelihood, Box, anchored, asimov, at_poi, minimise, poi_place, profile, value
 from diffea.statistics.ratios import Statistic
 from diffea.statistics.solver import Minimum, Solver
+from diffea.types import PyTree
 
 
 def _box(bound: BoundLikelihood, test_stat: Statistic) -> Box:
@@ -55,7 +56,7 @@ def _ratio(
 
 @functools.partial(jax.jit, static_argnames=("test_stat", "solver"), inline=True)
 def _hypotest(
-    bound: BoundLikelihood, poi: Array, data: Any, test_stat: Statistic, solver: Solver
+    bound: BoundLikelihood, poi: Array, data: PyTree, test_stat: Statistic, solver: Solver
 ) -> hypotests.HypoTest:
     q, null = None, None
     fits: dict[str, Fit] = {}
@@ -70,7 +71,7 @@ def _hypotest(
 
 
 def hypotest(
-    bound: BoundLikelihood, poi: float | Array, data: Any, test_stat: Statistic, solver: Solver | None
+    bound: BoundLikelihood, poi: float | Array, data: PyTree, test_stat: Statistic, solver: Solver | None
 ) -> hypotests.HypoTest:
     """As `hypotests.hypotest`; `data` are templates with the data in them.
 
@@ -90,7 +91,7 @@ def hypotest(
 
 
 @functools.partial(jax.jit, static_argnames=("solver",), inline=True)
-def _discovery(bound: BoundLikelihood, poi_true: Array, data: Any, solver: Solver) -> hypotests.Discovery:
+def _discovery(bound: BoundLikelihood, poi_true: Array, data: PyTree, solver: Solver) -> hypotests.Discovery:
     if data is None:
         sample, pars = _null(bound, poi_true, None)
         seen = _ratio(sample, 0.0, "q0", solver, "Asimov data", jax.lax.stop_gradient(pars))
@@ -101,7 +102,9 @@ def _discovery(bound: BoundLikelihood, poi_true: Array, data: Any, solver: Solve
     return hypotests.Discovery(jnp.exp(log_p), significance, log_p, seen.q, seen.fits)
 
 
-def discovery(bound: BoundLikelihood, data: Any, poi_true: float | Array, solver: Solver | None) -> hypotests.Discovery:
+def discovery(
+    bound: BoundLikelihood, data: PyTree, poi_true: float | Array, solver: Solver | None
+) -> hypotests.Discovery:
     """As `hypotests.discovery`; with data no ``expected`` is needed.
 
     Raises:
@@ -146,7 +149,7 @@ def _line(bound: BoundLikelihood, free: Fit, solver: Solver) -> _Line:
 
 
 @functools.partial(jax.jit, static_argnames=("cl", "test_stat", "solver"), inline=True)
-def _upper_limit(bound: BoundLikelihood, data: Any, cl: float, test_stat: Statistic, solver: Solver) -> Limit:
+def _upper_limit(bound: BoundLikelihood, data: PyTree, cl: float, test_stat: Statistic, solver: Solver) -> Limit:
     name, place, null, observed, fits = bound.likelihood.poi, poi_place(bound), None, None, {}
     box = _box(bound, test_stat)
     if data is not None:
@@ -170,7 +173,7 @@ def _upper_limit(bound: BoundLikelihood, data: Any, cl: float, test_stat: Statis
     return Limit(observed, limit, None, steps, fits)
 
 
-def upper_limit(bound: BoundLikelihood, cl: float, data: Any, test_stat: Statistic, solver: Solver | None) -> Limit:
+def upper_limit(bound: BoundLikelihood, cl: float, data: PyTree, test_stat: Statistic, solver: Solver | None) -> Limit:
     """As `limits.upper_limit`, without band; `data` are templates with the data in them.
 
     Raises:

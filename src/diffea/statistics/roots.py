@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jax import Array
 
 from diffea.statistics.fits import Fit
 from diffea.statistics.solver import CONVERGED, Minimum
+from diffea.types import PyTree
 
 _STEPS = 60
 _TOLERANCE = 1e-9
@@ -24,7 +25,7 @@ class Search(NamedTuple):
     high: Array
     change: Array
     steps: Array
-    carry: Any
+    carry: PyTree
 
     @property
     def found(self) -> Array:
@@ -32,7 +33,7 @@ class Search(NamedTuple):
         return self.change <= _TOLERANCE
 
 
-def find_root(function: Callable[[Array, Any], tuple[Array, Array, Any]], start: Array, carry: Any) -> Search:
+def find_root(function: Callable[[Array, PyTree], tuple[Array, Array, PyTree]], start: Array, carry: PyTree) -> Search:
     """Zero of a falling function of a positive number, by Newton steps that stay inside of the bracket found so far.
 
     `function` gives value, slope and what to hand on to its next call.
