@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffea import histogram
 from diffea.histograms.adding import add_up, add_up_in_turn
 
 SIZE = 30
@@ -33,11 +34,26 @@ def test_sums_are_those_of_numpy(add, places) -> None:
     )
 
 
-def test_narrow_numbers_are_added_up_in_64_bits() -> None:
-    shares = [np.full(103, 0.1, np.float32)]
-    total = add_up_in_turn(np.zeros(103, np.int32), shares, (0,), SIZE)
-    assert total.dtype == jnp.float64
-    assert float(total[0]) == pytest.approx(103 * float(np.float32(0.1)), rel=1e-14)
+@pytest.mark.parametrize("add", [add_up, add_up_in_turn])
+def test_narrow_numbers_are_added_up_in_64_bits(add) -> None:
+    def total(scale: jax.Array) -> jax.Array:
+        return add(np.zeros(103, np.int32), [scale * np.full(103, 0.1, np.float32)], (0,), SIZE)[0]
+
+    one = jnp.float32(1.0)
+    assert total(one).dtype == jnp.float64
+    assert float(total(one)) == pytest.approx(103 * float(np.float32(0.1)), rel=1e-14)
+    assert float(jax.grad(total)(one)) == pytest.approx(10.3, rel=1e-5)
+    assert float(jax.jvp(total, (one,), (one,))[1]) == pytest.approx(103 * float(np.float32(0.1)), rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_histograms_of_narrow_numbers_have_derivatives(dtype) -> None:
+    x, edges = np.linspace(0.0, 9.0, 50).astype(dtype), np.linspace(0.0, 10.0, 6)
+    slope = jax.grad(lambda x, w: histogram(x, edges, w)[1] ** 2, argnums=(0, 1))(x, np.ones_like(x))
+    exact = jax.grad(lambda x, w: histogram(x, edges, w)[1] ** 2, argnums=(0, 1))(x.astype(float), np.ones(50))
+    for found, expected in zip(slope, exact, strict=True):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_many_histograms_at_once() -> None:

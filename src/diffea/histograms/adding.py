@@ -30,7 +30,7 @@ def add_up(first: jax.Array, shares: Sequence[jax.Array], places: tuple[int, ...
     Returns:
         Shape (size,), in 64 bits.
     """
-    total = jnp.zeros(size, jnp.result_type(shares[0], float))
+    total = jnp.zeros(size, jnp.promote_types(shares[0].dtype, jnp.float64))
     for place, share in zip(places, shares, strict=True):
         at_first = jnp.zeros_like(total).at[first].add(share, mode="promise_in_bounds")
         total = total + jnp.pad(at_first, (place, 0))[:size]
