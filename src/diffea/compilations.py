@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -28,13 +30,21 @@ def hasten() -> None:
     given = os.environ.get("XLA_FLAGS")
     if FLAG in (given or "") or not _KNOWN:
         return
-    os.environ["XLA_FLAGS"] = f"{given or ''} --{FLAG}=false"
-    try:
+    with variable("XLA_FLAGS", f"{given or ''} --{FLAG}=false"):
         xla_client.CompileOptions()
+
+
+@contextlib.contextmanager
+def variable(name: str, value: str) -> Iterator[None]:
+    """Set a variable of the environment for a moment, in which XLA reads it."""
+    given = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
     finally:
-        del os.environ["XLA_FLAGS"]
+        del os.environ[name]
         if given is not None:
-            os.environ["XLA_FLAGS"] = given
+            os.environ[name] = given
 
 
 def keep() -> None:

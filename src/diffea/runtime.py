@@ -34,14 +34,8 @@ def cores() -> int:
 
 def start_xla() -> None:
     """Start XLA's threads, at least ``THREADS``; XLA reads NPROC once, and processes started later must not inherit ours."""
-    given = os.environ.get("NPROC")
-    os.environ["NPROC"] = str(THREADS)
-    try:
+    with compilations.variable("NPROC", str(THREADS)):
         jax.devices()
-    finally:
-        del os.environ["NPROC"]
-        if given is not None:
-            os.environ["NPROC"] = given
 
 
 def xla_runs() -> bool:

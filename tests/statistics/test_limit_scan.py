@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pytest
@@ -50,6 +54,21 @@ def test_blinded_without_data(pair: Pair) -> None:
     assert found.observed is None
     assert found.limit.observed is None
     np.testing.assert_allclose(np.diag(np.asarray(found.band)), 0.1, rtol=1e-6)
+
+
+def test_derivatives_against_differences_of_refits(pair: Pair) -> None:
+    bound, _, data = pair
+    pois = np.array([0.5, 1.4])
+
+    def curves(scale: float | jax.Array) -> jax.Array:
+        yields = dataclasses.replace(bound.yields, nominal=bound.yields.nominal * scale)
+        found = limit_scan(bound.with_yields(yields), pois, data)
+        assert found.observed is not None
+        return jnp.concatenate([found.observed, found.band.ravel(), jnp.atleast_1d(found.limit.expected)])
+
+    step = 1e-4
+    differences = (curves(1.0 + step) - curves(1.0 - step)) / (2 * step)
+    np.testing.assert_allclose(jax.jacfwd(curves)(1.0), differences, rtol=1e-5, atol=1e-7)
 
 
 def test_what_makes_no_sense(pair: Pair) -> None:

@@ -159,3 +159,14 @@ def free_poi_index(layout: Layout, settings: Settings) -> int:
         )
         raise SpecError(msg)
     return index
+
+
+def refuse_several_pois(layout: Layout, settings: Settings) -> None:
+    """See that the parameter of interest is one.
+
+    Raises:
+        SpecError: if it is a set of one for each bin.
+    """
+    if settings.poi_name is not None and (item := layout.sets[settings.poi_name]).n_parameters > 1:
+        msg = f"the parameter of interest {settings.poi_name!r} is a {item.kinds[0]} with {item.n_parameters} parameters, one a bin"
+        raise SpecError(msg)

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from diffea.errors import DataError, SpecError, YieldError
+from diffea.errors import DataError, SpecError
 from diffea.statistics import likelihood
-from diffea.statistics.config import ModelConfig
+from diffea.statistics.config import ModelConfig, refuse_several_pois
 from diffea.statistics.formats import datacard_read
 from diffea.statistics.formats.datacard_write import write_datacard
 from diffea.statistics.formats.hs3_read import read_hs3
@@ -27,7 +27,7 @@ from diffea.statistics.rates import Prepared, by_sample, prepare, rates
 from diffea.statistics.settings import Settings, interpolation_codes
 from diffea.statistics.spec import Key, read_spec, read_workspace, with_measurement
 from diffea.statistics.workspace import measurement_name, write_workspace
-from diffea.statistics.yields import Yields, check_yields, count_bins, gather, is_concrete
+from diffea.statistics.yields import Yields, check_shapes, check_yields, count_bins, gather, is_concrete
 
 _DEFAULT_POI = "mu"
 
@@ -325,7 +325,7 @@ class HistFactory:
         if isinstance(numbers, Yields):
             layout, pieces = self._structure(count_bins(self.spec, None))
             yields = numbers
-            _check_shapes(pieces, yields)
+            check_shapes(pieces, yields)
         else:
             layout, pieces = self._structure(count_bins(self.spec, numbers))
             yields = gather(pieces, numbers)
@@ -390,21 +390,6 @@ class HistFactory:
         if key not in self._structures:
             pieces = pieces_of(self.spec, nbins)
             layout = make_layout(self.spec, nbins, pieces)
-            self._refuse_several_pois(layout)
+            refuse_several_pois(layout, self.settings)
             self._structures[key] = layout, pieces
         return self._structures[key]
-
-    def _refuse_several_pois(self, layout: Layout) -> None:
-        name = self.settings.poi_name
-        if name is not None and layout.sets[name].n_parameters > 1:
-            item = layout.sets[name]
-            msg = f"the parameter of interest {name!r} is a {item.kinds[0]} with {item.n_parameters} parameters, one a bin"
-            raise SpecError(msg)
-
-
-def _check_shapes(pieces: Pieces, yields: Yields) -> None:
-    for name in FIELDS:
-        expected = sum(length for _, length in pieces[name])
-        if jnp.shape(getattr(yields, name)) != (expected,):
-            msg = f"yields.{name}: expected shape ({expected},), got {jnp.shape(getattr(yields, name))}"
-            raise YieldError(msg)

@@ -130,3 +130,16 @@ def check_yields(pieces: Pieces, yields: Yields) -> None:
             index = int(np.flatnonzero(bad)[0])
             msg = f"{places(pieces, name)[index]}: expected {rule}, got {values[index]}"
             raise YieldError(msg)
+
+
+def check_shapes(pieces: Pieces, yields: Yields) -> None:
+    """See that every field has as many numbers as the specification.
+
+    Raises:
+        YieldError: naming the field.
+    """
+    for name in FIELDS:
+        expected = sum(length for _, length in pieces[name])
+        if jnp.shape(getattr(yields, name)) != (expected,):
+            msg = f"yields.{name}: expected shape ({expected},), got {jnp.shape(getattr(yields, name))}"
+            raise YieldError(msg)
