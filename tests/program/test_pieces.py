@@ -1,0 +1,32 @@
+"""A batch in pieces: every event is in one of them, whatever their number, and small batches have few shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from diffea.events.blocks import runs
+from diffea.events.columns import check
+from diffea.program.structure import pieces
+
+
+@pytest.mark.parametrize("rows", [0, 1, 4_096, 5_000, 20_000, 61_441, 70_000])
+def test_every_event_is_in_one_piece(rows) -> None:
+    values = np.random.default_rng(rows).normal(size=rows)
+    columns = check({"x": values}, rows, "test")
+    structures, blocks, events = pieces(columns, np.dtype(float), 4_096)
+    assert np.concatenate([np.asarray(held, int) for held in events]).tolist() == list(range(rows))
+    for piece, held in zip(blocks, events, strict=True):
+        assert int(piece.rows) == len(held)
+        (array,) = piece.arrays.values()
+        np.testing.assert_array_equal(np.asarray(array).ravel()[: len(held)], values[np.asarray(held, int)])
+    assert len(set(structures)) == 1
+
+
+def test_up_to_sixteen_blocks_have_two_shapes() -> None:
+    shapes = {blocks for rows in range(1, 16 * 64 + 1) for _, _, blocks in runs(rows, 64)}
+    assert shapes == {1, 4}
+    for rows in (5 * 64, 9 * 64 + 1, 16 * 64, 40 * 64):
+        spans = [(start, stop) for start, stop, _ in runs(rows, 64)]
+        assert [start for start, _ in spans] == [0, *(stop for _, stop in spans[:-1])]
+        assert spans[-1][1] == rows
