@@ -11,6 +11,8 @@ import scipy
 Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Losses, shape (points,), and their gradients, shape (points, parameters), at points of shape (points, parameters)."""
 
+FIRST = 0.1  # of a parameter's range: the length of a descent's first step, before it knows any curvature
+
 
 def together(
     evaluate: Evaluate, starts: np.ndarray, low: np.ndarray, high: np.ndarray, evaluations: int
@@ -52,7 +54,7 @@ class _Descent:
         self._answer: tuple[float, np.ndarray] | None = None
         self._asking, self._told = threading.Semaphore(0), threading.Semaphore(0)
         self._ended = False
-        self._thread = threading.Thread(target=self._work, args=(start, scipy.optimize.Bounds(low, high)), daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(start, scipy.optimize.Bounds(low / FIRST, high / FIRST)), daemon=True)
         self._thread.start()
 
     def asks(self) -> bool:
@@ -76,7 +78,7 @@ class _Descent:
 
     def _work(self, start: np.ndarray, bounds: scipy.optimize.Bounds) -> None:
         try:
-            scipy.optimize.minimize(self._evaluate, start, jac=True, method="L-BFGS-B", bounds=bounds)
+            scipy.optimize.minimize(self._evaluate, start / FIRST, jac=True, method="L-BFGS-B", bounds=bounds)
         except _StopError:
             pass
         finally:
@@ -87,9 +89,10 @@ class _Descent:
         if not self._left:
             raise _StopError
         self._left -= 1
-        self.asked = point.copy()
+        self.asked = FIRST * point
         self._asking.release()
         self._told.acquire()
         if self._answer is None:
             raise _StopError
-        return self._answer
+        value, gradient = self._answer
+        return value, FIRST * gradient
