@@ -1,11 +1,13 @@
-"""The command line: ``diffea demo``, ``run``, ``report``, ``list`` and ``fetch``."""
+"""The command line: ``diffea demo``, ``run``, ``check``, ``report``, ``list`` and ``fetch``."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from rich.table import Table
 
 from diffea import report
 from diffea.analysis import Analysis, load_analysis
+from diffea.check import findings, look
+from diffea.cli import checks
 from diffea.cli.interrupts import interrupts
 from diffea.cli.progress import progress
 from diffea.cli.tables import spread, summary
@@ -99,9 +103,7 @@ def run(
         msg = "--performance-report is of a cluster: give --workers or --scheduler as well"
         raise click.UsageError(msg)
     loaded = load_analysis(_place(analysis))
-    if variant is not None and variant not in loaded.variants:
-        msg = f"{loaded.name} has no variant {variant!r}; it has: {', '.join(filter(None, loaded.variants)) or 'none'}"
-        raise AnalysisError(msg)
+    _variants(loaded, variant)
     if data is None and loaded.default_data is None:
         raise AnalysisError(_where_from(loaded, analysis))
     if every_seed and loaded.reseeded is None:
@@ -109,6 +111,43 @@ def run(
         raise AnalysisError(msg)
     seeds = loaded.seeds if every_seed else 1
     run_analysis(loaded, data=data, out=out or Path(f"diffea-{loaded.name}"), variant=variant, seeds=seeds, **options)
+
+
+@main.command(name="check")
+@click.argument("analysis")
+@click.option("--data", type=EXISTING_FOLDER, help="Folder of the analysis's data.")
+@click.option("--variant", metavar="NAME", help="Look at this variant only.  [default: all]")
+@click.option(
+    "--chunks", type=click.IntRange(min=1), default=2, show_default=True, help="Read so many of each data set."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check_command(analysis: str, data: Path | None, variant: str | None, chunks: int, as_json: bool) -> None:
+    """Look for what may spoil ANALYSIS before it is run: on a few chunks of its data, with the remedy of each finding.
+
+    The exit code is 1 where nothing could be optimised as it is.
+    """
+    loaded = load_analysis(_place(analysis))
+    names = _variants(loaded, variant)
+    if data is None and loaded.default_data is None:
+        raise AnalysisError(_where_from(loaded, analysis))
+    report_of, stopped = {}, False
+    with contextlib.ExitStack() as stack:
+        folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "data"
+        if data is None and loaded.default_data is not None:
+            loaded.default_data(folder)
+        for name in names:
+            with log_console.status(f"reading {name or loaded.name}"):
+                seen = look(loaded, loaded.variants[name], folder, chunks)
+            found = findings(seen)
+            stopped |= any(finding.level == "stop" for finding in found)
+            if as_json:
+                report_of[name or loaded.name] = checks.as_json(seen, found)
+            else:
+                checks.show(out_console, name or loaded.name, seen, found)
+    if as_json:
+        click.echo(json.dumps(report_of, indent=1))
+    if stopped:
+        raise SystemExit(1)
 
 
 @main.command(name="report")
@@ -180,7 +219,7 @@ def run_analysis(
     seeds: int = 1,
 ) -> None:
     """Run some or all variants, from one or more initialisations, write their reports, and print what changed."""
-    names = list(analysis.variants) if variant is None else [variant]
+    names = _variants(analysis, variant)
     log_console.print(f"[bold]{escape(analysis.title)}[/]", soft_wrap=True)
     results: dict[str, list[JSONDict]] = {name: [] for name in names}
     with locked(out), contextlib.ExitStack() as stack:
@@ -282,6 +321,14 @@ def _made_data(analysis: Analysis, out: Path) -> Path:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return folder
+
+
+def _variants(analysis: Analysis, variant: str | None) -> list[str]:
+    """The names of all variants, or of the one asked for."""
+    if variant is not None and variant not in analysis.variants:
+        msg = f"{analysis.name} has no variant {variant!r}; it has: {', '.join(filter(None, analysis.variants)) or 'none'}"
+        raise AnalysisError(msg)
+    return list(analysis.variants) if variant is None else [variant]
 
 
 def _place(analysis: str) -> Path:

@@ -81,8 +81,21 @@ def read(
         raise
 
 
-def open_events(chunk: Chunk, schemaclass: type) -> Events:
+def branches(chunk: Chunk, columns: Callable[[Events], object], schemaclass: type) -> tuple[str, ...]:
+    """The branches of a chunk that ``columns`` reads, in the order of their names."""
+    accessed: list[Any] = []
+    events = open_events(chunk, schemaclass, accessed)
+    check(columns(events), len(events), str(chunk))  # which reads what is still virtual
+    return tuple(sorted({access.branch for access in accessed}))
+
+
+def open_events(chunk: Chunk, schemaclass: type, accessed: list[Any] | None = None) -> Events:
     """NanoEvents of a chunk, with the metadata that coffea's Runner gives.
+
+    Args:
+        chunk: of a file.
+        schemaclass: of NanoEvents.
+        accessed: to which coffea adds each branch when it is read.
 
     Raises:
         FilesetError: if the file has other entries, or another UUID, than planned.
@@ -106,6 +119,7 @@ def open_events(chunk: Chunk, schemaclass: type) -> Events:
             schemaclass=schemaclass,
             metadata=metadata,
             mode="virtual",
+            access_log=accessed,
         ).events()
     except Exception as error:
         msg = f"{chunk}: {schemaclass.__name__} cannot open it: {error}"

@@ -54,7 +54,9 @@ class _Descent:
         self._answer: tuple[float, np.ndarray] | None = None
         self._asking, self._told = threading.Semaphore(0), threading.Semaphore(0)
         self._ended = False
-        self._thread = threading.Thread(target=self._work, args=(start, scipy.optimize.Bounds(low / FIRST, high / FIRST)), daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, args=(start, scipy.optimize.Bounds(low / FIRST, high / FIRST)), daemon=True
+        )
         self._thread.start()
 
     def asks(self) -> bool:

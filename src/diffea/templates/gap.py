@@ -27,6 +27,19 @@ def soft_hard_gap(soft: TemplateSet, hard: TemplateSet, *, warn_above: float = 0
     Warns:
         SoftHardGapWarning: for a channel whose gap is above the share.
     """
+    found = gaps(soft, hard)
+    for channel, gap in found.items():
+        if gap > warn_above:
+            msg = (
+                f"in the channel {channel!r} soft and hard templates differ by {gap:.0%} (above {warn_above:.0%}): "
+                "anneal the widths further, or take narrower bandwidths"
+            )
+            warnings.warn(msg, SoftHardGapWarning, stacklevel=2)
+    return found
+
+
+def gaps(soft: TemplateSet, hard: TemplateSet) -> dict[str, float]:
+    """The soft–hard gap of each channel, as of ``soft_hard_gap``, without a warning."""
     sums: dict[str, np.ndarray] = {}
     for key in hard:
         channel, _, variation = key
@@ -34,12 +47,4 @@ def soft_hard_gap(soft: TemplateSet, hard: TemplateSet, *, warn_above: float = 0
             smooth, exact = np.asarray(soft[key].values), np.asarray(hard[key].values)
             found = [np.sum(np.abs(bins)) for bins in (smooth - exact, smooth, exact)]
             sums[channel] = sums.get(channel, 0.0) + np.array(found)
-    gaps = {channel: float(apart / max(*yields, 1e-300)) for channel, (apart, *yields) in sums.items()}
-    for channel, gap in gaps.items():
-        if gap > warn_above:
-            msg = (
-                f"in the channel {channel!r} soft and hard templates differ by {gap:.0%} (above {warn_above:.0%}): "
-                "anneal the widths further, or take narrower bandwidths"
-            )
-            warnings.warn(msg, SoftHardGapWarning, stacklevel=2)
-    return gaps
+    return {channel: float(apart / max(*yields, 1e-300)) for channel, (apart, *yields) in sums.items()}
