@@ -1,4 +1,4 @@
-"""The command line: ``diffea demo``, ``run``, ``check``, ``report``, ``list`` and ``fetch``."""
+"""The command line: ``diffea demo``, ``new``, ``check``, ``run``, ``report``, ``list`` and ``fetch``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from diffea import report
+from diffea import report, scaffold
 from diffea.analysis import Analysis, load_analysis
 from diffea.check import findings, look
 from diffea.cli import checks
@@ -111,6 +111,28 @@ def run(
         raise AnalysisError(msg)
     seeds = loaded.seeds if every_seed else 1
     run_analysis(loaded, data=data, out=out or Path(f"diffea-{loaded.name}"), variant=variant, seeds=seeds, **options)
+
+
+@main.command(name="new")
+@click.argument("name", type=FOLDER)
+@click.option("--data", type=EXISTING_FOLDER, required=True, help="Folder of ROOT files, one or more of each sample.")
+@click.option(
+    "--from", "kind", type=click.Choice(["flat", "nanoaod"]), default="flat", show_default=True, help="What they are."
+)
+@click.option(
+    "--signal", metavar="FILE", help="Which file is the signal (its name without .root).  [default: guessed by name]"
+)
+def new_command(name: Path, data: Path, kind: scaffold.Kind, signal: str | None) -> None:
+    """Write a first draft of an analysis of your own files into the folder NAME: it runs as it is, and is yours to change."""
+    found = scaffold.survey(data, signal=signal, flat=kind == "flat")
+    for path in scaffold.write(name, found, kind, data):
+        out_console.print(f"written: {escape(str(path))}", soft_wrap=True)
+    chosen = next(sample.name for sample in found.samples if sample.signal)
+    out_console.print(
+        f"\nsignal: {escape(chosen)}; cross-sections are 1 pb until you give yours in samples.json. Next:\n"
+        f"  diffea check {escape(str(name))} --data {escape(str(data))}\n  diffea run {escape(str(name))} --data {escape(str(data))}",
+        soft_wrap=True,
+    )
 
 
 @main.command(name="check")
