@@ -59,7 +59,7 @@ def optimise(
             ``"gauss-newton"``, ``"cma"`` and ``"tpe"`` a ``Composite``.
         params: where to start, any pytree of numbers and arrays.
         optimizer: ``"auto"`` looks at quasi-random points within the bounds with exact cuts, descends from the best ones along gradients
-            of ever sharper soft cuts, and ends with a local search with exact cuts; each step is a pass at many points. Parameters
+            of ever sharper soft cuts, and ends with a population (CMA-ES) and a local search with exact cuts; each step is a pass at many points. Parameters
             without two bounds are only descended along. Or one of optax; ``"l-bfgs-b"`` (few parameters; one step is one evaluation of
             loss and gradient); ``"gauss-newton"`` (few parameters; one step is one pass over the data); ``"cma"`` or ``"tpe"`` (black
             boxes that only see exact cuts, of the packages cmaes and optuna; one step is a pass at some points, within bounds).

@@ -1,4 +1,4 @@
-"""Auto: explore, descend, sharpen, verify: the whole way to the best hard cuts, many points a pass."""
+"""Auto: explore, descend, evolve, sharpen, verify: the whole way to the best hard cuts, many points a pass."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 from diffea.optimise.composite import Composite
 from diffea.optimise.descend import together
 from diffea.optimise.evaluation import flat_loss
+from diffea.optimise.evolve import evolve
 from diffea.optimise.explore import apart, spread
 from diffea.optimise.loops import Run
 from diffea.optimise.passes import EnoughError, Passes
 from diffea.optimise.result import Result, Scan
-from diffea.optimise.sharpen import sharpen, wander
+from diffea.optimise.sharpen import sharpen
 from diffea.optimise.verify import scan
 from diffea.types import Params
 
@@ -22,10 +23,10 @@ MOST = 64  # parameters with bounds; more, such as the weights of a network, are
 STARTS = 4  # of descents
 APART = 0.15  # of the range of a parameter
 WIDTHS = (1.0, 0.4)  # what the widths are multiplied by, one descent after the other
-EVALUATIONS = 10  # of each descent
+EVALUATIONS = 4  # of each descent
 ALONE = 150  # descents from a single start, where nothing is explored
-ROUNDS = 4  # of the local search along each parameter
-WANDERINGS = 8  # passes with random steps
+GENERATIONS = 24  # of CMA-ES on hard values
+ROUNDS = 3  # of the local search along each parameter
 VERIFICATIONS = 2  # at most, as long as the scan finds what is lower
 
 
@@ -42,7 +43,7 @@ def auto(run: Run, loss: Composite, start: Params) -> Result:
     scans: dict[int, Scan] = {}
     try:
         _search(passes, explored, scans)
-        message = "explored, descended, sharpened and verified"
+        message = "explored, descended, evolved, sharpened and verified"
     except EnoughError:
         message = f"all {run.steps} passes made"
     return passes.result(message, scans)
@@ -59,8 +60,8 @@ def _search(passes: Passes, explored: np.ndarray, scans: dict[int, Scan]) -> Non
         if passes.flat:
             raise flat_loss(passes.lowest, "at the start and wherever it was looked at")
     if looks:
+        evolve(passes, explored, GENERATIONS)
         sharpen(passes, explored, ROUNDS)
-        wander(passes, explored, WANDERINGS)
     for _ in range(VERIFICATIONS if looks else 0):
         scans.clear()
         scans.update(scan(passes, explored))

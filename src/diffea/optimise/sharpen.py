@@ -1,4 +1,4 @@
-"""Sharpen: local searches on hard values: along each parameter and the sums of what was better, and along several at random."""
+"""Sharpen: a local search on hard values, along each parameter and the sums of what was better."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from diffea.optimise.passes import Passes
 REACH = 0.1  # of a parameter's range: the first steps, to both sides
 SHRINK = 0.5  # of steps along a parameter neither of which was better
 NARROWEST = 0.004
-WIDEST = 0.15  # of random steps
-CANDIDATES = 16  # of them in a pass
-SHARE = 0.35  # of the parameters that one moves
-SEED = 0
 
 
 def sharpen(passes: Passes, explored: np.ndarray, rounds: int, reach: float = REACH) -> None:
@@ -36,23 +32,3 @@ def sharpen(passes: Passes, explored: np.ndarray, rounds: int, reach: float = RE
         lengths[np.delete(axes, better)] *= SHRINK
         if not better.size and lengths[axes].max() < NARROWEST:
             return
-
-
-def wander(passes: Passes, explored: np.ndarray, count: int) -> None:
-    """Random steps from the best point along several parameters at once, of lengths that grow with success and shrink without.
-
-    Args:
-        passes: which know the best point so far.
-        explored: the parameters to step along, shape (parameters,).
-        count: of passes.
-    """
-    random, axes, length = np.random.default_rng(SEED), np.flatnonzero(explored), WIDEST
-    for _ in range(count):
-        chosen = random.random((CANDIDATES, axes.size)) < max(SHARE, 1.0 / axes.size)
-        chosen[np.arange(CANDIDATES), random.integers(axes.size, size=CANDIDATES)] = True
-        sizes = length * np.exp(random.normal(size=(CANDIDATES, 1)))
-        steps = np.zeros((CANDIDATES, explored.size))
-        steps[:, axes] = chosen * sizes * random.normal(size=chosen.shape)
-        before = passes.lowest
-        passes.look("sharpen", passes.best + steps)
-        length = np.clip(length * (1.2 if passes.lowest < before else 0.85), NARROWEST, WIDEST)
