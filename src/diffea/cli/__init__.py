@@ -1,4 +1,4 @@
-"""The command line: ``diffea demo``, ``new``, ``check``, ``run``, ``report``, ``list`` and ``fetch``."""
+"""The command line: ``diffea demo``, ``new``, ``check``, ``run``, ``report``, ``compare``, ``list`` and ``fetch``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rich.table import Table
 from diffea import report, scaffold
 from diffea.analysis import Analysis, load_analysis
 from diffea.check import findings, look
-from diffea.cli import checks
+from diffea.cli import checks, comparison
 from diffea.cli.interrupts import interrupts
 from diffea.cli.progress import progress
 from diffea.cli.tables import spread, summary
@@ -177,6 +177,19 @@ def check_command(analysis: str, data: Path | None, variant: str | None, chunks:
 def report_command(out: Path) -> None:
     """Write report.html again from what a run left in OUT."""
     out_console.print(f"report: {escape(str(report.write(out)))}", soft_wrap=True)
+
+
+@main.command(name="compare")
+@click.argument("outs", metavar="OUT...", nargs=-1, required=True, type=EXISTING_FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare_command(outs: tuple[Path, ...], as_json: bool) -> None:
+    """Show runs side by side: what each reached, at what cost, with which parameters."""
+    runs = comparison.runs_in(outs)
+    if as_json:
+        click.echo(json.dumps(comparison.as_json(runs), indent=1))
+        return
+    for table in comparison.tables(runs):
+        out_console.print(table)
 
 
 @main.command(name="list")
