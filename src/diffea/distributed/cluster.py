@@ -14,7 +14,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import jax
 from dask.base import annotate
-from distributed import CancelledError, Client, Future, KilledWorker, wait
+from dask.typing import Key
+from distributed import CancelledError, Client, Future, KilledWorker, Scheduler, wait
 
 from diffea.distributed.hurry import hurry, relax
 from diffea.distributed.places import assign, divide
@@ -96,6 +97,7 @@ class OnCluster:
         self._homes: list[str | None] = []
         self._threads: dict[str, int] = {}
         self._bundles: dict[tuple[str, tuple[Hashable, ...]], Future] = {}
+        self._moving = False
         self._last: Future | None = None
 
     @property
@@ -227,6 +229,7 @@ class OnCluster:
         usable.update(zip(new, made, strict=True))
         if new:
             self._known.clear()  # what is compiled where is open again
+            self._moving = True
         self._bundles = {key: usable[key] for key in wanted}
         self._threads = threads
 
@@ -255,6 +258,10 @@ class OnCluster:
             if late := self._late(first):
                 partial = self._second(first, late, lambda: self._graph(mode, layout, arguments))
                 break
+        if self._moving:  # no longer: all bundles are there
+            homes = {shard.key: home for shard, home in zip(self._shards, self._homes, strict=True)}
+            self._client.run_on_scheduler(_drop_copies, homes=homes)
+            self._moving = False
         if kind in self._known:
             self._durations.add(kind, time.monotonic() - began)
         self._known.add(kind)
@@ -375,3 +382,13 @@ def _step(
 ) -> Partial:
     """A step, with arguments that come with the task or were sent ahead of it."""
     return step(shard, mode, layout, *(sent or arguments))
+
+
+def _drop_copies(dask_scheduler: Scheduler, homes: Mapping[Key, str | None]) -> None:
+    """Leave each of these results where it belongs, and nowhere else."""
+    for key, home in homes.items():
+        task = dask_scheduler.tasks.get(key)
+        holders = [worker.address for worker in task.who_has or ()] if task else []
+        for other in holders if home in holders else ():
+            if other != home:
+                dask_scheduler.request_remove_replicas(other, [key], stimulus_id=f"diffea-moved-{time.time()}")
