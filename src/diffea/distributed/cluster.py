@@ -248,6 +248,8 @@ class OnCluster:
         """A step, of which a late worker's part is computed a second time elsewhere."""
         self._settle()
         kind = mode, layout.token, tuple(leaf.shape for leaf in jax.tree.leaves(arguments))
+        if kind not in self._known:
+            log.info("a pass for %s: workers that have not done so yet compile it first", mode)
         began = time.monotonic()
         first = self._graph(mode, layout, arguments)
         limit = self._durations.late(kind) + (

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
+from diffea.distributed.reading import Reading
 from diffea.distributed.reduction import Partial, merge
 from diffea.distributed.shards import Content, Shard, Source, load
 from diffea.distributed.steps import AnyMode, step
@@ -58,8 +59,14 @@ class InProcess:
 
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
         runs = shares(batches, 2 * self.workers)  # two a thread even out unlike batches
-        self._shards = list(self._pool.map(lambda run: load(source, run), runs))
-        return [Content.of(shard) for shard in self._shards]
+        reading = Reading(runs)
+        self._shards = []
+        for shard in self._pool.map(lambda run: load(source, run), runs):
+            self._shards.append(shard)
+            reading.tell([number < len(self._shards) for number in range(len(runs))])
+        contents = [Content.of(shard) for shard in self._shards]
+        reading.end(contents)
+        return contents
 
     def step(self, mode: AnyMode, layout: Portable[Layout], *arguments: PyTree) -> Partial:
         return merge(self._pool.map(lambda shard: step(shard, mode, layout, *arguments), self._shards))
