@@ -25,7 +25,7 @@ from diffea.distributed.shards import Bundle, Content, MovedError, Shard, Source
 from diffea.distributed.steps import AnyMode, step
 from diffea.distributed.stragglers import Durations, Suspects
 from diffea.distributed.watch import POLL, Watch
-from diffea.errors import ClusterError
+from diffea.errors import ClusterError, WorkerMismatchError
 from diffea.events.batches import Batch, shares
 from diffea.portable import Portable
 from diffea.templates import Layout
@@ -37,6 +37,7 @@ LARGE = 100_000  # bytes of parameters above which they travel once a worker
 DEATHS = 40  # under one piece of work
 GIVEN_UP = 4  # deaths after which dask gives a task up
 FAN_IN = 32  # sums that one task adds up, so that no worker has to take in those of a large cluster
+UNREADABLE = "deserialization of the task graph"  # in dask's error
 MOST = 4096  # shards: each costs the scheduler a task to read, and its worker's memory
 
 T = TypeVar("T")
@@ -364,6 +365,12 @@ class OnCluster:
                 if self._client.status != "running":
                     msg = "the dask scheduler is lost; start the cluster again and resume from the checkpoint"
                     raise ClusterError(msg) from error
+                if isinstance(error, RuntimeError) and UNREADABLE in str(error):
+                    msg = (
+                        f"the dask scheduler cannot read what the driver sent ({error.__cause__}): it needs the packages behind the fileset's "
+                        "metadata, as the workers do; install them where the scheduler runs, or leave such objects away"
+                    )
+                    raise WorkerMismatchError(msg) from error
                 if not isinstance(error, KilledWorker | CancelledError | GoneError | MovedError):
                     raise
                 deaths += GIVEN_UP if isinstance(error, KilledWorker) else 1
