@@ -18,6 +18,7 @@ from dask.typing import Key
 from distributed import CancelledError, Client, Future, KilledWorker, Scheduler, wait
 
 from diffea.distributed.hurry import hurry, relax
+from diffea.distributed.keeping import keep_workers
 from diffea.distributed.places import assign, divide
 from diffea.distributed.reading import Reading
 from diffea.distributed.reduction import Partial, reduce
@@ -85,6 +86,7 @@ class OnCluster:
     def __init__(self, client: Client, name: str, timeout: float | None = None) -> None:
         self._client: Any = client
         hurry(client)
+        keep_workers(client)
         self._name = name
         self._closed = False
         self._watch = Watch(client, timeout)
@@ -93,8 +95,8 @@ class OnCluster:
         self._known: set[Hashable] = set()
         self._reads: list[Read] = []
         self._rows: list[int] = []
-        self._shards: list[Future] = []
-        self._bound: dict[int, Sequence[str]] = {}
+        self._shards: list[Any] = []
+        self._bound: dict[int, str | None] = {}
         self._homes: list[str | None] = []
         self._threads: dict[str, int] = {}
         self._bundles: dict[tuple[str, tuple[Hashable, ...]], Future] = {}
@@ -126,8 +128,9 @@ class OnCluster:
         self._homes = [None] * len(runs)
         slots = [place for place, threads in sorted(self._watch.look().items()) for _ in range(threads)]
         parts = divide(self._rows, len(slots)) if slots else []
-        places = {number: slots[part * len(slots) // len(parts)] for part, run in enumerate(parts) for number in run}
-        self._shards = self._read(range(len(runs)), places)
+        at = {number: slots[part * len(slots) // len(parts)] for part, run in enumerate(parts) for number in run}
+        self._shards = [None] * len(runs)
+        self._read({number: at.get(number) for number in range(len(runs))})
         reading = Reading([run for _, _, run in self._reads])
         found = self._persist(lambda: self._contents(reading))
         reading.end(found)
@@ -163,30 +166,41 @@ class OnCluster:
             futures: list[Future] = self._client.get(dict(zip(keys, tasks, strict=True)), keys, sync=False)
         return futures
 
-    def _read(self, numbers: Iterable[int], places: Mapping[int, str]) -> list[Future]:
-        """Read these shards, first where they shall be, if that is known; dask may divide them among others that join."""
-        numbers = list(numbers)
-        self._bound = {**self._bound, **{number: [places[number]] if number in places else [] for number in numbers}}
-        bound = [self._bound[number] for number in numbers]
-        return self._send("read", [self._reads[n] for n in numbers], bound, strict=False, group=True) if numbers else []
-
-    def _again(self, numbers: Iterable[int]) -> None:
-        """Read these shards again, anywhere."""
-        numbers = list(numbers)
-        for number, shard in zip(numbers, self._read(numbers, {}), strict=True):
-            self._shards[number] = shard
+    def _read(self, places: Mapping[int, str | None]) -> None:
+        """Read these shards, first at these places; dask may divide them among others that join."""
+        if places:
+            self._bound.update(places)
+            where = [[place] if place else [] for place in places.values()]
+            tasks = [self._reads[number] for number in places]
+            for number, shard in zip(places, self._send("read", tasks, where, strict=False, group=True), strict=True):
+                self._shards[number] = shard
 
     def _held(self, reading: Reading | None, stop: Callable[[], bool]) -> bool:
         """Wait until every shard is held, unless there is reason to stop waiting."""
+        readers = self._watch.threads
         while not self._some(self._shards):
             if stop():
                 return False
-            threads = self._watch.look()
+            threads = self._suspects.trusted(self._watch.look())
             if reading:
                 reading.tell([shard.status == "finished" for shard in self._shards])
-            pending = [number for number, shard in enumerate(self._shards) if shard.status == "pending"]
-            self._again(n for n in pending if threads and self._bound[n] and not threads.keys() & self._bound[n])
+            if threads and threads != readers:
+                readers = threads
+                self._share(threads)
         return True
+
+    def _share(self, threads: Mapping[str, int]) -> None:
+        """Let workers that joined read a part of what has not been begun, and others what workers that are gone did not finish."""
+        at_work = {key for keys in self._client.processing().values() for key in keys}
+        open_numbers = [
+            number
+            for number, shard in enumerate(self._shards)
+            if shard.status == "pending" and (self._bound[number] or shard.key not in at_work)
+        ]
+        bound = [place if (place := self._bound[number]) in threads else None for number in open_numbers]
+        places = assign([self._rows[number] for number in open_numbers], bound, threads) if open_numbers else []
+        moved = zip(open_numbers, bound, places, strict=True)
+        self._read({number: place for number, before, place in moved if place != before})
 
     def _some(self, futures: Sequence[Future]) -> bool:
         """Whether all of these are there, after some waiting.
@@ -335,11 +349,13 @@ class OnCluster:
             "a step waits for %s, longer than twice the usual: its shards are read and computed elsewhere", names
         )
         self._suspects.add(late)
-        helpers = sorted(self._suspects.trusted(self._watch.threads))
+        helpers = self._suspects.trusted(self._watch.threads)
         numbers = [number for number, home in enumerate(self._homes) if home in late]
-        shards = self._send("read", [self._reads[n] for n in numbers], [helpers] * len(numbers), group=True)
-        for number, shard in zip(numbers, shards, strict=True):
-            self._shards[number], self._bound[number], self._homes[number] = shard, helpers, None
+        self._read(
+            dict(zip(numbers, assign([self._rows[n] for n in numbers], [None] * len(numbers), helpers), strict=True))
+        )
+        for number in numbers:
+            self._homes[number] = None
         self._threads = {}
         self._settle(stop=first.whole.done)
         running = [first] if first.whole.done() else [again(), first]
@@ -379,7 +395,8 @@ class OnCluster:
                     raise ClusterError(msg) from error
             self._threads = {}
             self._watch.wait()
-            self._again(n for n, shard in enumerate(self._shards) if shard.status in ("error", "cancelled", "lost"))
+            lost = (n for n, shard in enumerate(self._shards) if shard.status in ("error", "cancelled", "lost"))
+            self._read(dict.fromkeys(lost))
 
 
 def _same(value: T) -> T:

@@ -7,13 +7,12 @@ import math
 import time
 from typing import Any
 
-from distributed import Scheduler
-
 from diffea.errors import ClusterError
 
 log = logging.getLogger(__name__)
 
 POLL = 0.5  # seconds between two looks at the cluster
+STATUS = 5.0  # seconds between two of those that ask how each worker is, which is much to send
 HELP = (
     "an adaptive cluster starts workers when tasks wait, and this one has some waiting; if none come, look at its maximum, at the "
     "limits and the queue of the batch system, or start workers with `dask worker {address}`"
@@ -34,7 +33,7 @@ class Watch:
     def __init__(self, client: Any, timeout: float | None) -> None:
         self._client = client
         self._timeout = timeout
-        self._looked = -math.inf
+        self._looked = self._asked = -math.inf
         self._alone: float | None = None
         self._threads: dict[str, int] = {}
         self.stalled: set[str] = set()
@@ -50,8 +49,14 @@ class Watch:
         Raises:
             ClusterError: if there was none for longer than the time-out.
         """
-        self._threads, self.stalled = self._client.run_on_scheduler(_workers)
-        self._looked = now = time.monotonic()
+        now = time.monotonic()
+        if now - self._asked > STATUS:
+            self._asked = now
+            found = self._client.scheduler_info(n_workers=-1)["workers"]
+            self.stalled = {address for address, worker in found.items() if worker["status"] != "running"}
+        threads = self._client.nthreads()
+        self._threads = {address: number for address, number in threads.items() if address not in self.stalled}
+        self._looked = now
         if self._threads:
             if self._alone is not None:
                 log.info("there are workers again: %d", len(self._threads))
@@ -75,9 +80,3 @@ class Watch:
         while not (threads := self.threads):
             time.sleep(POLL)
         return threads
-
-
-def _workers(dask_scheduler: Scheduler) -> tuple[dict[str, int], set[str]]:
-    """Threads of the workers that take tasks, and the addresses of the others."""
-    running = {worker.address: worker.nthreads for worker in dask_scheduler.running}
-    return running, dask_scheduler.workers.keys() - running.keys()
