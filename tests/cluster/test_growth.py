@@ -15,7 +15,7 @@ from distributed import Client, LocalCluster, get_worker
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea.distributed import distribute as distribute_nano
-from diffea.distributed import watch
+from diffea.distributed import keeping, watch
 from diffea.events import batches
 
 distribute = functools.partial(distribute_nano, schemaclass=QuietSchema, chunksize=400)
@@ -95,13 +95,13 @@ def test_shards_follow_the_workers_and_lie_even(fileset, expected, monkeypatch) 
             time.sleep(0.1)
             np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
             rows = Counter()
-            for number, home in enumerate(templates._lane._homes):
-                rows[home] += templates._lane._rows[number]
+            for number, home in enumerate(templates._lane._holding.homes):
+                rows[home] += templates._lane._holding.rows[number]
             assert rows.keys() == client.nthreads().keys()
             assert max(rows.values()) < 5100 / size + 400
             bundles, shards = tasks(client)
             assert set(bundles.values()) == {2}  # a task a thread, however many shards
-            assert shards == Counter(templates._lane._homes)  # where they are computed, and nowhere else
+            assert shards == Counter(templates._lane._holding.homes)  # where they are computed, and nowhere else
             assert shards.total() == SHARDS
             assert templates._lane.remote == 2 * size
 
@@ -148,3 +148,22 @@ def test_two_drivers_share_a_cluster_that_grows(fileset, expected) -> None:
         step.join()
         np.testing.assert_array_equal(found[0], expected)
         assert jax.tree.all(jax.tree.map(np.isfinite, found[0]).all())
+
+
+def test_an_adaptive_cluster_keeps_its_workers_between_steps_but_not_for_ever(fileset, expected, monkeypatch) -> None:
+    monkeypatch.setattr(keeping, "KEEP", 3.0)
+    with (
+        LocalCluster(n_workers=3, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+        distribute(Search(), fileset, client=client) as templates,
+    ):
+        cluster.adapt(minimum=0, maximum=3, interval="20ms", wait_count=2)
+        for _ in range(4):
+            time.sleep(0.5)  # the driver thinks
+            assert len(client.nthreads()) == 3
+            np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
+        cluster.adapt(minimum=0, maximum=2, interval="20ms", wait_count=2)  # whoever says so has its way
+        within(20, lambda: len(client.nthreads()) == 2)
+        np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
+        within(20, lambda: len(client.nthreads()) == 1)
+        np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)

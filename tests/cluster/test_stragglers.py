@@ -45,12 +45,12 @@ def test_a_stopped_worker_holds_up_one_step_for_about_twice_its_time(tmp_path, m
             assert f"a step waits for {place}" in caplog.text
             np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
             took = time.monotonic() - began
-            assert place not in templates._lane._homes
+            assert place not in templates._lane._holding.homes
         finally:
             os.kill(process, signal.SIGCONT)
         assert took < 30  # where nothing helped, this would wait for ever
         end = time.monotonic() + 60
-        while place not in templates._lane._homes:  # it works again, and gets its share back
+        while place not in templates._lane._holding.homes:  # it works again, and gets its share back
             np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
             assert time.monotonic() < end
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import math
@@ -17,17 +16,18 @@ from dask.base import annotate
 from dask.typing import Key
 from distributed import CancelledError, Client, Future, KilledWorker, Scheduler, wait
 
+from diffea.distributed.holding import Holding
 from diffea.distributed.hurry import hurry, relax
 from diffea.distributed.keeping import keep_workers
-from diffea.distributed.places import assign, divide
 from diffea.distributed.reading import Reading
 from diffea.distributed.reduction import Partial, reduce
-from diffea.distributed.shards import Bundle, Content, MovedError, Shard, Source, bundle, load
+from diffea.distributed.sending import Sender
+from diffea.distributed.shards import Bundle, Content, MovedError, Source, bundle
 from diffea.distributed.steps import AnyMode, step
 from diffea.distributed.stragglers import Durations, Suspects
 from diffea.distributed.watch import POLL, Watch
 from diffea.errors import ClusterError, WorkerMismatchError
-from diffea.events.batches import Batch, shares
+from diffea.events.batches import Batch
 from diffea.portable import Portable
 from diffea.templates import Layout
 from diffea.types import PyTree
@@ -38,13 +38,12 @@ LARGE = 100_000  # bytes of parameters above which they travel once a worker
 DEATHS = 40  # under one piece of work
 GIVEN_UP = 4  # deaths after which dask gives a task up
 FAN_IN = 32  # sums that one task adds up, so that no worker has to take in those of a large cluster
+COMPILING = 60.0  # seconds that a first pass may take beyond the usual, such as at a worker that joined
 UNREADABLE = "deserialization of the task graph"  # in dask's error
-MOST = 4096  # shards: each costs the scheduler a task to read, and its worker's memory
 
 T = TypeVar("T")
 R = TypeVar("R")
 TaskKey: TypeAlias = tuple[str, int]
-Read: TypeAlias = tuple[Callable[[Source, Sequence[Batch]], Shard], Source, Sequence[Batch]]
 
 
 class GoneError(Exception):
@@ -89,15 +88,12 @@ class OnCluster:
         keep_workers(client)
         self._name = name
         self._closed = False
+        self._sender = Sender(client, name)
         self._watch = Watch(client, timeout)
-        self._suspects = Suspects(lambda place: self._send("ping", [(_same, place)], [[place]])[0])
+        self._suspects = Suspects(lambda place: self._sender.send("ping", [(_same, place)], [[place]])[0])
+        self._holding = Holding(client, self._sender, self._watch, self._suspects)
         self._durations = Durations()
         self._known: set[Hashable] = set()
-        self._reads: list[Read] = []
-        self._rows: list[int] = []
-        self._shards: list[Any] = []
-        self._bound: dict[int, str | None] = {}
-        self._homes: list[str | None] = []
         self._threads: dict[str, int] = {}
         self._bundles: dict[tuple[str, tuple[Hashable, ...]], Future] = {}
         self._moving = False
@@ -114,7 +110,7 @@ class OnCluster:
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterable[R]:
         def attempt() -> list[R]:
             futures = self._client.map(function, items, key=f"{self._name}.plan", pure=False)
-            while not self._some(futures):
+            while not self._sender.ready(futures):
                 self._watch.look()
             found: list[R] = self._client.gather(futures)
             return found
@@ -122,16 +118,7 @@ class OnCluster:
         return self._persist(attempt)
 
     def load(self, source: Source, batches: Sequence[Batch]) -> list[Content]:
-        runs = [(batch,) for batch in batches] if len(batches) <= MOST else shares(batches, MOST)
-        self._reads = [(load, source, run) for run in runs]
-        self._rows = [sum(batch.rows for batch in run) for run in runs]
-        self._homes = [None] * len(runs)
-        slots = [place for place, threads in sorted(self._watch.look().items()) for _ in range(threads)]
-        parts = divide(self._rows, len(slots)) if slots else []
-        at = {number: slots[part * len(slots) // len(parts)] for part, run in enumerate(parts) for number in run}
-        self._shards = [None] * len(runs)
-        self._read({number: at.get(number) for number in range(len(runs))})
-        reading = Reading([run for _, _, run in self._reads])
+        reading = self._holding.begin(source, batches)
         found = self._persist(lambda: self._contents(reading))
         reading.end(found)
         return found
@@ -140,107 +127,24 @@ class OnCluster:
         return self._persist(lambda: self._pass(mode, layout, arguments))
 
     def close(self) -> None:
-        self._shards, self._bundles, self._last = [], {}, None
+        self._holding.shards, self._bundles, self._last = [], {}, None
         if not self._closed:
             self._closed = True
             relax(self._client)
-
-    def _send(
-        self,
-        what: str,
-        tasks: Sequence[tuple[object, ...]],
-        places: Sequence[Sequence[str]],
-        *,
-        strict: bool = True,
-        group: bool = False,
-    ) -> list[Future]:
-        """Run tasks, each at one of its places (anywhere, for none).
-
-        A key of two parts makes each task a group of its own: dask would spread those of a group that grows, as it does those that
-        only read, without regard to where their shards are.
-        """
-        number = uuid.uuid4().hex
-        keys = [(f"{self._name}.{what}-{number}" + ("" if group else f"{n}"), n * group) for n in range(len(tasks))]
-        where = dict(zip(keys, map(list, places), strict=True))
-        with annotate(workers=where.get, allow_other_workers=not strict):
-            futures: list[Future] = self._client.get(dict(zip(keys, tasks, strict=True)), keys, sync=False)
-        return futures
-
-    def _read(self, places: Mapping[int, str | None]) -> None:
-        """Read these shards, first at these places; dask may divide them among others that join."""
-        if places:
-            self._bound.update(places)
-            where = [[place] if place else [] for place in places.values()]
-            tasks = [self._reads[number] for number in places]
-            for number, shard in zip(places, self._send("read", tasks, where, strict=False, group=True), strict=True):
-                self._shards[number] = shard
-
-    def _held(self, reading: Reading | None, stop: Callable[[], bool]) -> bool:
-        """Wait until every shard is held, unless there is reason to stop waiting."""
-        readers = self._watch.threads
-        while not self._some(self._shards):
-            if stop():
-                return False
-            threads = self._suspects.trusted(self._watch.look())
-            if reading:
-                reading.tell([shard.status == "finished" for shard in self._shards])
-            if threads and threads != readers:
-                readers = threads
-                self._share(threads)
-        return True
-
-    def _share(self, threads: Mapping[str, int]) -> None:
-        """Let workers that joined read a part of what has not been begun, and others what workers that are gone did not finish."""
-        at_work = {key for keys in self._client.processing().values() for key in keys}
-        open_numbers = [
-            number
-            for number, shard in enumerate(self._shards)
-            if shard.status == "pending" and (self._bound[number] or shard.key not in at_work)
-        ]
-        bound = [place if (place := self._bound[number]) in threads else None for number in open_numbers]
-        places = assign([self._rows[number] for number in open_numbers], bound, threads) if open_numbers else []
-        moved = zip(open_numbers, bound, places, strict=True)
-        self._read({number: place for number, before, place in moved if place != before})
-
-    def _some(self, futures: Sequence[Future]) -> bool:
-        """Whether all of these are there, after some waiting.
-
-        Raises:
-            what one of them does.
-        """
-        if pending := [future for future in futures if future.status == "pending"]:
-            with contextlib.suppress(TimeoutError), self._client.as_current():
-                wait(pending, timeout=POLL)
-        for future in futures:
-            if future.status == "error":
-                future.result()
-            if future.status in ("cancelled", "lost"):
-                raise CancelledError(future.key)
-        return all(future.status == "finished" for future in futures)
 
     def _settle(self, reading: Reading | None = None, stop: Callable[[], bool] = lambda: False) -> None:
         """Give each thread its bundle, as the workers are now."""
         threads = self._suspects.trusted(self._watch.threads)
         if threads == self._threads and all(future.status == "finished" for future in self._bundles.values()):
             return
-        if not self._held(reading, stop):
+        if not self._holding.wait(reading, stop):
             return
         threads = self._suspects.trusted(self._watch.wait())
-        holders = self._client.who_has(self._shards)
-        homes = [
-            home if home in threads else min(threads.keys() & set(holders.get(shard.key, ())), default=None)
-            for home, shard in zip(self._homes, self._shards, strict=True)
-        ]
-        self._homes = list(assign(self._rows, homes, threads))
-        groups: list[tuple[str, list[Future]]] = []
-        for place, number in sorted(threads.items()):
-            here = [n for n, home in enumerate(self._homes) if home == place]
-            for run in divide([self._rows[n] for n in here], number):
-                groups.append((place, [self._shards[here[position]] for position in run]))
-        usable = {key: future for key, future in self._bundles.items() if future.status in ("finished", "pending")}
+        groups = self._holding.settle(threads)
         wanted = {(place, tuple(shard.key for shard in shards)): shards for place, shards in groups}
+        usable = {key: future for key, future in self._bundles.items() if future.status in ("finished", "pending")}
         new = [key for key in wanted if key not in usable]
-        made = self._send("bundle", [(bundle, wanted[key]) for key in new], [[place] for place, _ in new])
+        made = self._sender.send("bundle", [(bundle, wanted[key]) for key in new], [[place] for place, _ in new])
         usable.update(zip(new, made, strict=True))
         if new:
             self._known.clear()  # what is compiled where is open again
@@ -251,8 +155,8 @@ class OnCluster:
     def _contents(self, reading: Reading) -> list[Content]:
         self._settle(reading)
         places = [[place] for place, _ in self._bundles]
-        found = self._send("content", [(Content.of, future) for future in self._bundles.values()], places)
-        (listed,) = self._send("contents", [(list, found)], [[]])
+        found = self._sender.send("content", [(Content.of, future) for future in self._bundles.values()], places)
+        (listed,) = self._sender.send("contents", [(list, found)], [[]])
         try:
             return self._result(Sent(listed, frozenset(place for (place,) in places), frozenset()))
         finally:
@@ -267,17 +171,14 @@ class OnCluster:
             log.info("a pass for %s: workers that have not done so yet compile it first", mode)
         began = time.monotonic()
         first = self._graph(mode, layout, arguments)
-        limit = self._durations.late(kind) + (
-            0.0 if kind in self._known else 60.0
-        )  # what moved may have to be compiled
+        limit = self._durations.late(kind) + (0.0 if kind in self._known else COMPILING)
         while (partial := self._result(first, began + limit)) is None:
             limit *= 2
             if late := self._late(first):
                 partial = self._second(first, late, lambda: self._graph(mode, layout, arguments))
                 break
         if self._moving:  # no longer: all bundles are there
-            homes = {shard.key: home for shard, home in zip(self._shards, self._homes, strict=True)}
-            self._client.run_on_scheduler(_drop_copies, homes=homes)
+            self._client.run_on_scheduler(_drop_copies, homes=self._holding.where())
             self._moving = False
         if kind in self._known:
             self._durations.add(kind, time.monotonic() - began)
@@ -349,13 +250,7 @@ class OnCluster:
             "a step waits for %s, longer than twice the usual: its shards are read and computed elsewhere", names
         )
         self._suspects.add(late)
-        helpers = self._suspects.trusted(self._watch.threads)
-        numbers = [number for number, home in enumerate(self._homes) if home in late]
-        self._read(
-            dict(zip(numbers, assign([self._rows[n] for n in numbers], [None] * len(numbers), helpers), strict=True))
-        )
-        for number in numbers:
-            self._homes[number] = None
+        self._holding.leave(late)
         self._threads = {}
         self._settle(stop=first.whole.done)
         running = [first] if first.whole.done() else [again(), first]
@@ -395,8 +290,7 @@ class OnCluster:
                     raise ClusterError(msg) from error
             self._threads = {}
             self._watch.wait()
-            lost = (n for n, shard in enumerate(self._shards) if shard.status in ("error", "cancelled", "lost"))
-            self._read(dict.fromkeys(lost))
+            self._holding.revive()
 
 
 def _same(value: T) -> T:
