@@ -1,10 +1,11 @@
 """What a step costs the scheduler as shards grow in number: CPU time, messages and bytes. Prints JSON.
 
-    python benchmarks/scale.py [--shards 1 10 100 1000] [--steps 5]
+    python benchmarks/scale.py [--shards 1 10 100 1000] [--few 10] [--steps 5]
 
-A scheduler and two workers run in processes of their own; a worker has as many threads as it takes to have that many
-shards, each of a few hundred events, so that what is measured is the exchange and not the computation. CPU time is
-that of the scheduler's process, messages and bytes are counted in its connections, and in those between the workers.
+A scheduler and two workers run in processes of their own; a worker has as many threads as it takes to have a thread for each
+shard, of a few hundred events, so that what is measured is the exchange and not the computation. At the end the largest number of
+shards is on ``--few`` threads, beside as many shards as threads there. CPU time is that of the scheduler's process, messages and bytes
+are counted in its connections, and in those between the workers.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ def used() -> dict[str, float]:
     return {"cpu": time.process_time(), **TCP.traffic}
 
 
-def measure(shards: int, steps: int, folder: Path) -> dict[str, float]:
-    """One number of shards: medians over the steps."""
+def measure(shards: int, number: int, steps: int, folder: Path) -> dict[str, float]:
+    """Some shards on a number of threads: medians over the steps."""
     import jax
     import numpy as np
     from coffea.nanoevents import BaseSchema
@@ -123,23 +124,23 @@ def measure(shards: int, steps: int, folder: Path) -> dict[str, float]:
     path = folder / f"{shards}.root"
     write(path, shards * ROWS)
     fileset = {"all": {"files": {str(path): "Events"}}}
-    threads = [1] if shards == 1 else [shards // 2, shards - shards // 2]
+    threads = [1] if number == 1 else [number // 2, number - number // 2]
     with (
         cluster(threads, folder) as client,
         diffea.distribute(
             make_processor(), fileset, client=client, schemaclass=BaseSchema, chunksize=ROWS
         ) as templates,
     ):
-        tasks = len(templates._lane._shards)
+        tasks = templates._lane.remote
         step = jax.jit(jax.value_and_grad(lambda params: sum(t.values.sum() for t in templates(params).values())))
         jax.block_until_ready(step(PARAMS))
         client.run(count_traffic)
         client.run_on_scheduler(count_traffic)
         rows = []
-        for number in range(steps):
+        for repeat in range(steps):
             before = client.run_on_scheduler(used), client.run(used), time.process_time()
             began = time.perf_counter()
-            jax.block_until_ready(step({**PARAMS, "cut_0": 0.2 + 0.01 * number}))
+            jax.block_until_ready(step({**PARAMS, "cut_0": 0.2 + 0.01 * repeat}))
             wall = time.perf_counter() - began
             driver = time.process_time() - before[2]
             after = client.run_on_scheduler(used), client.run(used)
@@ -159,22 +160,38 @@ def measure(shards: int, steps: int, folder: Path) -> dict[str, float]:
             )
     found = {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
     return {
-        "shards": tasks,
+        "shards": shards,
+        "tasks": tasks,
         **found,
-        "scheduler_cpu_ms_per_shard": found["scheduler_cpu_ms"] / tasks,
-        "driver_cpu_ms_per_shard": found["driver_cpu_ms"] / tasks,
+        "scheduler_cpu_ms_per_task": found["scheduler_cpu_ms"] / tasks,
+        "driver_cpu_ms_per_task": found["driver_cpu_ms"] / tasks,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=int, nargs="*", default=[1, 10, 100, 1000])
+    parser.add_argument("--few", type=int, default=10, help="threads for many shards")
     parser.add_argument("--steps", type=int, default=5)
     arguments = parser.parse_args()
     result_kb = 8 * 2 * SAMPLES * (BINS + 2) * (1 + CUTS) / 1e3
+    few, steps, many = arguments.few, arguments.steps, max(arguments.shards)
     with tempfile.TemporaryDirectory() as folder:
-        found = [measure(shards, arguments.steps, Path(folder)) for shards in arguments.shards]
-    print(json.dumps({"benchmark": "scale", "kB_of_one_result": result_kb, "cases": found}, indent=1))
+        found = [measure(shards, shards, steps, Path(folder)) for shards in arguments.shards]
+        on_few = [measure(shards, few, steps, Path(folder)) for shards in (few, many)]
+    ratio = on_few[1]["scheduler_cpu_ms"] / on_few[0]["scheduler_cpu_ms"]
+    print(
+        json.dumps(
+            {
+                "benchmark": "scale",
+                "kB_of_one_result": result_kb,
+                "cases": found,
+                f"on {few} threads": on_few,
+                f"scheduler of {many} shards over {few}, on {few} threads": ratio,
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,10 @@ class Portable(Generic[T]):
         try:
             value: T = cloudpickle.loads(self._pickled)
         except ImportError as error:
-            msg = f"this worker cannot load what the driver sent: {error}. Install it there, or upload the file (client.upload_file)"
+            msg = (
+                f"this worker cannot load what the driver sent: {error}. Install it there (`diffea run --install`, or dask's PipInstall), "
+                "or upload the file (client.upload_file)"
+            )
             raise WorkerMismatchError(msg) from error
         unlike = [module for module, digest in self._sources.items() if source_of(module) != digest]
         if unlike:

@@ -64,8 +64,15 @@ CHECKED = ("diffea", "jax", "jaxlib", "numpy", "awkward", "coffea")
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide what a worker computes."""
-    return {name: importlib.metadata.version(name) for name in CHECKED}
+    """Versions of the packages that decide what a worker computes; ``missing`` where there is none."""
+    return {name: _version(name) for name in CHECKED}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
 
 
 def check_worker(expected: dict[str, str]) -> None:

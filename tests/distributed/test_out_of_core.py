@@ -130,16 +130,35 @@ def test_workers_keep_theirs_in_their_own_folder(fileset, in_memory, tmp_path) -
             np.testing.assert_array_equal(numbers(templates), in_memory[1])
 
 
-def test_a_batch_that_moves_to_another_worker_arrives_whole(scratch) -> None:
+def nothing():
+    """Stands for what reads a batch again."""
+
+
+def test_a_batch_that_moves_to_another_worker_arrives_whole_in_its_account(scratch, monkeypatch) -> None:
     blocks = Blocks({"a": jnp.arange(6.0).reshape(2, 3), "b": np.array([[True], [False]])}, np.asarray(5))
-    account = storage.Account()
-    account.reserve(blocks.nbytes, None)
-    for store in (storage.InMemory(blocks, account), storage.OnDisk(blocks, storage.Scratch(str(scratch)))):
-        arrived = pickle.loads(pickle.dumps(store))
-        assert arrived.place == store.place
-        np.testing.assert_array_equal(arrived.blocks.arrays["a"], blocks.arrays["a"])
-        np.testing.assert_array_equal(arrived.blocks.arrays["b"], blocks.arrays["b"])
-        assert int(arrived.blocks.rows) == 5
+    nbytes = storage.nbytes_of((blocks,))
+    for budget, place in ((3 * nbytes, "memory"), (nbytes - 1, "disk")):
+        sent = storage.Keeper(budget).keep((blocks,), nothing)
+        arrived = pickle.loads(pickle.dumps(sent))
+        assert sent.place == arrived.place == place
+        (found,) = arrived.blocks
+        np.testing.assert_array_equal(found.arrays["a"], blocks.arrays["a"])
+        np.testing.assert_array_equal(found.arrays["b"], blocks.arrays["b"])
+        assert int(found.rows) == 5
+        assert storage._worker()[0].held == (2 * nbytes if place == "memory" else 0)
+        message = pickle.dumps(sent)
+        del sent, arrived, found
+    monkeypatch.setattr(shutil, "disk_usage", full)
+    assert pickle.loads(message).place == "files"
+
+
+def test_what_a_worker_needs_itself_is_no_room_for_columns(scratch, monkeypatch) -> None:
+    own = storage._worker()[0].own
+    assert own > 100e6  # JAX and coffea
+    monkeypatch.setattr(storage, "MEMORY_LIMIT", own + 1000)
+    blocks = (Blocks({"a": np.zeros((1, 10))}, np.asarray(10)),)
+    held = [storage.Keeper(None).keep(blocks, nothing) for _ in range(10)]
+    assert [store.place for store in held] == ["memory"] * 5 + ["disk"] * 5
 
 
 def test_a_file_that_changed_between_two_readings_is_named(tmp_path, monkeypatch) -> None:

@@ -8,13 +8,11 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import dask
-from dask.distributed import Client, LocalCluster
 from dask.distributed import performance_report as dask_report
 from rich.console import Console
 from rich.markup import escape
@@ -25,11 +23,12 @@ from diffea import report, scaffold
 from diffea.analysis import Analysis, load_analysis
 from diffea.check import findings, look
 from diffea.cli import checks, comparison
+from diffea.cli.clusters import cluster
 from diffea.cli.interrupts import interrupts
 from diffea.cli.progress import progress
 from diffea.cli.tables import spread, summary
 from diffea.demo import analysis as demo_analysis
-from diffea.errors import AnalysisError, ClusterError, DiffeaError
+from diffea.errors import AnalysisError, DiffeaError
 from diffea.fetch import RemoteFile, fetch
 from diffea.files import UNFINISHED, named
 from diffea.files.locks import locked
@@ -38,8 +37,6 @@ from diffea.types import JSONDict
 
 ANALYSES = Path("analyses")
 CONNECT = "10s"
-LOST = "1 day"  # by default dask gives up, 15 s later, a worker that happens to be down again just then
-ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 PORTAL = "https://opendata.cern.ch/record"
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -67,16 +64,42 @@ def main() -> None:
     logging.getLogger("pyhf").setLevel(logging.CRITICAL)
 
 
+def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of commands that compute: a cluster of the user's own."""
+    made_by = click.option(
+        "--cluster",
+        "made_by",
+        metavar="PACKAGE.MODULE:CALLABLE",
+        help="Use the dask cluster, or client, that this returns, called with the KEY=VALUEs; closed at the end.",
+    )
+    install = click.option(
+        "--install",
+        multiple=True,
+        metavar="PACKAGE",
+        help="Let pip install this on the workers first; may be repeated.",
+    )
+    return made_by(install(command))
+
+
 @main.command()
 @click.option("--out", type=FOLDER, default=Path("diffea-demo"), show_default=True, help="Folder for data and results.")
-@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Local worker processes.")
-def demo(out: Path, workers: int) -> None:
-    """Make a small data set, optimise a search on it over a local cluster, and write the report."""
-    run_analysis(demo_analysis, data=None, out=out, workers=workers)
+@click.option("--workers", type=click.IntRange(min=1), help="Local worker processes.  [default: 2]")
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
+@cluster_options
+def demo(out: Path, workers: int | None, **options: Any) -> None:
+    """Make a small data set, optimise a search on it over a local cluster, and write the report.
+
+    KEY=VALUE are arguments of --cluster's callable.
+    """
+    _check_cluster(workers, None, options["made_by"], options["arguments"], options["install"], alone=False)
+    local = 2 if options["made_by"] is None else None
+    run_analysis(demo_analysis, data=None, out=out, workers=workers or local, **options)
 
 
 @main.command()
 @click.argument("analysis")
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
+@cluster_options
 @click.option("--data", type=EXISTING_FOLDER, help="Folder of the analysis's data.")
 @click.option("--out", type=FOLDER, help="Folder for the results.  [default: diffea-NAME]")
 @click.option("--workers", type=click.IntRange(min=1), help="Start so many local worker processes, one thread each.")
@@ -94,13 +117,12 @@ def run(
     """Optimise ANALYSIS and judge the result: with hard cuts, by pyhf, on events not trained on (unless it has no split).
 
     ANALYSIS is a folder with an analysis.py, a Python file with an `analysis` object, or the name of a folder in analyses/.
-    Without --workers and --scheduler everything runs in this process.
+    Without --workers, --scheduler and --cluster everything runs in this process. KEY=VALUE are arguments of --cluster's callable.
     """
-    if options["workers"] and options["scheduler"]:
-        msg = "--workers starts a local cluster and --scheduler uses a running one: give one of them"
-        raise click.UsageError(msg)
-    if options["performance_report"] and not (options["workers"] or options["scheduler"]):
-        msg = "--performance-report is of a cluster: give --workers or --scheduler as well"
+    given = [options[name] for name in ("workers", "scheduler", "made_by", "arguments", "install")]
+    _check_cluster(*given, alone=True)
+    if options["performance_report"] and not any(given[:3]):
+        msg = "--performance-report is of a cluster: give --workers or --scheduler, or --cluster, as well"
         raise click.UsageError(msg)
     loaded = load_analysis(_place(analysis))
     _variants(loaded, variant)
@@ -252,6 +274,9 @@ def run_analysis(
     resume: bool = False,
     performance_report: bool = False,
     seeds: int = 1,
+    made_by: str | None = None,
+    arguments: Sequence[str] = (),
+    install: Sequence[str] = (),
 ) -> None:
     """Run some or all variants, from one or more initialisations, write their reports, and print what changed."""
     names = _variants(analysis, variant)
@@ -259,7 +284,9 @@ def run_analysis(
     results: dict[str, list[JSONDict]] = {name: [] for name in names}
     with locked(out), contextlib.ExitStack() as stack:
         data = _made_data(analysis, out) if data is None else data
-        client = stack.enter_context(cluster(workers, scheduler))
+        client = stack.enter_context(cluster(workers, scheduler, made_by, arguments, install, CONNECT))
+        if client is not None:
+            log_console.print(escape(f"dashboard: {client.dashboard_link}"), soft_wrap=True)
         if performance_report:
             stack.enter_context(_performance_report(out / "performance-report.html"))
         for name, seed in itertools.product(names, range(seeds)):
@@ -285,44 +312,6 @@ def run_analysis(
         for figure in analysis.figures(out):
             out_console.print(f"figure: {escape(str(figure))}", soft_wrap=True)
     out_console.print(f"\nreport: {escape(str(page))}", soft_wrap=True)
-
-
-@contextlib.contextmanager
-def cluster(workers: int | None, scheduler: str | None) -> Iterator[Client | None]:
-    """A client of `workers` local one-thread processes or of a running cluster; None, for in process, without either.
-
-    Raises:
-        ClusterError: nothing answers at the address.
-    """
-    if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout=CONNECT)
-        except (OSError, ValueError) as error:
-            msg = f"no dask scheduler answers at {scheduler} ({error}): start one with `dask scheduler`, or use --workers N"
-            raise ClusterError(msg) from error
-        except TypeError as error:  # what dask raises where TLS is not configured
-            msg = (
-                f"{scheduler} asks for certificates: name them in dask's configuration, distributed.comm.tls.ca-file and "
-                "distributed.comm.tls.client.cert and .key"
-            )
-            raise ClusterError(msg) from error
-        with client:
-            yield client
-    elif workers is not None:
-        with (
-            dask.config.set({"distributed.deploy.lost-worker-timeout": LOST}),
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                env=ONE_THREAD,
-                dashboard_address=":0",
-                silence_logs=logging.ERROR,
-            ) as local,
-            Client(local) as client,
-        ):
-            yield client
-    else:
-        yield None
 
 
 @contextlib.contextmanager
@@ -364,6 +353,29 @@ def _variants(analysis: Analysis, variant: str | None) -> list[str]:
         msg = f"{analysis.name} has no variant {variant!r}; it has: {', '.join(filter(None, analysis.variants)) or 'none'}"
         raise AnalysisError(msg)
     return list(analysis.variants) if variant is None else [variant]
+
+
+def _check_cluster(
+    workers: int | None,
+    scheduler: str | None,
+    made_by: str | None,
+    arguments: Sequence[str],
+    install: Sequence[str],
+    *,
+    alone: bool,
+) -> None:
+    """See that options of one cluster are given; ``alone``, of perhaps none."""
+    if sum(map(bool, (workers, scheduler, made_by))) > 1:
+        msg = "--workers starts a local cluster, --scheduler uses a running one and --cluster calls what makes one: give one of them"
+        raise click.UsageError(msg)
+    if arguments and not made_by:
+        msg = (
+            f"{' '.join(arguments)}: arguments of what makes a cluster; name it with --cluster PACKAGE.MODULE:CALLABLE"
+        )
+        raise click.UsageError(msg)
+    if install and alone and not (workers or scheduler or made_by):
+        msg = "--install is for the workers of a cluster: give --workers, --scheduler or --cluster as well"
+        raise click.UsageError(msg)
 
 
 def _place(analysis: str) -> Path:

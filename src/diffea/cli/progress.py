@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +28,8 @@ def progress(console: Console, name: str) -> Iterator[Callable[[MeasuredStep], N
     line every ``EVERY`` seconds.
     """
     if not console.is_terminal:
-        yield _lines(console, name)
+        with _told(_sayings(console, name)):
+            yield _lines(console, name)
         return
     wide = console.width >= WIDE
     columns = (
@@ -39,6 +41,12 @@ def progress(console: Console, name: str) -> Iterator[Callable[[MeasuredStep], N
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(escape(name), total=None, state="reading events")
 
+        def say(record: logging.LogRecord) -> None:
+            if record.levelno > logging.INFO:
+                bar.console.print(escape(f"{name}: {record.getMessage()}"), soft_wrap=True)
+            else:
+                bar.update(task, state=escape(record.getMessage()))
+
         def tell(step: MeasuredStep) -> None:
             bar.update(
                 task,
@@ -47,8 +55,47 @@ def progress(console: Console, name: str) -> Iterator[Callable[[MeasuredStep], N
                 state=_state(step, wide=wide),
             )
 
-        yield tell
+        with _told(say):
+            yield tell
         bar.update(task, completed=1, total=1)
+
+
+class _Listener(logging.Handler):
+    """Hands records to a function."""
+
+    def __init__(self, say: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__()
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(record)
+
+
+@contextlib.contextmanager
+def _told(say: Callable[[logging.LogRecord], None]) -> Iterator[None]:
+    """Hear what ``distribute`` and its cluster say of themselves: reading, compiling, waiting for workers."""
+    logger = logging.getLogger("diffea.distributed")
+    handler, level = _Listener(say), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+def _sayings(console: Console, name: str) -> Callable[[logging.LogRecord], None]:
+    """Lines of what is said: warnings at once, of the rest no more than one every ``EVERY`` seconds of each kind."""
+    last: dict[str, float] = {}
+
+    def say(record: logging.LogRecord) -> None:
+        now = time.monotonic()
+        if record.levelno > logging.INFO or now - last.get(str(record.msg), -math.inf) >= EVERY:
+            last[str(record.msg)] = now
+            console.print(escape(f"{name}: {record.getMessage()}"), soft_wrap=True)
+
+    return say
 
 
 def _lines(console: Console, name: str) -> Callable[[MeasuredStep], None]:

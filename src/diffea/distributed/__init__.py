@@ -7,8 +7,9 @@ from typing import Literal
 from coffea.nanoevents import BaseSchema, NanoAODSchema
 from distributed import Client
 
+from diffea.distributed.cluster import OnCluster
 from diffea.distributed.function import Templates
-from diffea.distributed.lanes import InProcess, Lane, OnCluster
+from diffea.distributed.lanes import InProcess, Lane
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.shards import Skipped, Source
 from diffea.distributed.storage import budget_of
@@ -40,6 +41,7 @@ def distribute(
     on_bad_file: Literal["raise", "skip"] = "raise",
     memory: int | str = "auto",
     gradient: Gradient = "auto",
+    timeout: float | None = None,
 ) -> Templates:
     """Read the columns of all events once, and make them a JAX function of the parameters.
 
@@ -61,6 +63,8 @@ def distribute(
             are kept on its local disk, and if that is full, read from the files again at every step.
         gradient: ``"jacobian"`` (one pass, few parameters), ``"vjp"`` (two passes, any number), ``"by-bin"`` (one pass, few
             bins), or what ``diffea.program.strategy`` takes for the fastest.
+        timeout: seconds for which the cluster may be without a worker, here and at every step; by default one is waited for as long
+            as it takes, which the log tells.
 
     Returns:
         the function, also a context manager that frees the workers' memory at its end.
@@ -72,12 +76,14 @@ def distribute(
         FileReadError, MissingBranchError, ColumnError, NotFiniteError: naming dataset, file and entries.
         FillError, HistogramError: if the processor cannot be copied, or templates on its axes would not add up.
         WorkerMismatchError: if a worker's versions differ from the driver's, or it lacks a package.
+        ClusterError: if there was no worker for longer than ``timeout``, or the scheduler is lost.
     """
     check(gradient)
     _check_options(client, schemaclass, split, precision, on_bad_file)
+    _check_timeout(timeout)
     budget = budget_of(memory)
     program = processor if isinstance(processor, Program) else Program(processor, precision)
-    lane: Lane = InProcess() if client is None else OnCluster(client, program.name)
+    lane: Lane = InProcess() if client is None else OnCluster(client, program.name, timeout)
     skip = on_bad_file == "skip"
     chunks, left_out = (
         (plan_collections(fileset, program.processor.columns, split, lane.map), [])
@@ -112,3 +118,10 @@ def _check_options(client: object, schemaclass: object, split: object, precision
         if given not in known:
             msg = f"{name} is {' or '.join(map(repr, known))}, got {given!r}"
             raise OptionError(msg)
+
+
+def _check_timeout(timeout: float | None) -> None:
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and timeout > 0):
+        msg = f"timeout is a number of seconds to wait for workers, above 0, or None for as long as it takes, got {timeout!r}"
+        raise OptionError(msg)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import get_args
 
@@ -136,6 +136,28 @@ class Shard:
         return nbytes
 
 
+class MovedError(Exception):
+    """A bundle was asked for on another worker than that of its shards."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle(Shard):
+    """The shards that one task of a step takes. They are results by themselves, so that this weighs nothing and stays where it is."""
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self)
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Moved, ()
+
+
+class Moved:
+    """What arrives of a bundle elsewhere, such as where dask takes what a worker held that retires."""
+
+    def __getattr__(self, name: str) -> None:
+        raise MovedError(name)
+
+
 @dataclasses.dataclass(frozen=True)
 class Content:
     """What the driver knows of a shard.
@@ -202,6 +224,17 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
         else:
             empty.append(batch.index)
     return Shard(source, tuple(held), tuple(empty), tuple(skipped), time.perf_counter() - began)
+
+
+def bundle(shards: Sequence[Shard]) -> Bundle:
+    """The batches of several shards, as one."""
+    return Bundle(
+        shards[0].source,
+        tuple(held for shard in shards for held in shard.held),
+        tuple(index for shard in shards for index in shard.empty),
+        tuple(entry for shard in shards for entry in shard.skipped),
+        sum(shard.seconds for shard in shards),
+    )
 
 
 def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]], keeper: Keeper) -> Held:

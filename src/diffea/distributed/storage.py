@@ -13,21 +13,24 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Literal, Protocol
+from functools import partial
+from typing import Literal, Protocol, TypeAlias
 
 import jax
 import numpy as np
+import psutil
 from dask.utils import parse_bytes
-from distributed import get_worker
+from distributed import Status, Worker, get_worker
 from distributed.system import MEMORY_LIMIT
 
 from diffea.errors import BudgetError
 from diffea.events.blocks import Blocks
 from diffea.types import AnyArray
 
+Arrival: TypeAlias = "Callable[[Columns], Store]"
 Place = Literal["memory", "disk", "files"]
 Columns = tuple[Blocks, ...]  # of a batch, by piece
-AUTO = 0.5  # of the memory limit: what is left is for reading and computing, and keeps below dask's own limits
+AUTO = 0.5  # of the memory limit beyond what the worker needs itself: the rest is for reading, computing and dask's own margins
 SPARE_DISK = 0.05
 ALIGNMENT = 64  # XLA computes on aligned arrays where they lie, and copies others
 
@@ -74,12 +77,14 @@ class Keeper:
     """Finds a place for the batches of one shard, as they are read.
 
     Args:
-        budget: bytes that all shards of this worker may hold in memory; None for half of the worker's memory limit.
+        budget: bytes that all shards of this worker may hold in memory; None for half of what its memory limit leaves.
+        arriving: whether the batches come from another worker.
     """
 
-    def __init__(self, budget: int | None) -> None:
-        self._account, limit, self._folder = _worker()
-        self._budget = int(AUTO * limit) if budget is None else budget
+    def __init__(self, budget: int | None, *, arriving: bool = False) -> None:
+        self._given = budget
+        self._account, limit, self._folder = _worker(arriving=arriving)
+        self._budget = int(AUTO * max(limit - self._account.own, 0)) if budget is None else budget
         self._scratch: Scratch | None = None
 
     def keep(self, blocks: Columns, again: Callable[[], Columns]) -> Store:
@@ -91,16 +96,19 @@ class Keeper:
         """
         nbytes = nbytes_of(blocks)
         if self._account.reserve(nbytes, self._budget):
-            return InMemory(blocks, self._account)
+            return InMemory(blocks, self._account, self._arrival(again))
         disk = shutil.disk_usage(self._folder)
         if disk.free - nbytes > SPARE_DISK * disk.total:
             self._scratch = self._scratch or Scratch(self._folder)
             try:
-                return OnDisk(blocks, self._scratch)
+                return OnDisk(blocks, self._scratch, self._arrival(again))
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
         return InFiles(nbytes, again)
+
+    def _arrival(self, again: Callable[[], Columns]) -> Arrival:
+        return partial(_arrived, self._given, again)
 
 
 class InMemory:
@@ -108,13 +116,14 @@ class InMemory:
 
     place: Place = "memory"
 
-    def __init__(self, blocks: Columns, account: Account) -> None:
+    def __init__(self, blocks: Columns, account: Account, arrival: Arrival) -> None:
         self.blocks = blocks
+        self._arrival = arrival
         self.nbytes = nbytes_of(blocks)
         weakref.finalize(self, account.release, self.nbytes)
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return _arrived, (self.blocks,)
+        return self._arrival, (self.blocks,)
 
 
 class OnDisk:
@@ -122,8 +131,9 @@ class OnDisk:
 
     place: Place = "disk"
 
-    def __init__(self, blocks: Columns, scratch: Scratch) -> None:
+    def __init__(self, blocks: Columns, scratch: Scratch, arrival: Arrival) -> None:
         leaves, self._tree = jax.tree.flatten(blocks)
+        self._arrival = arrival
         self._scratch = scratch
         self._shapes = [(leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves]
         self.nbytes = nbytes_of(blocks)
@@ -141,7 +151,7 @@ class OnDisk:
         return found
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return _to_disk, (self.blocks,)
+        return self._arrival, (self.blocks,)
 
 
 class InFiles:
@@ -186,10 +196,16 @@ class Scratch:
 
 
 class Account:
-    """Bytes of columns that a worker holds in memory."""
+    """Bytes of columns that a worker holds in memory.
+
+    Attributes:
+        held: of columns.
+        own: what the process held before: the interpreter and its packages.
+    """
 
     def __init__(self) -> None:
         self.held = 0
+        self.own = int(psutil.Process().memory_info().rss)
         self._lock = threading.RLock()  # the garbage collector may release while the same thread reserves
 
     def reserve(self, nbytes: int, budget: int | None) -> bool:
@@ -208,14 +224,25 @@ class Account:
 _accounts: dict[str, Account] = {}
 
 
-def _worker() -> tuple[Account, int, str]:
-    """The account, the memory limit and the scratch folder of the worker that runs this, or of this process."""
+def _worker(*, arriving: bool = False) -> tuple[Account, int, str]:
+    """The account, the memory limit and the scratch folder of the worker that runs this, or of this process.
+
+    What other workers send arrives outside of tasks: at the worker of this process, if there is one.
+    """
     try:
         worker = get_worker()
     except ValueError:
-        return _accounts.setdefault("", Account()), MEMORY_LIMIT, tempfile.gettempdir()
-    limit = worker.memory_manager.memory_limit or MEMORY_LIMIT
-    return _accounts.setdefault(worker.address, Account()), limit, worker.local_directory
+        here = [worker for worker in Worker._instances if worker.status in (Status.running, Status.paused)]
+        if not (arriving and len(here) == 1):
+            return _account(""), MEMORY_LIMIT, tempfile.gettempdir()
+        (worker,) = here
+    return _account(worker.address), worker.memory_manager.memory_limit or MEMORY_LIMIT, worker.local_directory
+
+
+def _account(address: str) -> Account:
+    if address not in _accounts:
+        _accounts[address] = Account()
+    return _accounts[address]
 
 
 def nbytes_of(blocks: Columns) -> int:
@@ -223,15 +250,9 @@ def nbytes_of(blocks: Columns) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(blocks))
 
 
-def _arrived(blocks: Columns) -> InMemory:
-    """A batch that dask moved to this worker, which holds it whatever the budget."""
-    account, _, _ = _worker()
-    account.reserve(nbytes_of(blocks), None)
-    return InMemory(blocks, account)
-
-
-def _to_disk(blocks: Columns) -> OnDisk:
-    return OnDisk(blocks, Scratch(_worker()[2]))
+def _arrived(budget: int | None, again: Callable[[], Columns], blocks: Columns) -> Store:
+    """A batch that dask moved to this worker, which keeps to its own account and disk."""
+    return Keeper(budget, arriving=True).keep(blocks, again)
 
 
 def _rounded(number: int, to: int) -> int:

@@ -1,0 +1,172 @@
+"""Which cluster a run uses: a local one, a running one, or what a function of the user's returns."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dask
+from dask.distributed import Client, LocalCluster
+from distributed.diagnostics.plugin import PipInstall
+
+from diffea.errors import ClusterError
+
+LOST = "1 day"  # by default dask gives up, 15 s later, a worker that happens to be down again just then
+ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
+
+
+@contextlib.contextmanager
+def cluster(
+    workers: int | None,
+    scheduler: str | None,
+    made_by: str | None = None,
+    arguments: Sequence[str] = (),
+    install: Sequence[str] = (),
+    connect: str = "10s",
+) -> Iterator[Client | None]:
+    """A client of a cluster; None, for in process, without any.
+
+    Args:
+        workers: local processes of one thread.
+        scheduler: address of a running cluster.
+        made_by: ``package.module:callable``, which returns a dask cluster or client; closed at the end.
+        arguments: of that, as ``key=value``: Python literals, or else text.
+        install: packages that pip installs on the workers first.
+        connect: how long a running cluster may take to answer.
+
+    Raises:
+        ClusterError: nothing answers at the address, there is no such callable, or it returns something else; or pip fails.
+    """
+    with contextlib.ExitStack() as stack:
+        if made_by is not None:
+            client = stack.enter_context(_made(made_by, keywords(arguments)))
+        elif scheduler is not None:
+            client = stack.enter_context(_connected(scheduler, connect))
+        elif workers is not None:
+            client = stack.enter_context(_local(workers))
+        else:
+            yield None
+            return
+        if install:
+            _install(client, install)
+        yield client
+
+
+def keywords(arguments: Sequence[str]) -> dict[str, Any]:
+    """The keyword arguments that ``key=value`` stand for.
+
+    Raises:
+        ClusterError: if one is not of this form.
+    """
+    found: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or not key.isidentifier():
+            msg = f"arguments of --cluster are key=value, such as cores=2 or queue=short, got {argument!r}"
+            raise ClusterError(msg)
+        try:
+            found[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[key] = value
+    return found
+
+
+@contextlib.contextmanager
+def _connected(scheduler: str, timeout: str) -> Iterator[Client]:
+    try:
+        client = Client(scheduler, timeout=timeout)
+    except (OSError, ValueError) as error:
+        msg = f"no dask scheduler answers at {scheduler} ({error}): start one with `dask scheduler`, or use --workers N"
+        raise ClusterError(msg) from error
+    except TypeError as error:  # what dask raises where TLS is not configured
+        msg = (
+            f"{scheduler} asks for certificates: name them in dask's configuration, distributed.comm.tls.ca-file and "
+            "distributed.comm.tls.client.cert and .key"
+        )
+        raise ClusterError(msg) from error
+    with client:
+        yield client
+
+
+@contextlib.contextmanager
+def _local(workers: int) -> Iterator[Client]:
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": LOST}),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            env=ONE_THREAD,
+            dashboard_address=":0",
+            silence_logs=logging.ERROR,
+        ) as local,
+        Client(local) as client,
+    ):
+        yield client
+
+
+@contextlib.contextmanager
+def _made(made_by: str, arguments: dict[str, Any]) -> Iterator[Client]:
+    call = _callable(made_by)
+    try:
+        made = call(**arguments)
+    except Exception as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        msg = f"--cluster {made_by}: the call with ({given}) failed: {type(error).__name__}: {error}"
+        raise ClusterError(msg) from error
+    with contextlib.ExitStack() as stack:
+        if isinstance(made, Client):
+            if made.cluster is not None:
+                stack.callback(made.cluster.close)
+            client = stack.enter_context(made)
+        elif callable(getattr(made, "get_client", None)):  # as dask's own clusters have, and dask-gateway's
+            stack.callback(made.close)
+            client = stack.enter_context(made.get_client())
+        else:
+            msg = f"--cluster {made_by} returns a dask cluster or a dask.distributed.Client, got {made!r}"
+            raise ClusterError(msg)
+        if client.asynchronous:
+            msg = f"--cluster {made_by} is asynchronous: a run takes a synchronous cluster or client"
+            raise ClusterError(msg)
+        yield client
+
+
+def _callable(made_by: str) -> Any:
+    """What ``package.module:callable`` names; modules of the working directory are found as well."""
+    module_name, colon, name = made_by.partition(":")
+    if not (colon and module_name and name):
+        msg = f"--cluster is package.module:callable, such as dask.distributed:LocalCluster, got {made_by!r}"
+        raise ClusterError(msg)
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        msg = f"--cluster {made_by}: {module_name} cannot be imported ({error}); install it, or run where its file is"
+        raise ClusterError(msg) from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        what = "is not callable" if hasattr(module, name) else "is not there"
+        msg = f"--cluster {made_by}: {name} {what} in {module_name} ({module.__file__})"
+        raise ClusterError(msg)
+    return found
+
+
+def _install(client: Client, packages: Sequence[str]) -> None:
+    try:
+        client.register_plugin(PipInstall(packages=list(packages), pip_options=["--no-input"]))
+        if client.nthreads():
+            client.run(_nothing)  # workers that could not install have closed, or answer with the reason
+    except Exception as error:
+        msg = f"--install {' '.join(packages)}: pip failed on the cluster: {error}"
+        raise ClusterError(msg) from error
+
+
+def _nothing() -> None:
+    """Shows that a worker answers."""
