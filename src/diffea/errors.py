@@ -189,3 +189,7 @@ class InterpolationWarning(UserWarning):
 
 class SoftHardGapWarning(UserWarning):
     """Warned of when the templates that were optimised are far from those that exact cuts give."""
+
+
+class ReplicaError(DiffeaError, ValueError):
+    """Raised when replicas of the events cannot be made, judged or compared: events without identity, none asked for, too many failed."""

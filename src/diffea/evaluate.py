@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import hist
+import numpy as np
 from coffea.nanoevents import NanoAODSchema
 from distributed import Client
 
 from diffea import objectives
-from diffea.distributed import distribute
-from diffea.errors import JudgementError
+from diffea.bootstrap import Measured, each
+from diffea.distributed import Templates, distribute
+from diffea.errors import JudgementError, ReplicaError
 from diffea.events.splits import Split
 from diffea.judge import Judge
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
+from diffea.statistics.model import BoundModel
 from diffea.templates import Key, TemplateSet
-from diffea.types import Fileset, JSONDict, Params
+from diffea.types import Fileset, JSONDict, Params, Scalar
 
 _AGREEMENT = 0.05
 
@@ -33,12 +36,14 @@ class Evaluation:
         model: the statistical model.
         events: how many were read, by dataset.
         lost: the share of entries that were left out because their files stayed bad, by dataset.
+        replicas: the same histograms of resampled events, along the first axis of their arrays, where these were asked for.
     """
 
     templates: TemplateSet
     model: HistFactory
     events: Mapping[str, int]
     lost: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    replicas: TemplateSet | None = None
 
     @property
     def hists(self) -> dict[Key, hist.Hist]:
@@ -78,6 +83,94 @@ class Evaluation:
         return limit
 
     @functools.cached_property
+    def significance(self) -> float:
+        """Expected discovery significance of a signal of strength 1."""
+        return float(objectives.discovery_significance(self.model(self.templates)))
+
+    @functools.cached_property
+    def poi_uncertainty(self) -> float:
+        """Expected uncertainty of the parameter of interest, at a signal of strength 0."""
+        return float(objectives.poi_uncertainty(self.model(self.templates)))
+
+    @property
+    def limit_error(self) -> float:
+        """What the finite number of simulated events leaves uncertain of ``limit``, from the replicas; see ``measured``."""
+        return self.measured(objectives.upper_limit, self.limit).error
+
+    @property
+    def cls_error(self) -> float:
+        """Likewise of ``cls``."""
+        return self.measured(objectives.cls, self.cls).error
+
+    @property
+    def significance_error(self) -> float:
+        """Likewise of ``significance``."""
+        return self.measured(objectives.discovery_significance, self.significance).error
+
+    @property
+    def poi_uncertainty_error(self) -> float:
+        """Likewise of ``poi_uncertainty``."""
+        return self.measured(objectives.poi_uncertainty, self.poi_uncertainty).error
+
+    @property
+    def yield_errors(self) -> dict[Key, np.ndarray]:
+        """Likewise of every bin of every template."""
+        replicas = self._replicas
+        return {key: np.std(replicas[key].values, axis=0, ddof=1) for key in replicas}
+
+    def measured(self, objective: Callable[[BoundModel], Scalar], value: float | None = None) -> Measured:
+        """A function of the bound model, with its error from the replicas.
+
+        Args:
+            objective: such as ``objectives.poi_uncertainty``.
+            value: where another judge (pyhf) knows it; by default what the function gives.
+
+        Raises:
+            ReplicaError: without replicas (``evaluate(…, replicas=100)``), or if the function fails for many of them.
+        """
+        ours, replicated = self._replicated(objective)
+        return Measured.of(ours if value is None else value, ours, replicated)
+
+    def gain_over(self, before: Evaluation, objective: Callable[[BoundModel], Scalar] | None = None) -> Measured:
+        """This result over an earlier one, with the error of their ratio: replicas resample the same events in both, so what
+        both have in common cancels.
+
+        Args:
+            before: evaluated on the same events with as many replicas; it may have other parameters, processor and model.
+            objective: function of the bound model; the expected limit, judged by pyhf, by default.
+
+        Raises:
+            ReplicaError: if one has no replicas, or another number of them than the other, or many have no such ratio.
+        """
+        here, there = (len(one._replicas.values_flat) for one in (self, before))
+        if here != there:
+            msg = f"a gain is of as many replicas on both sides, got {here} and {there}"
+            raise ReplicaError(msg)
+        (ours, after), (theirs, first) = (
+            one._replicated(objective or objectives.upper_limit) for one in (self, before)
+        )
+        ratio = ours / theirs if objective else self.limit / before.limit
+        return Measured.of(ratio, ours / theirs, after / first)
+
+    @property
+    def _replicas(self) -> TemplateSet:
+        if self.replicas is None:
+            msg = "an error needs replicas of the events: diffea.evaluate(…, replicas=100)"
+            raise ReplicaError(msg)
+        return self.replicas
+
+    def _replicated(self, objective: Callable[[BoundModel], Scalar]) -> tuple[float, np.ndarray]:
+        """A function of the bound model, at the events and at each replica."""
+        if objective not in self._known:
+            found = each(self._replicas, lambda templates: objective(self.model(templates)))
+            self._known[objective] = float(objective(self.model(self.templates))), found
+        return self._known[objective]
+
+    @functools.cached_property
+    def _known(self) -> dict[Callable[[BoundModel], Scalar], tuple[float, np.ndarray]]:
+        return {}
+
+    @functools.cached_property
     def _judge(self) -> Judge:
         return Judge(self.workspace(), self.model.modifier_settings)
 
@@ -94,6 +187,7 @@ def evaluate(
     split: Split | None = None,
     on_bad_file: Literal["raise", "skip"] = "raise",
     memory: int | str = "auto",
+    replicas: int = 0,
 ) -> Evaluation:
     """Run the analysis once with hard cuts into real histograms.
 
@@ -108,8 +202,10 @@ def evaluate(
         split: keep its test part only (or the part that it names), weights scaled to the full yield.
         on_bad_file: whether a file that stays bad is an error, or left out (``Evaluation.lost`` then tells of it).
         memory: bytes of columns that a worker may hold, see ``distribute``.
+        replicas: of the events, from which every number has its error; 100 cost about a hundred fills in the same pass.
 
     Raises:
+        ReplicaError: if replicas are asked for of events of which it is not known what identifies them.
         UnknownTemplateError: if the model names a template that no fill made.
         Whatever ``distribute`` raises.
     """
@@ -123,5 +219,12 @@ def evaluate(
         split=part,
         on_bad_file=on_bad_file,
         memory=memory,
+        identify=bool(replicas),
     ) as templates:
-        return Evaluation(templates.hard(params), model, dict(templates.events), templates.ledger.lost)
+        return evaluation_of(templates, params, model, replicas)
+
+
+def evaluation_of(templates: Templates, params: Params, model: HistFactory, replicas: int = 0) -> Evaluation:
+    """What events that are distributed already reach with hard cuts; ``evaluate`` for the arguments."""
+    found, resampled = templates.replicas(params, replicas) if replicas else (templates.hard(params), None)
+    return Evaluation(found, model, dict(templates.events), templates.ledger.lost, resampled)

@@ -40,6 +40,7 @@ def distribute(
     on_bad_file: Literal["raise", "skip"] = "raise",
     memory: int | str = "auto",
     gradient: Gradient = "auto",
+    identify: bool = False,
 ) -> Templates:
     """Read the columns of all events once, and make them a JAX function of the parameters.
 
@@ -61,6 +62,7 @@ def distribute(
             are kept on its local disk, and if that is full, read from the files again at every step.
         gradient: ``"jacobian"`` (one pass, few parameters), ``"vjp"`` (two passes, any number), ``"by-bin"`` (one pass, few
             bins), or what ``diffea.program.strategy`` takes for the fastest.
+        identify: keep what identifies each event, 8 bytes, which ``Templates.replicas`` needs.
 
     Returns:
         the function, also a context manager that frees the workers' memory at its end.
@@ -87,7 +89,7 @@ def distribute(
     batches = batches_of(chunks)
     fraction = 1.0 if split is None else 1.0 / split.scale
     block = block_rows(int(batch.rows * fraction) for batch in batches)
-    source = Source(program, Portable(schemaclass), split, block, len(batches), skip, budget, versions())
+    source = Source(program, Portable(schemaclass), split, block, len(batches), skip, budget, versions(), identify)
     skipped = [Skipped(file.dataset, file.path, None, reason) for file, reason in left_out]
     return Templates(program, lane, Ledger.of(chunks, lane.load(source, batches), skipped), gradient)
 
