@@ -55,11 +55,12 @@ class Tracked:
         return ak.Array(numbered, behavior=behavior, attrs=events.attrs)
 
 
-def _noting(kind: type, note: Callable[[np.ndarray], None]) -> type:
+def _noting(kind: Any, note: Callable[[np.ndarray], None]) -> type:
     """A class of arrays of events that tells the numbers of those that a selection keeps."""
 
+
     def getitem(self: Any, where: object) -> object:
-        found = kind.__getitem__(self, where)  # type: ignore[attr-defined]
+        found = kind.__getitem__(self, where)
         if isinstance(found, ak.Array) and ROW in ak.fields(found) and found.ndim == 1:
             note(np.asarray(found[ROW]))
         return found
