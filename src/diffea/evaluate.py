@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Literal
+import operator
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import hist
 import numpy as np
@@ -15,7 +17,8 @@ from distributed import Client
 from diffea import objectives
 from diffea.bootstrap import Measured, each
 from diffea.distributed import Templates, distribute
-from diffea.errors import JudgementError, ReplicaError
+from diffea.errors import JudgementError, ReplicaError, SplitError
+from diffea.events.folds import check_samples
 from diffea.events.splits import Split
 from diffea.judge import Judge
 from diffea.processor import DifferentiableProcessor
@@ -194,34 +197,76 @@ def evaluate(
     Args:
         processor: the same as was optimised.
         fileset: coffea's own.
-        params: the parameters to judge.
+        params: the parameters to judge; with folds, a list of those trained without each of them.
         model: the statistical model.
         client: a ``dask.distributed.Client``; without one everything stays in this process.
         schemaclass: of NanoEvents.
         chunksize: entries that are read at once.
-        split: keep its test part only (or the part that it names), weights scaled to the full yield.
+        split: keep its test part only (or the part that it names), weights scaled to the full yield. With folds
+            (``Split(folds=2)``) all events are kept, each judged by the parameters that did not see it.
         on_bad_file: whether a file that stays bad is an error, or left out (``Evaluation.lost`` then tells of it).
         memory: bytes of columns that a worker may hold, see ``distribute``.
         replicas: of the events, from which every number has its error; 100 cost about a hundred fills in the same pass.
 
     Raises:
+        SplitError: if there are not as many parameters as folds, or a fold has no events of a sample.
+        TemplateError: if folds learned unlike bin edges, so that their templates do not add up.
         ReplicaError: if replicas are asked for of events of which it is not known what identifies them.
         UnknownTemplateError: if the model names a template that no fill made.
         Whatever ``distribute`` raises.
     """
-    part = split.of(split.part or "test") if split else None
-    with distribute(
-        processor,
-        fileset,
-        client=client,
-        schemaclass=schemaclass,
-        chunksize=chunksize,
-        split=part,
-        on_bad_file=on_bad_file,
-        memory=memory,
-        identify=bool(replicas),
-    ) as templates:
-        return evaluation_of(templates, params, model, replicas)
+    options: dict[str, Any] = {
+        "client": client,
+        "schemaclass": schemaclass,
+        "chunksize": chunksize,
+        "on_bad_file": on_bad_file,
+        "memory": memory,
+        "identify": bool(replicas),
+    }
+    by_fold = split is not None and split.folds is not None and split.fold is None
+    if split is None or not by_fold:
+        part = split and split.of(split.part or "test")
+        with distribute(processor, fileset, split=part, **options) as templates:
+            return evaluation_of(templates, params, model, replicas)
+    _check_folds(split, params)
+    found, chunks = [], []
+    for fold, own in zip(split.of("fold").each, params, strict=True):
+        with distribute(processor, fileset, split=fold, **options) as templates:
+            chunks.append(templates.ledger.chunks)
+            found.append(evaluation_of(templates, own, model, replicas))
+    check_samples(split, chunks)
+    return together(found)
+
+
+def _check_folds(split: Split, params: object) -> None:
+    """See that there are parameters for each fold, and no other part is asked for."""
+    if split.part not in (None, "test", "fold"):
+        msg = f"events are judged by the parameters that did not see them: leave the part of {split} away"
+        raise SplitError(msg)
+    if not isinstance(params, list | tuple) or len(params) != split.folds:
+        number = f"{len(params)} of them" if isinstance(params, list | tuple) else type(params).__name__
+        msg = f"with {split.folds} folds expected a list of the parameters that were trained without each of them, got {number}"
+        raise SplitError(msg)
+
+
+def together(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """The evaluation of the events of several, which have none in common and one model.
+
+    Raises:
+        TemplateError: if they have unlike learned edges.
+    """
+    first = evaluations[0]
+    events: Counter[str] = Counter()
+    for one in evaluations:
+        events.update(one.events)
+    replicas = [one.replicas for one in evaluations if one.replicas is not None]
+    return dataclasses.replace(
+        first,
+        templates=functools.reduce(operator.add, [one.templates for one in evaluations]),
+        events=dict(events),
+        lost={key: share for one in evaluations for key, share in one.lost.items()},
+        replicas=functools.reduce(operator.add, replicas) if len(replicas) == len(evaluations) else None,
+    )
 
 
 def evaluation_of(templates: Templates, params: Params, model: HistFactory, replicas: int = 0) -> Evaluation:

@@ -87,7 +87,7 @@ def distribute(
         else plan(fileset, chunksize, lane.map, skip=skip)
     )
     batches = batches_of(chunks)
-    fraction = 1.0 if split is None else 1.0 / split.scale
+    fraction = 1.0 if split is None else split.share
     block = block_rows(int(batch.rows * fraction) for batch in batches)
     source = Source(program, Portable(schemaclass), split, block, len(batches), skip, budget, versions(), identify)
     skipped = [Skipped(file.dataset, file.path, None, reason) for file, reason in left_out]

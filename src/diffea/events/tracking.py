@@ -58,7 +58,6 @@ class Tracked:
 def _noting(kind: Any, note: Callable[[np.ndarray], None]) -> type:
     """A class of arrays of events that tells the numbers of those that a selection keeps."""
 
-
     def getitem(self: Any, where: object) -> object:
         found = kind.__getitem__(self, where)
         if isinstance(found, ak.Array) and ROW in ak.fields(found) and found.ndim == 1:

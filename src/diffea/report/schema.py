@@ -55,7 +55,10 @@ RESULT = _object(
     versions=_optional(_each(TEXT)),
     not_judged=_optional(_each(_each(TEXT))),
     **dict.fromkeys(("title", "variant", "message"), _optional(TEXT)),
+    errors=_optional(_each(_each(_optional(NUMBER)))),
+    folds=_optional({"type": "array", "items": _object(("params", "history"), history=STEPS)}),
     **dict.fromkeys(("limit_before", "limit_after", "seconds"), _optional(NUMBER)),
+    **dict.fromkeys(("limit_before_error", "limit_after_error", "gain", "gain_error"), _optional(NUMBER)),
     **dict.fromkeys(("chunks", "workers", "passes_over_data"), _optional(COUNT)),
     **dict.fromkeys(("seconds_by_stage", "skipped_share", "soft_hard_gap"), _optional(_each(NUMBER))),
 )
