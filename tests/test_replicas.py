@@ -15,7 +15,6 @@ import uproot
 from boost_histogram import Histogram
 from boost_histogram.storage import Weight
 from distributed import Client, LocalCluster
-from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
 
 import diffea
 from diffea import errors, objectives, soft
@@ -23,6 +22,7 @@ from diffea.bootstrap import with_error
 from diffea.distributed import distribute
 from diffea.events.replicas import event_hashes, poisson_weights
 from diffea.judge import Judge
+from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
 
 MASK = 2**64 - 1
 REPLICAS = 60
@@ -106,7 +106,9 @@ def by_hand(fileset, replicas):
                     entry = sums.setdefault(key, np.zeros((replicas, 2, len(edges) - 1)))
                     inside = chosen & (x < edges[-1])
                     for kind, power in enumerate((1, 2)):
-                        entry[replica, kind] += np.histogram(x[inside], edges, weights=(count * weight**power)[inside])[0]
+                        entry[replica, kind] += np.histogram(x[inside], edges, weights=(count * weight**power)[inside])[
+                            0
+                        ]
     return sums
 
 

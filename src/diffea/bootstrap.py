@@ -22,8 +22,8 @@ class Measured:
     Attributes:
         value: of all events.
         error: standard deviation over the replicas: what the number would scatter by in other samples of as many events.
-        bias: mean of the replicas less the number that they are replicas of: about as much the number itself lies off what
-            infinitely many events would give.
+        bias: mean of the replicas less the number that they are replicas of: about as much does the scatter of the events move such a
+            number on average, from what templates without scatter, and as uncertain, would give.
         replicas: how many the error is made of.
     """
 

@@ -61,8 +61,9 @@ class Split:
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**64:
             msg = f"the seed of a split is a whole number from 0 to 2⁶⁴ - 1, got {self.seed!r}"
             raise SplitError(msg)
-        if (self.part is not None and self.part not in PARTS) or (self.part == "fold" and self.folds is None):
-            msg = f"the part of a split is {', '.join(map(repr, PARTS))} (of one with folds) or None, got {self.part!r}"
+        parts = PARTS if self.folds is not None else PARTS[:-1]
+        if self.part is not None and self.part not in parts:
+            msg = f"the part of a split is {', '.join(map(repr, parts))} or None, got {self.part!r}"
             raise SplitError(msg)
         for name, value in (
             ("train", float(train)),
