@@ -193,3 +193,15 @@ class SoftHardGapWarning(UserWarning):
 
 class ReplicaError(DiffeaError, ValueError):
     """Raised when replicas of the events cannot be made, judged or compared: events without identity, none asked for, too many failed."""
+
+
+class ObservationError(DiffeaError, ValueError):
+    """Raised when observed data are none: nothing is marked as such, or what is has weights, or is a template of the model."""
+
+
+class UnblindError(DiffeaError):
+    """Raised when observed data are asked for of a run whose analysis, or data, changed since."""
+
+
+class UnblindedWarning(UserWarning):
+    """Warns of parameters that changed after observed data were looked at."""

@@ -21,6 +21,7 @@ from diffea.errors import JudgementError, ReplicaError, SplitError
 from diffea.events.folds import check_samples
 from diffea.events.splits import Split
 from diffea.judge import Judge
+from diffea.observed import Observed
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
 from diffea.statistics.model import BoundModel
@@ -40,6 +41,7 @@ class Evaluation:
         events: how many were read, by dataset.
         lost: the share of entries that were left out because their files stayed bad, by dataset.
         replicas: the same histograms of resampled events, along the first axis of their arrays, where these were asked for.
+        observed: results of observed events, where these were asked for.
     """
 
     templates: TemplateSet
@@ -47,6 +49,7 @@ class Evaluation:
     events: Mapping[str, int]
     lost: Mapping[str, float] = dataclasses.field(default_factory=dict)
     replicas: TemplateSet | None = None
+    observed: Observed | None = None
 
     @property
     def hists(self) -> dict[Key, hist.Hist]:
@@ -191,6 +194,7 @@ def evaluate(
     on_bad_file: Literal["raise", "skip"] = "raise",
     memory: int | str = "auto",
     replicas: int = 0,
+    observed: bool = False,
 ) -> Evaluation:
     """Run the analysis once with hard cuts into real histograms.
 
@@ -207,10 +211,13 @@ def evaluate(
         on_bad_file: whether a file that stays bad is an error, or left out (``Evaluation.lost`` then tells of it).
         memory: bytes of columns that a worker may hold, see ``distribute``.
         replicas: of the events, from which every number has its error; 100 cost about a hundred fills in the same pass.
+        observed: read what is marked as data (``metadata["is_data"]``) too, all of it, and give results of it: ``Evaluation.observed``.
+            By default nothing looks at these events.
 
     Raises:
         SplitError: if there are not as many parameters as folds, or a fold has no events of a sample.
         TemplateError: if folds learned unlike bin edges, so that their templates do not add up.
+        ObservationError: if observed data are asked for, and nothing is marked as such, or what is has weights.
         ReplicaError: if replicas are asked for of events of which it is not known what identifies them.
         UnknownTemplateError: if the model names a template that no fill made.
         Whatever ``distribute`` raises.
@@ -221,21 +228,30 @@ def evaluate(
         "chunksize": chunksize,
         "on_bad_file": on_bad_file,
         "memory": memory,
-        "identify": bool(replicas),
     }
     by_fold = split is not None and split.folds is not None and split.fold is None
-    if split is None or not by_fold:
-        part = split and split.of(split.part or "test")
-        with distribute(processor, fileset, split=part, **options) as templates:
-            return evaluation_of(templates, params, model, replicas)
-    _check_folds(split, params)
+    if split is not None and by_fold:
+        _check_folds(split, params)
+    part = split and split.of(split.part or "test")
+    parts = split.of("fold").each if split and by_fold else (part,)
+    each = list(params) if by_fold else [params]
     found, chunks = [], []
-    for fold, own in zip(split.of("fold").each, params, strict=True):
-        with distribute(processor, fileset, split=fold, **options) as templates:
+    for one, own in zip(parts, each, strict=True):
+        with distribute(processor, fileset, split=one, identify=bool(replicas), **options) as templates:
             chunks.append(templates.ledger.chunks)
             found.append(evaluation_of(templates, own, model, replicas))
-    check_samples(split, chunks)
-    return together(found)
+    if split and by_fold:
+        check_samples(split, chunks)
+    whole = together(found)
+    if not observed:
+        return whole
+    seen, events = [], Counter[str]()
+    for one, own in zip(parts if by_fold else (None,), each, strict=True):
+        with distribute(processor, fileset, split=one, observed=True, **options) as templates:
+            seen.append(templates.hard(own))
+            events.update(templates.events)
+    data = functools.reduce(operator.add, seen)
+    return dataclasses.replace(whole, observed=Observed.of(model, whole.templates, data, dict(events)))
 
 
 def _check_folds(split: Split, params: object) -> None:

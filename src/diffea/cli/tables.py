@@ -49,6 +49,15 @@ def summary(name: str, result: JSONMapping) -> Table:
         table.add_row(what, *shown, change)
     if result.get("gain_error") is not None:
         table.add_row("gain: that limit, after over before", "", "", with_error(result["gain"], result["gain_error"]))
+    if seen := result.get("observed"):
+        band = ", ".join(f"{limit:.3g}" for limit in seen["band"] or ())
+        table.add_row(
+            "observed 95 % CL limit", "", _text(seen["limit"]), f"expected {_text(seen['expected'])} ({band})"
+        )
+        table.add_row("observed CLs at signal strength 1", "", _text(seen["cls"]), "")
+        table.add_row("observed significance", "", _text(seen["significance"]), "")
+        for what, reason in seen["not_judged"].items():
+            table.add_row(escape(f"not judged: {what} observed: {reason}"))
     for dataset, share in result["skipped_share"].items():
         table.add_row(escape(f"left out of {dataset}, in files that stayed bad: {100 * share:.2g} % of the entries"))
     for when, failures in result["not_judged"].items():
@@ -59,6 +68,10 @@ def summary(name: str, result: JSONMapping) -> Table:
     for stage, seconds in result["seconds_by_stage"].items():
         table.add_row(STAGES[stage], "", "", f"{seconds:.1f} s")
     return table
+
+
+def _text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
 
 
 def spread(results: Mapping[str, Sequence[JSONMapping]]) -> Table:

@@ -34,6 +34,8 @@ OPTIONAL = (
     "gain_error",
     "errors",
     "folds",
+    "observed",
+    "unblinded",
     "not_judged",
     "events",
     "chunks",

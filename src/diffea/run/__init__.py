@@ -19,11 +19,12 @@ from diffea.run.numbers import numbers
 from diffea.run.states import State, describe, shifts
 from diffea.run.summaries import limits_of, stages_of, summary_of
 from diffea.run.training import MeasuredStep, clear_checkpoints
+from diffea.run.unblind import digest_of, unblind_variant, unblinded_before
 from diffea.runtime import versions
 from diffea.templates.gap import soft_hard_gap
 from diffea.types import JSONDict
 
-__all__ = ["MeasuredStep", "describe", "result_folder", "result_folders", "run_variant"]
+__all__ = ["MeasuredStep", "describe", "result_folder", "result_folders", "run_variant", "unblind_variant"]
 
 
 def run_variant(
@@ -114,6 +115,12 @@ def _contents(
         "soft_hard_gap": soft_hard_gap(after.soft, after.hard_train),
         **stages_of(first),
         "folds": [summary_of(fold) for fold in folds] if split and split.folds else None,
+        "observed": None,
+        "unblinded": unblinded_before(
+            out,
+            [numbers(fold.found.params) for fold in folds] if split and split.folds else numbers(first.found.params),
+        ),
+        "analysis_digest": digest_of(analysis, variant),
         "passes_over_data": sum(fold.train.passes for fold in folds),
         "fills": sum(fold.train.fills for fold in folds),
         "split": split

@@ -121,7 +121,7 @@ class State:
 
     @property
     def histograms(self) -> JSONDict:
-        return {"soft": _histograms(self.soft), "hard_test": _histograms(self.test.templates)}
+        return {"soft": histograms(self.soft), "hard_test": histograms(self.test.templates)}
 
 
 def _mean(parts: Sequence[TemplateSet | Evaluation]) -> TemplateSet:
@@ -135,7 +135,8 @@ def _mean(parts: Sequence[TemplateSet | Evaluation]) -> TemplateSet:
     )
 
 
-def _histograms(templates: TemplateSet) -> JSONDict:
+def histograms(templates: TemplateSet) -> JSONDict:
+    """Templates as JSON values, by channel/sample/variation."""
     return {
         "/".join(key): {
             "edges": [numbers(edges_of(axis)) for axis in template.axes],
