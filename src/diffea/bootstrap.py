@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from diffea.errors import DiffeaError, ReplicaError
 from diffea.templates import TemplateSet
+from diffea.types import Scalar
 
 BEARABLE = 0.05  # of the replicas, that may fail
 
@@ -67,7 +67,7 @@ def with_error(value: float, error: float | None) -> str:
     return " ± ".join(f"{round(number, decimals):.{max(decimals, 0)}f}" for number in (value, error))
 
 
-def each(replicas: TemplateSet, function: Callable[[TemplateSet], Any]) -> np.ndarray:
+def each(replicas: TemplateSet, function: Callable[[TemplateSet], Scalar]) -> np.ndarray:
     """A number of every replica, NaN where it fails.
 
     One after the other, by what is compiled for the events themselves: a batch would wait for its slowest fit, and compile anew.

@@ -204,4 +204,4 @@ class UnblindError(DiffeaError):
 
 
 class UnblindedWarning(UserWarning):
-    """Warns of parameters that changed after observed data were looked at."""
+    """Warned when parameters changed after observed data were looked at."""

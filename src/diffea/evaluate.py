@@ -7,7 +7,7 @@ import functools
 import operator
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import hist
 import numpy as np
@@ -222,13 +222,16 @@ def evaluate(
         UnknownTemplateError: if the model names a template that no fill made.
         Whatever ``distribute`` raises.
     """
-    options: dict[str, Any] = {
-        "client": client,
-        "schemaclass": schemaclass,
-        "chunksize": chunksize,
-        "on_bad_file": on_bad_file,
-        "memory": memory,
-    }
+    read = functools.partial(
+        distribute,
+        processor,
+        fileset,
+        client=client,
+        schemaclass=schemaclass,
+        chunksize=chunksize,
+        on_bad_file=on_bad_file,
+        memory=memory,
+    )
     by_fold = split is not None and split.folds is not None and split.fold is None
     if split is not None and by_fold:
         _check_folds(split, params)
@@ -237,7 +240,7 @@ def evaluate(
     each = list(params) if by_fold else [params]
     found, chunks = [], []
     for one, own in zip(parts, each, strict=True):
-        with distribute(processor, fileset, split=one, identify=bool(replicas), **options) as templates:
+        with read(split=one, identify=bool(replicas)) as templates:
             chunks.append(templates.ledger.chunks)
             found.append(evaluation_of(templates, own, model, replicas))
     if split and by_fold:
@@ -247,7 +250,7 @@ def evaluate(
         return whole
     seen, events = [], Counter[str]()
     for one, own in zip(parts if by_fold else (None,), each, strict=True):
-        with distribute(processor, fileset, split=one, observed=True, **options) as templates:
+        with read(split=one, observed=True) as templates:
             seen.append(templates.hard(own))
             events.update(templates.events)
     data = functools.reduce(operator.add, seen)

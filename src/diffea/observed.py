@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
 
+import jax
 import numpy as np
 
 from diffea import statistics
@@ -64,7 +64,7 @@ class Observed:
             JudgementError: if pyhf does not find that CLs there.
             FitError: if a fit does not converge.
         """
-        limit = float(self._limits.observed)
+        limit = np.asarray(self._limits.observed, float).item()
         judged = self._judge.observed_cls(limit)
         if abs(np.log(max(judged, 1e-300) / (1 - CL))) > AGREEMENT:
             msg = f"expected pyhf to find CLs = {1 - CL:.3g} at diffea's observed limit {limit:.6g}, got {judged:.4g}: one of the fits stopped in the wrong minimum"
@@ -79,7 +79,7 @@ class Observed:
     @property
     def band(self) -> tuple[float, ...]:
         """Expected limits at −2, −1, 0, 1, 2 σ, likewise."""
-        return tuple(float(limit) for limit in self._limits.band)
+        return tuple(np.asarray(self._limits.band, float).tolist())
 
     @functools.cached_property
     def significance(self) -> float:
@@ -108,11 +108,11 @@ class Observed:
         return self.model(self.templates)
 
     @functools.cached_property
-    def _data(self) -> Any:
+    def _data(self) -> jax.Array:
         return self._bound.data(self.observations)
 
     @functools.cached_property
-    def _limits(self) -> Any:
+    def _limits(self) -> statistics.Limit:
         return statistics.upper_limit(self._bound, CL, self._data, band=True)
 
     @functools.cached_property
@@ -130,11 +130,12 @@ def observations_of(model: HistFactory, seen: TemplateSet) -> dict[str, np.ndarr
     Raises:
         ObservationError: if these have weights, are templates of the model, or leave a channel of it out.
     """
+    channels = [channel.name for channel in model.spec.channels]
     named = {sample for _, sample, _ in model.template_keys}
     found: dict[str, np.ndarray] = {}
     for key, template in seen.items():
         channel, sample, variation = key
-        if variation != NOMINAL:
+        if variation != NOMINAL or channel not in channels:
             continue
         if sample in named:
             msg = (
@@ -152,7 +153,6 @@ def observations_of(model: HistFactory, seen: TemplateSet) -> dict[str, np.ndarr
             )
             raise ObservationError(msg)
         found[channel] = found.get(channel, 0.0) + values
-    channels = [channel.name for channel in model.spec.channels]
     if missing := [channel for channel in channels if channel not in found]:
         msg = f"no dataset that is marked as data fills the channels {missing} of the model: `fill` must fill them for observed events too"
         raise ObservationError(msg)

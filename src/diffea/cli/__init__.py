@@ -200,7 +200,7 @@ def run_analysis(
             stack.enter_context(_performance_report(out / "performance-report.html"))
         for name, seed in itertools.product(names, range(seeds)):
             own = analysis.reseeded(seed) if analysis.reseeded and seed else analysis
-            place: Any = {"data": data, "out": result_folder(out, name, seed), "client": client}
+            place: JSONDict = {"data": data, "out": result_folder(out, name, seed), "client": client}
             if not (unblind and (place["out"] / "result.json").is_file()):
                 with progress(log_console, (name or analysis.name) + (f", seed {seed}" if seed else "")) as tell:
                     results[name].append(run_variant(own, name, **place, steps=steps, resume=resume, progress=tell))

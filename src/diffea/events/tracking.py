@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -55,10 +54,10 @@ class Tracked:
         return ak.Array(numbered, behavior=behavior, attrs=events.attrs)
 
 
-def _noting(kind: Any, note: Callable[[np.ndarray], None]) -> type:
+def _noting(kind: type[ak.Array], note: Callable[[np.ndarray], None]) -> type:
     """A class of arrays of events that tells the numbers of those that a selection keeps."""
 
-    def getitem(self: Any, where: object) -> object:
+    def getitem(self: ak.Array, where: object) -> object:
         found = kind.__getitem__(self, where)
         if isinstance(found, ak.Array) and ROW in ak.fields(found) and found.ndim == 1:
             note(np.asarray(found[ROW]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -48,7 +47,7 @@ def params_of(stored: PyTree, like: Params) -> Params:
             if not isinstance(tree, Mapping | list | tuple):  # such as a module
                 found = found[name_of(path[number:])]
                 break
-            step: Any = getattr(key, "key", getattr(key, "idx", None))
+            step: PyTree = getattr(key, "key", getattr(key, "idx", None))
             found, tree = found[step if isinstance(tree, list | tuple) else str(step)], tree[step]
         array = np.asarray(found, float)
         if array.shape != np.shape(value):

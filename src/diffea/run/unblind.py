@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from distributed import Client
@@ -94,14 +93,14 @@ def summary(seen: Observed) -> JSONDict:
     """What observed events say, as JSON values; ``not_judged`` says why a number is None."""
     failures: dict[str, str] = {}
 
-    def attempt(name: str) -> Any:
+    def attempt(name: str) -> object:
         try:
             return numbers(getattr(seen, name))
         except DiffeaError as error:
             failures[name] = str(error)
             return None
 
-    found = {name: attempt(name) for name in ("cls", "limit", "expected", "band", "significance", "best_fit")}
+    found: JSONDict = {name: attempt(name) for name in ("cls", "limit", "expected", "band", "significance", "best_fit")}
     try:
         test = seen.goodness_of_fit
         found["goodness_of_fit"] = {
