@@ -112,10 +112,11 @@ class Analysis:
         fileset: makes coffea's fileset from the folder of the data.
         variants: by name; one named ``""`` where there are no variants.
         schemaclass: of NanoEvents.
-        split: into training, validation and test events.
+        split: into training, validation and test events, or into folds.
         chunksize: entries that are read at once.
         on_bad_file: ``"raise"``, or ``"skip"`` to leave out files that stay bad, which result.json then lists.
         memory: bytes of columns that a worker may hold, see ``diffea.distribute``.
+        replicas: of the events that are judged, from which limits and gains have their errors; 0 for none.
         fetch: where the data come from.
         default_data: makes the data in a folder, for an analysis that needs no ``--data``.
         seeds: how many initialisations ``diffea run --all`` takes.
@@ -135,6 +136,7 @@ class Analysis:
     chunksize: int = 100_000
     on_bad_file: Literal["raise", "skip"] = "raise"
     memory: int | str = "auto"
+    replicas: int = 100
     fetch: Sequence[RemoteFile] = ()
     default_data: Callable[[Path], object] | None = None
     seeds: int = 1

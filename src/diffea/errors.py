@@ -189,3 +189,19 @@ class InterpolationWarning(UserWarning):
 
 class SoftHardGapWarning(UserWarning):
     """Warned of when the templates that were optimised are far from those that exact cuts give."""
+
+
+class ReplicaError(DiffeaError, ValueError):
+    """Raised when replicas of the events cannot be made, judged or compared: events without identity, none asked for, too many failed."""
+
+
+class ObservationError(DiffeaError, ValueError):
+    """Raised when observed data are none: nothing is marked as such, or what is has weights, or is a template of the model."""
+
+
+class UnblindError(DiffeaError):
+    """Raised when observed data are asked for of a run whose analysis, or data, changed since."""
+
+
+class UnblindedWarning(UserWarning):
+    """Warned when parameters changed after observed data were looked at."""

@@ -60,6 +60,18 @@ class Judge:
         Raises:
             JudgementError: if none of pyhf's minimisers succeeds, or ``poi_test`` is no number.
         """
+        return self._tested(poi_test)[1]
+
+    def observed_cls(self, poi_test: float = 1.0) -> float:
+        """CLs of the workspace's observations.
+
+        Raises:
+            JudgementError: if none of pyhf's minimisers succeeds, or ``poi_test`` is no number.
+        """
+        return self._tested(poi_test)[0]
+
+    def _tested(self, poi_test: float) -> tuple[float, float]:
+        """Observed and expected CLs."""
         if not np.isfinite(poi_test):
             msg = f"{self._model.config.poi_name} is tested at a finite number, got {poi_test}"
             raise JudgementError(msg)
@@ -70,16 +82,17 @@ class Judge:
             with _backend(optimizer), warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
                 try:
-                    _, expected = pyhf.infer.hypotest(
+                    found = pyhf.infer.hypotest(
                         poi_test, self._data, self._model, test_stat="qtilde", return_expected=True,
                         init_pars=self._start, par_bounds=self._bounds(poi_test),
                     )  # fmt: skip
                 except (pyhf.exceptions.FailedMinimization, ValueError, AssertionError) as error:
                     failures.append(f"{optimizer.name}: {error}")
                     continue
-                if np.isfinite(expected):
-                    return float(expected)
-                failures.append(f"{optimizer.name}: CLs = {expected}")
+                observed, expected = map(float, found)
+                if np.isfinite([observed, expected]).all():
+                    return observed, expected
+                failures.append(f"{optimizer.name}: CLs = {observed}, expected {expected}")
         msg = (
             f"pyhf could not compute CLs at {self._model.config.poi_name} = {poi_test} ({'; '.join(failures)}); "
             "look for bins without background in the workspace"

@@ -32,7 +32,7 @@ from diffea.errors import AnalysisError, DiffeaError
 from diffea.fetch import RemoteFile, fetch
 from diffea.files import UNFINISHED, named
 from diffea.files.locks import locked
-from diffea.run import result_folder, run_variant
+from diffea.run import result_folder, run_variant, unblind_variant
 from diffea.types import JSONDict
 
 ANALYSES = Path("analyses")
@@ -106,6 +106,8 @@ def demo(out: Path, workers: int | None, **options: Any) -> None:
 @click.option("--scheduler", metavar="ADDRESS", help="Use a running dask cluster, for example tcp://10.0.0.1:8786.")
 @click.option("--steps", type=click.IntRange(min=0), help="Optimisation steps, instead of the analysis's own number.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoints in OUT.")
+@click.option("--unblind", is_flag=True, help="Look at observed events, at the parameters of the run in OUT.")
+@click.option("--force", is_flag=True, help="Unblind although the analysis, or its simulated events, changed since.")
 @click.option("--performance-report", is_flag=True, help="Leave dask's own report of the cluster's work in OUT.")
 @click.option("--variant", metavar="NAME", help="Run this variant only.  [default: all]")
 @click.option(
@@ -121,6 +123,9 @@ def run(
     """
     given = [options[name] for name in ("workers", "scheduler", "made_by", "arguments", "install")]
     _check_cluster(*given, alone=True)
+    if options["force"] and not options["unblind"]:
+        msg = "--force is for --unblind"
+        raise click.UsageError(msg)
     if options["performance_report"] and not any(given[:3]):
         msg = "--performance-report is of a cluster: give --workers or --scheduler, or --cluster, as well"
         raise click.UsageError(msg)
@@ -277,8 +282,13 @@ def run_analysis(
     made_by: str | None = None,
     arguments: Sequence[str] = (),
     install: Sequence[str] = (),
+    unblind: bool = False,
+    force: bool = False,
 ) -> None:
-    """Run some or all variants, from one or more initialisations, write their reports, and print what changed."""
+    """Run some or all variants, from one or more initialisations, write their reports, and print what changed.
+
+    Those that are to be unblinded are run first only if they were not yet.
+    """
     names = _variants(analysis, variant)
     log_console.print(f"[bold]{escape(analysis.title)}[/]", soft_wrap=True)
     results: dict[str, list[JSONDict]] = {name: [] for name in names}
@@ -290,19 +300,14 @@ def run_analysis(
         if performance_report:
             stack.enter_context(_performance_report(out / "performance-report.html"))
         for name, seed in itertools.product(names, range(seeds)):
-            with progress(log_console, (name or analysis.name) + (f", seed {seed}" if seed else "")) as tell:
-                results[name].append(
-                    run_variant(
-                        analysis.reseeded(seed) if analysis.reseeded and seed else analysis,
-                        name,
-                        data=data,
-                        out=result_folder(out, name, seed),
-                        client=client,
-                        steps=steps,
-                        resume=resume,
-                        progress=tell,
-                    )
-                )
+            own = analysis.reseeded(seed) if analysis.reseeded and seed else analysis
+            place: JSONDict = {"data": data, "out": result_folder(out, name, seed), "client": client}
+            if not (unblind and (place["out"] / "result.json").is_file()):
+                with progress(log_console, (name or analysis.name) + (f", seed {seed}" if seed else "")) as tell:
+                    results[name].append(run_variant(own, name, **place, steps=steps, resume=resume, progress=tell))
+            if unblind:
+                with log_console.status("looking at observed events"):
+                    results[name][seed:] = [unblind_variant(own, name, **place, force=force)]
     for name, found in results.items():
         out_console.print(summary(name or analysis.name, found[0]))
     if seeds > 1:

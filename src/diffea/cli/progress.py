@@ -118,7 +118,8 @@ def _state(step: MeasuredStep, *, wide: bool) -> str:
         if step.gradient_norm is not None
         else f"exact cuts at {step.points} points"
     )
-    state = f"{step.phase or 'step'} {steps}  loss {step.loss:.4g}  {slope}  passes {step.passes}"
+    fold = "" if step.fold is None else f"without fold {step.fold}: "
+    state = f"{fold}{step.phase or 'step'} {steps}  loss {step.loss:.4g}  {slope}  passes {step.passes}"
     if not wide:
         return state
     return (

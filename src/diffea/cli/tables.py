@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from diffea.bootstrap import with_error
 from diffea.types import JSONMapping
 
 STAGES = {
@@ -29,16 +30,34 @@ def summary(name: str, result: JSONMapping) -> Table:
         column.justify = "right"
     objective, before, after = escape(result["objective"]), result["before"], result["after"]
     test = "test" if result["split"] else "the events trained on"
+    errors = [(result.get("errors") or {}).get(when, {}).get("hard_test") for when in ("before", "after")]
     rows = [
-        (f"{objective}, soft cuts, train", before["soft"], after["soft"]),
-        (f"{objective}, hard cuts, train", before["hard_train"], after["hard_train"]),
-        (f"{objective}, hard cuts, {test}", before["hard_test"], after["hard_test"]),
+        (f"{objective}, soft cuts, train", before["soft"], after["soft"], [None, None]),
+        (f"{objective}, hard cuts, train", before["hard_train"], after["hard_train"], [None, None]),
+        (f"{objective}, hard cuts, {test}", before["hard_test"], after["hard_test"], errors),
     ]
     if "limit_after" in result:
-        rows.append((f"expected 95 % CL limit, hard cuts, {test}", result["limit_before"], result["limit_after"]))
-    for what, first, last in rows:
+        limits = [result[f"limit_{when}"] for when in ("before", "after")]
+        errors = [result.get(f"limit_{when}_error") for when in ("before", "after")]
+        rows.append((f"expected 95 % CL limit, hard cuts, {test}", *limits, errors))
+    for what, first, last, widths in rows:
         change = f"{100 * (last - first) / abs(first):+.0f} %" if first and last is not None else "–"
-        table.add_row(what, *("–" if value is None else f"{value:.4g}" for value in (first, last)), change)
+        shown = [
+            "–" if value is None else with_error(value, error)
+            for value, error in zip((first, last), widths, strict=True)
+        ]
+        table.add_row(what, *shown, change)
+    if result.get("gain_error") is not None:
+        table.add_row("gain: that limit, after over before", "", "", with_error(result["gain"], result["gain_error"]))
+    if seen := result.get("observed"):
+        band = ", ".join(f"{limit:.3g}" for limit in seen["band"] or ())
+        table.add_row(
+            "observed 95 % CL limit", "", _text(seen["limit"]), f"expected {_text(seen['expected'])} ({band})"
+        )
+        table.add_row("observed CLs at signal strength 1", "", _text(seen["cls"]), "")
+        table.add_row("observed significance", "", _text(seen["significance"]), "")
+        for what, reason in seen["not_judged"].items():
+            table.add_row(escape(f"not judged: {what} observed: {reason}"))
     for dataset, share in result["skipped_share"].items():
         table.add_row(escape(f"left out of {dataset}, in files that stayed bad: {100 * share:.2g} % of the entries"))
     for when, failures in result["not_judged"].items():
@@ -49,6 +68,10 @@ def summary(name: str, result: JSONMapping) -> Table:
     for stage, seconds in result["seconds_by_stage"].items():
         table.add_row(STAGES[stage], "", "", f"{seconds:.1f} s")
     return table
+
+
+def _text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
 
 
 def spread(results: Mapping[str, Sequence[JSONMapping]]) -> Table:

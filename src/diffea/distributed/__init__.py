@@ -41,6 +41,8 @@ def distribute(
     on_bad_file: Literal["raise", "skip"] = "raise",
     memory: int | str = "auto",
     gradient: Gradient = "auto",
+    identify: bool = False,
+    observed: bool = False,
     timeout: float | None = None,
 ) -> Templates:
     """Read the columns of all events once, and make them a JAX function of the parameters.
@@ -63,6 +65,8 @@ def distribute(
             are kept on its local disk, and if that is full, read from the files again at every step.
         gradient: ``"jacobian"`` (one pass, few parameters), ``"vjp"`` (two passes, any number), ``"by-bin"`` (one pass, few
             bins), or what ``diffea.program.strategy`` takes for the fastest.
+        identify: keep what identifies each event, 8 bytes, which ``Templates.replicas`` needs.
+        observed: read the datasets that are marked as data (``metadata["is_data"]``), and these only; by default they are left alone.
         timeout: seconds for which the cluster may be without a worker, here and at every step; by default one is waited for as long
             as it takes, which the log tells.
 
@@ -73,6 +77,7 @@ def distribute(
         BudgetError: if ``memory`` is no number of bytes.
         StrategyError, OptionError, SplitError: if ``gradient``, ``precision``, ``on_bad_file`` or ``split`` is none of these.
         FilesetError: if the fileset is malformed or has no events.
+        ObservationError: if observed data are asked for, and nothing is marked as such.
         FileReadError, MissingBranchError, ColumnError, NotFiniteError: naming dataset, file and entries.
         FillError, HistogramError: if the processor cannot be copied, or templates on its axes would not add up.
         WorkerMismatchError: if a worker's versions differ from the driver's, or it lacks a package.
@@ -86,14 +91,14 @@ def distribute(
     lane: Lane = InProcess() if client is None else OnCluster(client, program.name, timeout)
     skip = on_bad_file == "skip"
     chunks, left_out = (
-        (plan_collections(fileset, program.processor.columns, split, lane.map), [])
+        (plan_collections(fileset, program.processor.columns, split, lane.map, observed=observed), [])
         if is_collection(fileset)
-        else plan(fileset, chunksize, lane.map, skip=skip)
+        else plan(fileset, chunksize, lane.map, skip=skip, observed=observed)
     )
     batches = batches_of(chunks)
-    fraction = 1.0 if split is None else 1.0 / split.scale
+    fraction = 1.0 if split is None else split.share
     block = block_rows(int(batch.rows * fraction) for batch in batches)
-    source = Source(program, Portable(schemaclass), split, block, len(batches), skip, budget, versions())
+    source = Source(program, Portable(schemaclass), split, block, len(batches), skip, budget, versions(), identify)
     skipped = [Skipped(file.dataset, file.path, None, reason) for file, reason in left_out]
     return Templates(program, lane, Ledger.of(chunks, lane.load(source, batches), skipped), gradient)
 

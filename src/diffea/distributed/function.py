@@ -19,7 +19,8 @@ from diffea.distributed.lanes import Lane
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.reduction import Partial
 from diffea.distributed.steps import AnyMode, points
-from diffea.errors import ClosedError, StrategyError, WidthError
+from diffea.errors import ClosedError, CountError, StrategyError, WidthError
+from diffea.events.scalars import plain
 from diffea.parameters import as_arrays
 from diffea.portable import Portable
 from diffea.processor import axes_of
@@ -120,6 +121,33 @@ class Templates:
         sums = self._at("hard", self._layout(params), params)
         edges = jax.tree.map(np.asarray, dict(self.processor.edges(params)))
         return TemplateSet(self.layout(params), sums[0], sums[1], edges)
+
+    def replicas(self, params: Params, number: int) -> tuple[TemplateSet, TemplateSet]:
+        """``hard``, and its Poisson bootstrap by event, in one pass that costs about as many fills.
+
+        In a replica each event is met a Poisson number of times, a hash of what identifies it and of the replica's number: other
+        parameters, processors, chunks and clusters meet the same events as often. Arrays of the second set have the replicas
+        along their first axis.
+
+        Args:
+            params: the parameters.
+            number: of replicas.
+
+        Raises:
+            ReplicaError: if it is not known what identifies the events (``distribute(…, identify=True)``), or many are called the same.
+            CountError: if ``number`` is no count of at least two.
+        """
+        count = plain(number)
+        if isinstance(count, bool) or not isinstance(count, int) or count < 2:
+            msg = f"replicas are at least two, as a whole number, got {number!r}"
+            raise CountError(msg)
+        params = self._known(params)
+        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths()))
+        found = self._step("replicas", self._layout(params), *point, np.arange(count, dtype=np.uint64)[None])
+        sums, several = found[0][0], found[1][0]
+        edges = jax.tree.map(np.asarray, dict(self.processor.edges(params)))
+        layout = self.layout(params)
+        return TemplateSet(layout, sums[0], sums[1], edges), TemplateSet(layout, several[:, 0], several[:, 1], edges)
 
     def layout(self, params: Params) -> Layout:
         """Which templates the fills make; nothing is computed."""
@@ -265,7 +293,8 @@ class Templates:
         partial: Partial = self._lane.step(mode, layout, params, widths, *more)
         at_one = jax.tree.map(lambda leaf: leaf[0], params)
         self.passes += 1
-        self.fills += points((params, widths, *more)) * fills(mode, _size(at_one), max(self._sizes(at_one)))
+        each = fills(mode, _size(at_one), max(self._sizes(at_one)))
+        self.fills += points((params, widths, *more)) * (1 + more[0].shape[1] if mode == "replicas" else each)
         self.moved += self._lane.remote * sum(leaf.nbytes for leaf in jax.tree.leaves((params, more, partial.total)))
         self.memory = partial.memory
         self.ledger.check(partial.events)

@@ -38,6 +38,7 @@ class Source:
         skip: whether to leave out chunks whose file stays bad.
         memory: bytes of columns that a worker may hold in memory; None if it is to choose.
         versions: of the driver's packages.
+        identify: whether to keep what identifies the events.
     """
 
     program: Program
@@ -48,6 +49,12 @@ class Source:
     skip: bool
     memory: int | None
     versions: dict[str, str]
+    identify: bool = False
+
+    def read(self, chunk: Chunk) -> Columns:
+        """The columns of a chunk, tried again after passing errors."""
+        columns, schemaclass = self.program.processor.columns, self.schemaclass.value
+        return patiently(partial(read, chunk, columns, schemaclass, self.split, identify=self.identify))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,14 +212,13 @@ def load(source: Source, batches: Sequence[Batch]) -> Shard:
     """
     began = time.perf_counter()
     check_worker(source.versions)
-    processor = source.program.processor
     held, empty, skipped = [], [], []
     keeper = Keeper(source.memory)
     for batch in batches:
         parts = []
         for chunk in batch.chunks:
             try:
-                columns = patiently(partial(read, chunk, processor.columns, source.schemaclass.value, source.split))
+                columns = source.read(chunk)
             except FileReadError as error:
                 if not source.skip:
                     raise
@@ -248,11 +254,7 @@ def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]], keeper
 
 def _again(source: Source, batch: Batch, kept: tuple[int, ...]) -> tuple[Blocks, ...]:
     """Read a batch that neither memory nor disk had room for."""
-    processor = source.program.processor
-    parts = [
-        patiently(partial(read, chunk, processor.columns, source.schemaclass.value, source.split))
-        for chunk in batch.chunks
-    ]
+    parts = [source.read(chunk) for chunk in batch.chunks]
     if (found := tuple(part.rows for part in parts)) != kept:
         msg = f"{batch.chunks[0]} and what follows had {kept} selected events at the start and {found} now: a file changed"
         raise LedgerError(msg)

@@ -18,14 +18,14 @@ from diffea.errors import DiffeaError, LedgerError, NotFiniteError
 from diffea.events.blocks import Blocks
 from diffea.parameters import brief, finite
 from diffea.portable import Portable
-from diffea.program import Mode, Program, Structure, hard_sums
+from diffea.program import Mode, Program, Structure, hard_sums, replicated_sums
 from diffea.program.explain import explain
 from diffea.runtime import check_worker
 from diffea.templates import Layout
 from diffea.types import AnyArray, Params, PyTree
 
-AnyMode: TypeAlias = Mode | Literal["hard"]
-"""What to sum: see ``Program.run``; ``hard`` for exact cuts and plain histograms."""
+AnyMode: TypeAlias = Mode | Literal["hard", "replicas"]
+"""What to sum: see ``Program.run``; ``hard`` for exact cuts and plain histograms, ``replicas`` for those and their bootstrap."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Point:
     Attributes:
         params: pytree of float64 arrays.
         widths: scale of the widths of soft cuts.
-        more: the cotangents, for ``vjp``.
+        more: the cotangents, for ``vjp``; the numbers of the replicas, for ``replicas``.
     """
 
     params: Params
@@ -121,7 +121,7 @@ def _sum(
             for piece in zip(held.structures, blocks, strict=True)
         ),
     )
-    if mode != "hard" and not finite(summed):
+    if mode != "hard" and mode != "replicas" and not finite(summed):
         raise _not_finite(program, held, blocks, scale, mode, whole, point)
     return int(count), summed
 
@@ -137,11 +137,12 @@ def _of_piece(
     point: Point,
 ) -> tuple[int, PyTree]:
     sample, params = held.batch.file.sample, point.params
-    if mode != "hard":
+    if mode != "hard" and mode != "replicas":
         return program.run(mode, structure, sample, whole, params, blocks, scale, *point.more, widths=point.widths)
     chunks = held.batch.chunks
     where = f"{chunks[0]}" if len(chunks) == 1 else f"{chunks[0]}, to {chunks[-1]}"
-    return hard_sums(program, structure, sample, whole, params, blocks, scale, where)
+    exact = program, structure, sample, whole, params, blocks, scale, where
+    return hard_sums(*exact) if mode == "hard" else replicated_sums(*exact, np.asarray(point.more[0]))
 
 
 def _not_finite(

@@ -25,7 +25,7 @@ CAPACITIES = (1, 4, 8, 12, 16)
 TOGETHER = 4
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("arrays", "rows"), meta_fields=())
+@partial(jax.tree_util.register_dataclass, data_fields=("arrays", "rows", "hashes"), meta_fields=())
 @dataclasses.dataclass(frozen=True)
 class Blocks:
     """Columns in blocks.
@@ -34,14 +34,21 @@ class Blocks:
         arrays: a pytree of arrays of shape ``(blocks, rows of a block, …)``; what pads them is a copy of a real row, so
             that no padded row computes what a real one would not.
         rows: how many rows are events, in order.
+        hashes: of what identifies the events, shape ``(rows,)``; None where that is not known, or was not asked for.
     """
 
     arrays: PyTree
     rows: AnyArray
+    hashes: AnyArray | None = None
 
     @property
     def nbytes(self) -> int:
         return sum(leaf.nbytes for leaf in jax.tree.leaves(self))
+
+    @property
+    def columns(self) -> Blocks:
+        """What is computed with: a program is compiled for the shape of these."""
+        return Blocks(self.arrays, self.rows)
 
     @property
     def size(self) -> int:

@@ -18,7 +18,7 @@ from dask.local import get_sync
 
 from diffea.errors import ColumnError, FileReadError, FilesetError, MissingBranchError, MissingExtraError, SplitError
 from diffea.events.failures import while_reading
-from diffea.events.filesets import Chunk, File, metadata_of
+from diffea.events.filesets import IS_DATA, Chunk, File, chosen, metadata_of
 from diffea.events.inputs import Input, check_disjoint, inputs_of
 from diffea.events.kinds import EventArray
 from diffea.events.scalars import Static, plain
@@ -75,6 +75,8 @@ def plan_collections(
     columns: Callable[[Events], Mapping[str, object]],
     split: Split | None,
     map_chunks: Map = map,
+    *,
+    observed: bool = False,
 ) -> list[Chunk]:
     """The partitions of a collection, or of several by dataset, as chunks.
 
@@ -84,6 +86,7 @@ def plan_collections(
         columns: of the processor.
         split: which events to keep, if not all.
         map_chunks: how to apply a function to all partitions (a cluster's ``map``).
+        observed: take those that are marked as data, instead of those that are not.
 
     Raises:
         MissingExtraError: without dask-awkward.
@@ -93,10 +96,14 @@ def plan_collections(
         MissingBranchError: if ``columns`` asks for a branch that is not there.
         ColumnError: if ``columns`` returns what is no array of the collection.
     """
-    found = list(collections.items()) if isinstance(collections, Mapping) else [(None, collections)]
+    given = list(collections.items()) if isinstance(collections, Mapping) else [(None, collections)]
+    found = [(_dataset_of(_checked(collection), name), collection) for name, collection in given]
+    marked = {name: bool(metadata_of(name, _metadata(collection)).get(IS_DATA, False)) for name, collection in found}
+    names = chosen(marked, observed=observed)
     planned = [
         pair
         for dataset, collection in found
+        if dataset in names
         for pair in _partitions(_checked(collection), dataset, columns, split, map_chunks)
     ]
     check_disjoint(planned)
@@ -107,22 +114,29 @@ def plan_collections(
     return partitions
 
 
-def _partitions(
-    collection: Events,
-    dataset: str | None,
-    columns: Callable[[Events], Mapping[str, object]],
-    split: Split | None,
-    map_chunks: Map,
-) -> list[tuple[Chunk, Input | None]]:
-    given = getattr(collection, "metadata", None)
-    dataset = dataset or dict(given or {}).get("dataset")
+def _metadata(collection: Events) -> object:
+    return getattr(collection, "metadata", None)
+
+
+def _dataset_of(collection: Events, dataset: str | None) -> str:
+    dataset = dataset or dict(_metadata(collection) or {}).get("dataset")  # type: ignore[call-overload]
     if not dataset:
         msg = (
             "a dask-awkward collection needs the name of its dataset: give {'name': collection}, or make it with "
             "NanoEventsFactory.from_root(…, mode='dask', metadata={'dataset': 'name', 'sample': …})"
         )
         raise FilesetError(msg)
-    metadata = metadata_of(dataset, given)
+    return dataset
+
+
+def _partitions(
+    collection: Events,
+    dataset: str,
+    columns: Callable[[Events], Mapping[str, object]],
+    split: Split | None,
+    map_chunks: Map,
+) -> list[tuple[Chunk, Input | None]]:
+    metadata = metadata_of(dataset, _metadata(collection))
     where = f"dataset {dataset!r}, dask-awkward collection {collection.name}"
     lengths = _lengths(collection, map_chunks)
     wanted, static = _columns(collection if split is None else _part(collection, split, where), columns, where)

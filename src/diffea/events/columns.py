@@ -19,8 +19,10 @@ from diffea.events.filesets import Chunk
 from diffea.events.kinds import EventArray, Signature, agree, is_jagged, kind_of
 from diffea.events.plan import open_file
 from diffea.events.ragged import Ragged, signed
+from diffea.events.replicas import event_hashes
 from diffea.events.scalars import Static, plain
 from diffea.events.splits import Split, identity
+from diffea.events.tracking import Tracked
 from diffea.types import Events
 
 
@@ -33,12 +35,14 @@ class Columns:
         static: plain Python values.
         rows: number of events.
         where: they come from.
+        hashes: of what identifies each event, shape ``(rows,)``; None where that is not known, or was not asked for.
     """
 
     arrays: Mapping[str, EventArray]
     static: Mapping[str, Static]
     rows: int
     where: str = ""
+    hashes: np.ndarray | None = None
 
     @property
     def signature(self) -> Signature:
@@ -47,15 +51,27 @@ class Columns:
 
     def of(self, events: np.ndarray) -> Columns:
         """The columns of some of the events, given by their numbers."""
-        return dataclasses.replace(
-            self, arrays={name: array[events] for name, array in self.arrays.items()}, rows=len(events)
-        )
+        arrays = {name: array[events] for name, array in self.arrays.items()}
+        hashes = None if self.hashes is None else self.hashes[events]
+        return dataclasses.replace(self, arrays=arrays, rows=len(events), hashes=hashes)
 
 
 def read(
-    chunk: Chunk, columns: Callable[[Events], Mapping[str, object]], schemaclass: type, split: Split | None
+    chunk: Chunk,
+    columns: Callable[[Events], Mapping[str, object]],
+    schemaclass: type,
+    split: Split | None,
+    *,
+    identify: bool = False,
 ) -> Columns:
     """Open a chunk as NanoEvents, and keep the columns of the events that belong to the split.
+
+    Args:
+        chunk: what to read.
+        columns: of the processor.
+        schemaclass: of NanoEvents.
+        split: which events to keep, if not all.
+        identify: whether to keep a hash of what identifies each event too.
 
     Raises:
         FileReadError: if the file cannot be read.
@@ -66,8 +82,11 @@ def read(
         return check(chunk.compute(), chunk.rows, str(chunk))
     events = open_events(chunk, schemaclass)
     try:
+        known = identity(events, str(chunk.file.uuid), chunk.start) if split is not None or identify else ()
+        if identify:
+            return _identified(chunk, columns, events, known, split)
         if split is not None:
-            events = events[split.mask(identity(events, str(chunk.file.uuid), chunk.start))]
+            events = events[split.mask(known)]
         return check(columns(events), len(events), str(chunk))
     except DiffeaError:
         raise
@@ -87,6 +106,20 @@ def branches(chunk: Chunk, columns: Callable[[Events], object], schemaclass: typ
     events = open_events(chunk, schemaclass, accessed)
     check(columns(events), len(events), str(chunk))  # which reads what is still virtual
     return tuple(sorted({access.branch for access in accessed}))
+
+
+def _identified(
+    chunk: Chunk,
+    columns: Callable[[Events], Mapping[str, object]],
+    events: Events,
+    known: tuple[np.ndarray, ...],
+    split: Split | None,
+) -> Columns:
+    """The columns with the hashes of their events, as far as the selections in ``columns`` tell which those are."""
+    tracked = Tracked(events, None if split is None else split.mask(known))
+    found = check(columns(tracked.events), len(tracked.events), str(chunk))
+    rows = tracked.rows(found.rows)
+    return dataclasses.replace(found, hashes=None if rows is None else event_hashes(known, chunk.file.dataset)[rows])
 
 
 def open_events(chunk: Chunk, schemaclass: type, accessed: list[Any] | None = None) -> Events:
@@ -170,7 +203,9 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
         name: filled[0].arrays[name] if len(filled) == 1 else ak.concatenate([part.arrays[name] for part in filled])
         for name in first.arrays
     }
-    return Columns(arrays, first.static, sum(part.rows for part in parts), first.where)
+    hashes = [part.hashes for part in parts if part.hashes is not None]
+    known = np.concatenate(hashes) if len(hashes) == len(parts) else None
+    return Columns(arrays, first.static, sum(part.rows for part in parts), first.where, known)
 
 
 def pack(columns: Columns, dtype: np.dtype) -> dict[str, np.ndarray | Ragged]:

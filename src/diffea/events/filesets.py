@@ -13,11 +13,12 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from diffea.errors import FilesetError
+from diffea.errors import FilesetError, ObservationError
 from diffea.events.scalars import plain
 from diffea.types import Fileset
 
 Steps = tuple[tuple[int, int], ...]
+IS_DATA = "is_data"  # of a dataset's metadata
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,11 @@ class File:
     @property
     def sample(self) -> str:
         return str(self.metadata.get("sample", self.dataset))
+
+    @property
+    def is_data(self) -> bool:
+        """Whether it holds observed events, which nothing looks at while an analysis is blinded."""
+        return bool(self.metadata.get(IS_DATA, False))
 
     def __str__(self) -> str:
         return f"dataset {self.dataset!r}, file {self.path}"
@@ -83,11 +89,32 @@ def files_of(fileset: Fileset) -> list[File]:
     return [file for name, dataset in fileset.items() for file in _files_of_dataset(str(name), _dumped(dataset))]
 
 
+def chosen(datasets: Mapping[str, bool], *, observed: bool) -> set[str]:
+    """The datasets that are marked as data, or those that are not.
+
+    Args:
+        datasets: whether each is marked.
+        observed: which of them.
+
+    Raises:
+        ObservationError: if none is marked, and those are asked for.
+        FilesetError: if all are marked, and the others are asked for.
+    """
+    found = {name for name, is_data in datasets.items() if is_data == observed}
+    if not found and observed:
+        msg = f"none of the datasets {', '.join(datasets)} is marked as data: give those that were observed metadata={{'is_data': True}}"
+        raise ObservationError(msg)
+    if not found:
+        msg = f"all datasets ({', '.join(datasets)}) are marked as data (metadata['is_data']), so that there is nothing to train on"
+        raise FilesetError(msg)
+    return found
+
+
 def metadata_of(dataset: str, given: object) -> dict[str, object]:
     """The metadata of a dataset, with its name, and NumPy's scalars as plain values.
 
     Raises:
-        FilesetError: if they are no dict, or ``"sample"`` is no name.
+        FilesetError: if they are no dict, ``"sample"`` is no name, or ``"is_data"`` neither True nor False.
     """
     given = {} if given is None else given
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
@@ -96,6 +123,9 @@ def metadata_of(dataset: str, given: object) -> dict[str, object]:
     metadata = {**{key: plain(value) for key, value in given.items()}, "dataset": dataset}
     if not _named(metadata.get("sample", dataset)):
         msg = f"dataset {dataset!r}: metadata['sample'] is the name of a template, got {_short(given['sample'])}"
+        raise FilesetError(msg)
+    if not isinstance(metadata.get(IS_DATA, False), bool):
+        msg = f"dataset {dataset!r}: metadata['is_data'] says whether its events were observed, True or False, got {_short(given[IS_DATA])}"
         raise FilesetError(msg)
     return metadata
 

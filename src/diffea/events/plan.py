@@ -25,13 +25,13 @@ from uuid import UUID
 import uproot
 
 from diffea.errors import FileReadError, FilesetError
-from diffea.events.filesets import Chunk, File, files_of
+from diffea.events.filesets import Chunk, File, chosen, files_of
 from diffea.events.patience import patiently
 from diffea.types import Fileset, Map
 
 
 def plan(
-    fileset: Fileset, chunksize: int, map_files: Map = map, *, skip: bool = False
+    fileset: Fileset, chunksize: int, map_files: Map = map, *, skip: bool = False, observed: bool = False
 ) -> tuple[list[Chunk], list[tuple[File, str]]]:
     """The chunks of a fileset.
 
@@ -40,16 +40,20 @@ def plan(
         chunksize: entries.
         map_files: how to apply a function to all files (a cluster's ``map``).
         skip: leave out files that cannot be opened.
+        observed: take the datasets that are marked as data, instead of those that are not.
 
     Returns:
         the chunks; and the files that were left out, each with the reason.
 
     Raises:
         FilesetError: if the fileset is malformed, has no events, or would count some twice or not at all.
+        ObservationError: if none is marked as data, and such are asked for.
         FileReadError: if a file cannot be opened.
     """
     check_chunksize(chunksize)
     files = files_of(fileset)
+    names = chosen({file.dataset: file.is_data for file in files}, observed=observed)
+    files = [file for file in files if file.dataset in names]
     found = list(map_files(_inspect_or_say if skip else inspect, files))
     left_out = [(file, answer) for file, answer in zip(files, found, strict=True) if isinstance(answer, str)]
     return chunks_of([answer for answer in found if isinstance(answer, File)], chunksize), left_out

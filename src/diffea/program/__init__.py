@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from diffea.program.hard import hard_sums
 from diffea.program.program import Mode, Program
+from diffea.program.replicated import replicated_sums
 from diffea.program.runner import ProcessorAt
 from diffea.program.structure import Structure, pieces, structured
 
-__all__ = ["Mode", "ProcessorAt", "Program", "Structure", "hard_sums", "pieces", "structured"]
+__all__ = ["Mode", "ProcessorAt", "Program", "Structure", "hard_sums", "pieces", "replicated_sums", "structured"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,13 +17,12 @@ from diffea.histograms import category_values
 from diffea.histograms.window import checked_edges
 from diffea.parameters import brief
 from diffea.processor.base import axes_of
-from diffea.processor.fill import Fill
 from diffea.program.program import Program
 from diffea.program.structure import Structure
 from diffea.program.traced import of_sample
 from diffea.templates import Key, Layout
 from diffea.templates.layout import with_edges
-from diffea.types import Params
+from diffea.types import Axis, Params
 
 
 def hard_sums(
@@ -53,6 +54,39 @@ def hard_sums(
         NotFiniteError: if an observable or a weight is NaN or infinite.
         HistogramError: if learned edges do not ascend.
     """
+    entries = hard_entries(program, structure, sample, params, blocks, scale, where)
+    return int(blocks.rows), filled(entries, whole)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entries:
+    """What one fill enters into the histogram of a template.
+
+    Attributes:
+        key: of the template.
+        axes: of its channel, with learned edges where it has them.
+        observables: as boost-histogram takes them, each of shape ``(entries,)``.
+        weight: shape ``(entries,)``.
+        events: the row of the batch that each entry belongs to, shape ``(entries,)``.
+    """
+
+    key: Key
+    axes: tuple[Axis, ...]
+    observables: list[np.ndarray]
+    weight: np.ndarray
+    events: np.ndarray
+
+
+def hard_entries(
+    program: Program,
+    structure: Structure,
+    sample: str,
+    params: Params,
+    blocks: Blocks,
+    scale: float,
+    where: str,
+) -> Iterator[Entries]:
+    """What the fills of a batch enter under ``soft.hard()``; arguments and errors as for ``hard_sums``."""
     rows = int(blocks.rows)
     traced = program.traced(structure, params, hard=True)
     fills, edges = program.fills(structure, params, blocks)
@@ -60,49 +94,47 @@ def hard_sums(
     for channel in traced.learned:
         (axis,), (found,) = axes[channel], edges[channel]
         axes[channel] = (with_edges(axis, checked_edges(np.asarray(found))),)
-    histograms: dict[Key, Histogram] = {}
     for key, fill in zip(of_sample(traced.keys, sample), fills, strict=True):
-        if key not in histograms:
-            histograms[key] = Histogram(*axes[fill.channel], storage=Weight())
-        if wrong := _fill(histograms[key], fill, rows, scale):
-            msg = (
-                f"{where}: the {wrong[0]} of {'/'.join(key)} is NaN or infinite in {wrong[1]} events with exact cuts; look at "
-                f"`{program.name}.fill` at the parameters {brief(params)}"
-            )
-            raise NotFiniteError(msg)
-    return rows, _gathered(whole, histograms)
+        weight = 1.0 if fill.weight is None else fill.weight
+        events, (weights, *observables) = _one_row_each(weight, *fill.observables, rows=rows)
+        for name, numbers in (("weight", weights), *(("observable", observable) for observable in observables)):
+            if count := int(np.sum(~np.isfinite(numbers))):
+                msg = (
+                    f"{where}: the {name} of {'/'.join(key)} is NaN or infinite in {count} events with exact cuts; look at "
+                    f"`{program.name}.fill` at the parameters {brief(params)}"
+                )
+                raise NotFiniteError(msg)
+        entered = [
+            category_values(axis, numbers) if axis.traits.discrete else numbers
+            for axis, numbers in zip(axes[fill.channel], observables, strict=True)
+        ]
+        yield Entries(key, axes[fill.channel], entered, weights * scale, events)
 
 
-def _fill(histogram: Histogram, fill: Fill, rows: int, scale: float) -> tuple[str, int] | None:
-    """Fill, unless something is not finite: what, and how often."""
-    weight, *observables = _one_row_each(1.0 if fill.weight is None else fill.weight, *fill.observables, rows=rows)
-    for name, numbers in (("weight", weight), *(("observable", observable) for observable in observables)):
-        if count := int(np.sum(~np.isfinite(numbers))):
-            return name, count
-    entries = [
-        category_values(axis, numbers) if axis.traits.discrete else numbers
-        for axis, numbers in zip(histogram.axes, observables, strict=True)
-    ]
-    histogram.fill(*entries, weight=weight * scale)
-    return None
-
-
-def _one_row_each(*columns: Column, rows: int) -> list[np.ndarray]:
-    """Arrays of one length: an entry an event, or an entry an object where one of the columns is ragged."""
+def _one_row_each(*columns: Column, rows: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Arrays of one length, and the row of each entry: an entry an event, or an entry an object where one of the columns is ragged."""
     masks = [np.asarray(column.mask) for column in columns if isinstance(column, Ragged)]
     if not masks:
         arrays = [np.asarray(column, dtype=float) for column in columns]
-        return [array if array.ndim == 2 else np.broadcast_to(array, (rows,)) for array in arrays]
+        each = [array if array.ndim == 2 else np.broadcast_to(array, (rows,)) for array in arrays]
+        return np.arange(rows), each
     mask = np.logical_and.reduce(masks)
     arrays = [np.asarray(column.values if isinstance(column, Ragged) else column, dtype=float) for column in columns]
-    return [np.broadcast_to(array[:, None] if array.ndim == 1 else array, mask.shape)[mask] for array in arrays]
+    each = [np.broadcast_to(array[:, None] if array.ndim == 1 else array, mask.shape)[mask] for array in arrays]
+    return np.nonzero(mask)[0], each
 
 
-def _gathered(whole: Layout, histograms: dict[Key, Histogram]) -> np.ndarray:
+def filled(entered: Iterable[Entries], whole: Layout) -> np.ndarray:
+    """Sums of weights and of their squares by boost-histogram, in the places of a layout, shape ``(2, whole.size)``."""
+    histograms: dict[Key, Histogram] = {}
+    for entries in entered:
+        if entries.key not in histograms:
+            histograms[entries.key] = Histogram(*entries.axes, storage=Weight())
+        histograms[entries.key].fill(*entries.observables, weight=entries.weight)
     sums = np.zeros((2, whole.size))
     for key, histogram in histograms.items():
-        filled: Any = histogram.view(flow=True)
+        view: Any = histogram.view(flow=True)
         inner = tuple(slice(int(not ax.traits.underflow), None if ax.traits.overflow else -1) for ax in histogram.axes)
         for kind, part in enumerate(("value", "variance")):
-            sums[kind, whole.spans[key]].reshape(whole.shape(key[0]))[inner] = filled[part]
+            sums[kind, whole.spans[key]].reshape(whole.shape(key[0]))[inner] = view[part]
     return sums

@@ -174,7 +174,7 @@ class Program(Portable[DifferentiableProcessor]):
         scale, *cotangents = more
         parts = (part[:, positions] for part in cotangents)
         count, found = jax.tree.map(
-            np.asarray, self._timed(kernel, params, np.asarray(widths, float), blocks, scale, *parts)
+            np.asarray, self._timed(kernel, params, np.asarray(widths, float), blocks.columns, scale, *parts)
         )
         if mode != "vjp":
             found = jax.tree.map(lambda part: _spread(part, positions, whole.size), found)

@@ -69,6 +69,8 @@ def pieces(
         for start, stop, blocks in runs(len(members), rows):
             some = jax.tree.map(lambda leaf, start=start, stop=stop: leaf[start:stop], arrays)
             cut = to_blocks(some, stop - start, rows, blocks)
+            if part.hashes is not None:
+                cut = dataclasses.replace(cut, hashes=part.hashes[start:stop])
             found.append((_structure(columns, cut), cut, members[start:stop]))
     structures, cuts, events = zip(*found, strict=True)
     return structures, cuts, events

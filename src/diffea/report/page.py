@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 
+from diffea.bootstrap import with_error
 from diffea.errors import DiffeaError, FitError, ReportError
 from diffea.files import whole
 from diffea.report.contents import RESULT, WORKSPACE, Run, find_runs, leaves, read_run
@@ -73,6 +74,7 @@ def _run(run: Run) -> JSONDict:
             for fitted in [any(channel == name for channel, _ in run.modifiers)]
         ],
         "parameters": _parameters(run.result),
+        "by_fold": _by_fold(run.result["folds"] or []),
         **model,
     }
 
@@ -140,6 +142,13 @@ def _parameters(result: JSONMapping) -> list[JSONDict]:
     return rows
 
 
+def _by_fold(folds: Sequence[JSONMapping]) -> list[tuple[str, list[float]]]:
+    """Each parameter that is one number, and what it was found to be without each fold."""
+    found = [dict(leaves(fold["params"])) for fold in folds]
+    names = [name for name, value in found[0].items() if value.size == 1] if found else []
+    return [(name, [_size(fold[name]) for fold in found]) for name in names]
+
+
 def _limits(params: PyTree, bounds: PyTree, name: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
     """Lower and upper bound of each of the `leaves` that has them."""
     if isinstance(params, Mapping) and isinstance(bounds, Mapping):
@@ -192,6 +201,13 @@ def _number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits - 1}e}".replace("-", "−")
 
 
+def _within(value: float | None, error: float | None, digits: int = 4) -> str:
+    """A number with its error, or without where that is not known."""
+    if value is None or error is None:
+        return _number(value, digits)
+    return with_error(value, error).replace("-", "−")
+
+
 def _change(before: float | None, after: float | None) -> str:
     """The relative change as a signed percentage."""
     if before is None or after is None or not before:
@@ -208,7 +224,7 @@ def _render(template: str, **values: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = _number
-    environment.globals["change"] = _change
+    environment.globals |= {"change": _change, "within": _within}
     return environment.get_template(template).render(**values)
 
 

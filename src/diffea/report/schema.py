@@ -39,6 +39,17 @@ STEPS = {
     "items": _object(("loss", "gradient_norm"), step=COUNT, loss=NUMBER, gradient_norm=_optional(NUMBER)),
 }
 SIDE = {"anyOf": [TEXT, {"type": "array", "items": NUMBER}]}
+OBSERVED = _object(
+    ("when", "observations"),
+    when=TEXT,
+    commit=_optional(TEXT),
+    observations=_each({"type": "array", "items": NUMBER}),
+    band=_optional({"type": "array", "items": NUMBER, "minItems": 5, "maxItems": 5}),
+    best_fit=_optional(_each({"type": "array", "items": _optional(NUMBER), "minItems": 2, "maxItems": 2})),
+    goodness_of_fit=_optional(_object(("p_value",), p_value=NUMBER)),
+    not_judged=_optional(_each(TEXT)),
+    **dict.fromkeys(("cls", "limit", "expected", "significance"), _optional(NUMBER)),
+)
 RESULT = _object(
     analysis=TEXT,
     objective=TEXT,
@@ -55,7 +66,11 @@ RESULT = _object(
     versions=_optional(_each(TEXT)),
     not_judged=_optional(_each(_each(TEXT))),
     **dict.fromkeys(("title", "variant", "message"), _optional(TEXT)),
+    errors=_optional(_each(_each(_optional(NUMBER)))),
+    observed=_optional(OBSERVED),
+    folds=_optional({"type": "array", "items": _object(("params", "history"), history=STEPS)}),
     **dict.fromkeys(("limit_before", "limit_after", "seconds"), _optional(NUMBER)),
+    **dict.fromkeys(("limit_before_error", "limit_after_error", "gain", "gain_error"), _optional(NUMBER)),
     **dict.fromkeys(("chunks", "workers", "passes_over_data"), _optional(COUNT)),
     **dict.fromkeys(("seconds_by_stage", "skipped_share", "soft_hard_gap"), _optional(_each(NUMBER))),
 )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 import json
 import time
 from collections.abc import Callable
@@ -13,20 +11,20 @@ from pathlib import Path
 from distributed import Client
 
 from diffea.analysis import Analysis, check_variant_names
-from diffea.distributed import Templates, distribute
 from diffea.errors import AnalysisError
-from diffea.events.splits import Part
 from diffea.files import whole
 from diffea.files.locks import locked
-from diffea.program import Program
+from diffea.run.folds import Reader, trained
 from diffea.run.numbers import numbers
 from diffea.run.states import State, describe, shifts
-from diffea.run.training import MeasuredStep, Watch, clear_checkpoints, train_variant
+from diffea.run.summaries import limits_of, stages_of, summary_of
+from diffea.run.training import MeasuredStep, clear_checkpoints
+from diffea.run.unblind import digest_of, unblind_variant, unblinded_before
 from diffea.runtime import versions
 from diffea.templates.gap import soft_hard_gap
 from diffea.types import JSONDict
 
-__all__ = ["MeasuredStep", "describe", "result_folder", "result_folders", "run_variant"]
+__all__ = ["MeasuredStep", "describe", "result_folder", "result_folders", "run_variant", "unblind_variant"]
 
 
 def run_variant(
@@ -88,76 +86,56 @@ def _contents(
     progress: Callable[[MeasuredStep], None] | None,
 ) -> dict[str, JSONDict]:
     """Train a variant and judge it: what is to be written, by file, the result last."""
-    variant = analysis.variants[name]
+    variant, split = analysis.variants[name], analysis.split
     began = time.perf_counter()
-    model = variant.model
-    with contextlib.ExitStack() as stack:
-
-        def read(program: Program, part: Part) -> Templates:
-            return distribute(
-                program,
-                analysis.fileset(data),
-                client=client,
-                schemaclass=analysis.schemaclass,
-                chunksize=analysis.chunksize,
-                on_bad_file=analysis.on_bad_file,
-                memory=analysis.memory,
-                split=analysis.split and analysis.split.of(part),
-            )
-
-        program = Program(variant.processor)  # one, so that the same code trains and judges
-        train = stack.enter_context(read(program, "train"))
-        split = analysis.split
-        validation = stack.enter_context(read(program, "validation")) if split and split.validation else None
-        test = stack.enter_context(read(program, "test")) if split else train
-        judge = functools.partial(State.of, variant.objective, limit=variant.limit)
-        if variant.baseline is None:
-            before = judge(model, train, test, variant.params)
-        else:
-            baseline = variant.baseline
-            with contextlib.ExitStack() as shortly:
-                other_program = Program(baseline.processor)
-                first = shortly.enter_context(read(other_program, "train"))
-                other = shortly.enter_context(read(other_program, "test")) if analysis.split else first
-                before = judge(baseline.model, first, other, baseline.params)
-        watch = Watch(train, validation, progress)
-        found, pretrained = train_variant(variant, train, validation, out, steps, resume, watch)
-        after = judge(model, train, test, found.params)
-        states = {"before": before, "after": after}
-        result = {
-            "analysis": analysis.name,
-            "title": analysis.title,
-            "variant": name,
-            "objective": describe(variant.objective),
-            "params": {"before": numbers(variant.params), "after": numbers(found.params)},
-            "bounds": numbers(variant.bounds),
-            "modifier_settings": model.modifier_settings,
-            "shifts": {"before": shifts((variant.baseline or variant).model), "after": shifts(model)},
-            **{when: state.values for when, state in states.items()},
-            **({f"limit_{when}": state.limit for when, state in states.items()} if variant.limit else {}),
-            "not_judged": {when: state.failures for when, state in states.items()},
-            "soft_hard_gap": soft_hard_gap(after.soft, after.hard_train),
-            "history": [dataclasses.asdict(step) for step in found.history],
-            **({"pretraining": [dataclasses.asdict(step) for step in pretrained.history]} if pretrained else {}),
-            "message": found.message,
-            "passes_over_data": train.passes,
-            "fills": train.fills,
-            "scans": {
-                parameter: {"values": scan.values, "losses": numbers(scan.losses), "at": scan.at}
-                for parameter, scan in found.scans.items()
-            },
-            "split": split and {"train": split.train, "validation": split.validation, "seed": split.seed},
-            "events": {"train": train.events, "test": test.events} if split else {"train": train.events},
-            "chunks": train.chunks,
-            "workers": train.workers,
-            "seconds": time.perf_counter() - began,
-            "seconds_by_stage": {**train.seconds, "driver": watch.driver},
-            "skipped": [dataclasses.asdict(entry) for entry in train.ledger.skipped],
-            "skipped_share": train.ledger.lost,
-            "versions": versions(),
-        }
+    model, read = variant.model, Reader(analysis, data, client)
+    folds = [
+        trained(variant, part, read, out, steps=steps, resume=resume, progress=progress)
+        for part in (split.each if split else (None,))
+    ]
+    baseline, first = variant.baseline or variant, folds[0]
+    before = State.of(variant.objective, baseline.model, [fold.before for fold in folds], limit=variant.limit)
+    after = State.of(variant.objective, model, [fold.after for fold in folds], limit=variant.limit)
+    states = {"before": before, "after": after}
+    stages = {stage: sum(fold.train.seconds[stage] for fold in folds) for stage in first.train.seconds}
+    result = {
+        "analysis": analysis.name,
+        "title": analysis.title,
+        "variant": name,
+        "objective": describe(variant.objective),
+        "params": {"before": numbers(variant.params), "after": numbers(first.found.params)},
+        "bounds": numbers(variant.bounds),
+        "modifier_settings": model.modifier_settings,
+        "shifts": {"before": shifts(baseline.model), "after": shifts(model)},
+        **{when: state.values for when, state in states.items()},
+        **(limits_of(before, after) if variant.limit else {}),
+        "errors": {when: state.errors for when, state in states.items()},
+        "replicas": analysis.replicas,
+        "not_judged": {when: state.failures for when, state in states.items()},
+        "soft_hard_gap": soft_hard_gap(after.soft, after.hard_train),
+        **stages_of(first),
+        "folds": [summary_of(fold) for fold in folds] if split and split.folds else None,
+        "observed": None,
+        "unblinded": unblinded_before(
+            out,
+            [numbers(fold.found.params) for fold in folds] if split and split.folds else numbers(first.found.params),
+        ),
+        "analysis_digest": digest_of(analysis, variant),
+        "passes_over_data": sum(fold.train.passes for fold in folds),
+        "fills": sum(fold.train.fills for fold in folds),
+        "split": split
+        and {"train": split.train, "validation": split.validation, "seed": split.seed, "folds": split.folds},
+        "events": {"train": first.train.events, "test": after.test.events} if split else {"train": first.train.events},
+        "chunks": first.train.chunks,
+        "workers": first.train.workers,
+        "seconds": time.perf_counter() - began,
+        "seconds_by_stage": {**stages, "driver": sum(fold.driver for fold in folds)},
+        "skipped": [dataclasses.asdict(entry) for entry in first.train.ledger.skipped],
+        "skipped_share": first.train.ledger.lost,
+        "versions": versions(),
+    }
     return {
-        "workspace.json": states["after"].test.workspace(),
+        "workspace.json": after.test.workspace(),
         "templates.json": {when: state.histograms for when, state in states.items()},
         "result.json": result,
     }

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from diffea.parameters import name_of
-from diffea.types import PyTree
+from diffea.types import Params, PyTree
 
 
 def numbers(tree: PyTree) -> object:
@@ -27,3 +27,32 @@ def numbers(tree: PyTree) -> object:
     known = array.astype(object)
     known[~np.isfinite(array)] = None
     return known.tolist()
+
+
+def params_of(stored: PyTree, like: Params) -> Params:
+    """Parameters, from what ``numbers`` made of them.
+
+    Args:
+        stored: JSON values.
+        like: parameters of the same structure.
+
+    Raises:
+        KeyError, ValueError: if these are others.
+    """
+
+    def leaf(path: tuple[object, ...], value: PyTree) -> np.ndarray:
+        found: PyTree = stored
+        tree: PyTree = like
+        for number, key in enumerate(path):
+            if not isinstance(tree, Mapping | list | tuple):  # such as a module
+                found = found[name_of(path[number:])]
+                break
+            step: PyTree = getattr(key, "key", getattr(key, "idx", None))
+            found, tree = found[step if isinstance(tree, list | tuple) else str(step)], tree[step]
+        array = np.asarray(found, float)
+        if array.shape != np.shape(value):
+            msg = f"expected the shape {np.shape(value)} of {name_of(path)}, got {array.shape}"
+            raise ValueError(msg)
+        return array
+
+    return jax.tree_util.tree_map_with_path(leaf, like)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
+from statistics import mean
 
 import jax
 import numpy as np
 
 from diffea import objectives
 from diffea.distributed import Templates
-from diffea.errors import DiffeaError
-from diffea.evaluate import Evaluation
+from diffea.errors import DiffeaError, ReplicaError
+from diffea.evaluate import Evaluation, evaluation_of, together
 from diffea.histograms import edges_of
 from diffea.run.numbers import numbers
 from diffea.runtime import named_errors
@@ -23,17 +25,56 @@ from diffea.types import JSONDict, Params, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
-class State:
-    """An analysis at fixed parameters: its values, and the histograms behind them.
+class Piece:
+    """An analysis at parameters that were trained without some of the events.
 
     Attributes:
-        values: of the objective: ``soft``, ``hard_train`` and ``hard_test``; None for what could not be judged.
+        soft: templates of the events trained on.
+        train: the same events with exact cuts.
+        test: the other ones.
+        no_replicas: why there are no replicas of them, if not.
+    """
+
+    soft: TemplateSet
+    train: Evaluation
+    test: Evaluation
+    no_replicas: str | None
+
+    @classmethod
+    def of(cls, model: HistFactory, train: Templates, test: Templates, params: Params, replicas: int) -> Piece:
+        with named_errors():
+            soft = jax.tree.map(np.asarray, train(params))
+        model(soft)  # one that does not fit the templates is an error, before any training
+
+        def judge(replicas: int, reason: str | None) -> Piece:
+            on_train = evaluation_of(train, params, model, replicas)
+            on_test = on_train if test is train else evaluation_of(test, params, model, replicas)
+            return cls(soft, on_train, on_test, reason)
+
+        try:
+            return judge(replicas, None)
+        except ReplicaError as error:  # a result without errors is one all the same
+            return judge(0, str(error))
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """An analysis before or after training: its values, and the histograms behind them.
+
+    Attributes:
+        values: of the objective: ``soft``, ``hard_train`` and ``hard_test``; None for what could not be judged. Of the first two the mean
+            over the folds; ``hard_test`` is of all folds together.
         limit: expected, on the test events, if it was asked for.
-        failures: why a value or ``limit`` is None.
+        errors: standard deviations, from replicas of the events, of ``hard_test`` and ``limit``; None for what has none.
+        failures: why one of these is None.
+        test: all events that were judged.
+        soft: templates of the events trained on; the mean over the folds.
+        hard_train: likewise, with exact cuts.
     """
 
     values: dict[str, float | None]
     limit: float | None
+    errors: dict[str, float | None]
     failures: dict[str, str]
     test: Evaluation
     soft: TemplateSet
@@ -44,9 +85,7 @@ class State:
         cls,
         objective: Callable[[BoundModel], Scalar],
         model: HistFactory,
-        train: Templates,
-        test: Templates,
-        params: Params,
+        pieces: Sequence[Piece],
         *,
         limit: bool,
     ) -> State:
@@ -63,25 +102,41 @@ class State:
             failures[name] = f"it is {value}"
             return None
 
-        with named_errors():
-            soft = jax.tree.map(np.asarray, train(params))
-        hard = {
-            "hard_train": Evaluation(train.hard(params), model, train.events),
-            "hard_test": Evaluation(test.hard(params), model, test.events),
+        test = together([piece.test for piece in pieces])
+        values = {
+            "soft": attempt("soft", lambda: mean(float(objective(model(piece.soft))) for piece in pieces)),
+            "hard_train": attempt("hard_train", lambda: mean(judged(objective, piece.train) for piece in pieces)),
+            "hard_test": attempt("hard_test", lambda: judged(objective, test)),
         }
-        bound = model(soft)  # a model that does not fit the templates is an error
-        values = {"soft": attempt("soft", lambda: float(objective(bound)))}
-        for name, evaluation in hard.items():
-            values[name] = attempt(name, functools.partial(judged, objective, evaluation))
-        limits = attempt("limit", lambda: hard["hard_test"].limit) if limit else None
-        return cls(values, limits, failures, hard["hard_test"], soft, hard["hard_train"].templates)
+        limits = attempt("limit", lambda: test.limit) if limit else None
+        errors: dict[str, float | None] = {}
+        if reason := next((piece.no_replicas for piece in pieces if piece.no_replicas), None):
+            failures["errors"] = reason
+        if test.replicas is not None and values["hard_test"] is not None:
+            errors["hard_test"] = attempt("hard_test_error", lambda: test.measured(objective).error)
+        if test.replicas is not None and limits is not None:
+            errors["limit"] = attempt("limit_error", lambda: test.limit_error)
+        soft, hard_train = (_mean([getattr(piece, name) for piece in pieces]) for name in ("soft", "train"))
+        return cls(values, limits, errors, failures, test, soft, hard_train)
 
     @property
     def histograms(self) -> JSONDict:
-        return {"soft": _histograms(self.soft), "hard_test": _histograms(self.test.templates)}
+        return {"soft": histograms(self.soft), "hard_test": histograms(self.test.templates)}
 
 
-def _histograms(templates: TemplateSet) -> JSONDict:
+def _mean(parts: Sequence[TemplateSet | Evaluation]) -> TemplateSet:
+    """Templates of the events that each fold trained on, which have all but one fold in common, as one estimate of the full yield."""
+    sets = [part.templates if isinstance(part, Evaluation) else part for part in parts]
+    whole, folds = functools.reduce(operator.add, sets), len(sets)
+    return dataclasses.replace(
+        whole,
+        values_flat=whole.values_flat / folds,
+        variances_flat=whole.variances_flat * max(folds - 1, 1) / folds**2,
+    )
+
+
+def histograms(templates: TemplateSet) -> JSONDict:
+    """Templates as JSON values, by channel/sample/variation."""
     return {
         "/".join(key): {
             "edges": [numbers(edges_of(axis)) for axis in template.axes],

@@ -14,6 +14,8 @@ from diffea.optimise.checkpoints import clear, steps_done
 from diffea.templates import TemplateSet
 from diffea.types import Params, Scalar
 
+CHECKPOINT = "checkpoint"
+
 
 @dataclasses.dataclass(frozen=True)
 class MeasuredStep(Step):
@@ -24,36 +26,41 @@ class MeasuredStep(Step):
         events_per_second: counted in all passes of the step.
         moved: bytes of parameters and sums that the step sent between processes.
         memory: bytes resident in the worker that has most of it.
+        fold: that is not trained on, where there are folds.
     """
 
     passes: int = 0
     events_per_second: float = 0.0
     moved: int = 0
     memory: int = 0
+    fold: int | None = None
 
 
-def checkpoint_folders(out: Path) -> tuple[Path, Path]:
+def checkpoint_folders(out: Path, fold: int | None) -> tuple[Path, Path]:
     """Of the main stage and of the pretraining."""
-    return out / "checkpoint", out / "checkpoint" / "pretraining"
+    folder = out / CHECKPOINT if fold is None else out / CHECKPOINT / f"fold-{fold}"
+    return folder, folder / "pretraining"
 
 
 def clear_checkpoints(out: Path) -> None:
     """Remove the checkpoints of an earlier run, and nothing else."""
-    for folder in checkpoint_folders(out):
-        clear(folder)
+    folds = (int(path.name[5:]) for path in (out / CHECKPOINT).glob("fold-*") if path.name[5:].isdecimal())
+    for fold in (None, *folds):
+        for folder in checkpoint_folders(out, fold):
+            clear(folder)
 
 
 def train_variant(
     variant: Variant,
     train: Templates,
     validation: Templates | None,
-    out: Path,
+    folders: tuple[Path, Path],
     steps: int | None,
     resume: bool,
     tell: Callable[[Step], None],
 ) -> tuple[Result, Result | None]:
     """The results of the main stage, and of the pretraining, if there is one."""
-    model, (folder, before) = variant.model, checkpoint_folders(out)
+    model, (folder, before) = variant.model, folders
 
     def descend(objective: Callable[[TemplateSet], Scalar], start: Params, **options: Any) -> Result:
         return optimise(
@@ -95,9 +102,14 @@ class Watch:
     """
 
     def __init__(
-        self, train: Templates, validation: Templates | None, progress: Callable[[MeasuredStep], None] | None
+        self,
+        train: Templates,
+        validation: Templates | None,
+        progress: Callable[[MeasuredStep], None] | None,
+        fold: int | None,
     ) -> None:
         self.driver = 0.0
+        self._fold = fold
         self._all = [train, *([validation] if validation else [])]
         self._progress = progress
         self._before = self._now()
@@ -117,6 +129,7 @@ class Watch:
                     events_per_second=speed,
                     moved=int(moved),
                     memory=train.memory,
+                    fold=self._fold,
                 )
             )
 

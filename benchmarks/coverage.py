@@ -1,0 +1,148 @@
+"""Coverage: whether errors of limits and gains are what independent data sets scatter by.
+
+Makes many small data sets of a search (a signal, a background with a systematic variation, weights, two cuts), judges each before and
+after a change of its cuts with replicas, and counts how often the 68 % interval of one data set covers the mean over all of them. The
+bias that replicas tell is compared with that of the data sets: their mean, less the result of their mean templates. Prints JSON.
+
+    python benchmarks/coverage.py --toys 200
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import hist
+import numpy as np
+import uproot
+from coffea.nanoevents import BaseSchema
+
+import diffea
+from diffea import soft
+
+BEFORE, AFTER = {"cut": 0.5, "other": 0.4}, {"cut": 1.1, "other": 0.6}
+YIELDS = {"signal": 8.0, "background": 400.0}
+
+
+class Search(diffea.DifferentiableProcessor):
+    """Two cuts, and a mass that a scale uncertainty moves."""
+
+    channels = {"mass": hist.axis.Variable([60, 100, 120, 140, 200], name="mass")}  # noqa: RUF012
+
+    def columns(self, events):
+        return {name: events[name] for name in ("mass", "score", "other", "weight")}
+
+    def fill(self, params, columns):
+        keep = soft.all_of(
+            soft.above(columns["score"], params["cut"], width=0.1),
+            soft.above(columns["other"], params["other"], width=0.1),
+        )
+        for variation, scale in (("nominal", 1.0), ("up", 1.02), ("down", 0.98)):
+            yield diffea.Fill("mass", scale * columns["mass"], columns["weight"] * keep, variation=variation)
+
+
+def spec() -> dict:
+    def sample(name, *modifiers):
+        shift = {"hi_data": f"{name}:up", "lo_data": f"{name}:down"}
+        scale = {"name": "scale", "type": "histosys", "data": shift}
+        return {"name": name, "data": name, "modifiers": [scale, *modifiers]}
+
+    norm = {"name": "norm", "type": "normsys", "data": {"hi": 1.08, "lo": 0.92}}
+    statistics = {"name": "mc", "type": "staterror", "data": "background"}
+    samples = [
+        sample("signal", {"name": "mu", "type": "normfactor", "data": None}),
+        sample("background", norm, statistics),
+    ]
+    return {
+        "channels": [{"name": "mass", "samples": samples}],
+        "parameters": [{"name": "mu", "bounds": [[0, 50]], "inits": [1]}],
+    }
+
+
+def write(folder: Path, events: int, rng: np.random.Generator) -> dict:
+    """A data set of so many events, weighted to ``YIELDS``."""
+    fileset = {}
+    for name, total in YIELDS.items():
+        signal = name == "signal"
+        count = rng.poisson(events * (0.4 if signal else 1.0))
+        weight = np.where(rng.random(count) < 0.05, -1.0, 1.0) * rng.gamma(10.0, 0.1, count)
+        branches = {
+            "mass": rng.normal(125, 8, count) if signal else 60 + rng.exponential(60, count),
+            "score": rng.normal(2.0 if signal else 0.5, 1.0, count),
+            "other": rng.random(count) ** (0.5 if signal else 1.0),
+            "weight": weight * total / (0.9 * events * (0.4 if signal else 1.0)),
+        }
+        path = folder / f"{name}.root"
+        with uproot.recreate(path) as file:
+            file["Events"] = branches
+        fileset[name] = {"files": {str(path): "Events"}}
+    return fileset
+
+
+def both(evaluation):
+    """Sums of weights and of their squares."""
+    return evaluation.templates.values_flat, evaluation.templates.variances_flat
+
+
+def study(toys: int, events: int, replicas: int) -> dict:
+    """Judge all data sets, and the mean of their templates."""
+    model, processor, rng = diffea.HistFactory(spec()), Search(), np.random.default_rng(1)
+
+    def judged(fileset, replicas):
+        return [
+            diffea.evaluate(processor, fileset, params, model, schemaclass=BaseSchema, replicas=replicas)
+            for params in (BEFORE, AFTER)
+        ]
+
+    totals = [0.0, 0.0]
+    found: dict[str, list[diffea.bootstrap.Measured]] = {"limit before": [], "limit after": [], "gain": []}
+    began = time.perf_counter()
+    for toy in range(toys):
+        with tempfile.TemporaryDirectory() as folder:
+            before, after = judged(write(Path(folder), events, rng), replicas)
+        totals = [total + np.stack(both(one)) / toys for total, one in zip(totals, (before, after), strict=True)]
+        limits = [one.measured(diffea.objectives.upper_limit) for one in (before, after)]
+        gain = after.gain_over(before, diffea.objectives.upper_limit)
+        for name, measured in zip(found, (*limits, gain), strict=True):
+            found[name].append(measured)
+        if toy % 20 == 19:
+            print(f"{toy + 1} data sets, {time.perf_counter() - began:.0f} s", flush=True)
+    means = [diffea.TemplateSet(before.templates.layout, *total) for total in totals]
+    limits = [float(diffea.objectives.upper_limit(model(mean))) for mean in means]
+    truths = dict(zip(found, (*limits, limits[1] / limits[0]), strict=True))
+    result: dict = {"toys": toys, "events": events, "replicas": replicas, "seconds": time.perf_counter() - began}
+    for name, measured in found.items():
+        values, widths, biases = (
+            np.array([getattr(one, part) for one in measured]) for part in ("value", "error", "bias")
+        )
+        binomial = float(np.sqrt(0.6827 * 0.3173 / toys))
+        result[name] = {
+            "mean": values.mean(),
+            "scatter": values.std(ddof=1),
+            "mean error": widths.mean(),
+            "covered": float(np.mean(np.abs(values - values.mean()) < widths)),
+            "binomial error": binomial,
+            "bias told": biases.mean(),
+            "bias found": values.mean() - truths[name],
+            "of the mean templates": truths[name],
+        }
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--toys", type=int, default=200)
+    parser.add_argument("--events", type=int, default=3000, help="background events of a data set")
+    parser.add_argument("--replicas", type=int, default=100)
+    parser.add_argument(
+        "--times", type=int, default=100, help="how much larger the data set is that stands for the truth"
+    )
+    options = parser.parse_args()
+    print(json.dumps(study(options.toys, options.events, options.replicas), indent=1))
+
+
+if __name__ == "__main__":
+    main()
