@@ -17,9 +17,11 @@ from jax.flatten_util import ravel_pytree
 from diffea import soft
 from diffea.distributed.lanes import Lane
 from diffea.distributed.ledger import Ledger
+from diffea.distributed.minibatch import MiniBatch
 from diffea.distributed.reduction import Partial
 from diffea.distributed.steps import AnyMode, points
 from diffea.errors import ClosedError, StrategyError, WidthError
+from diffea.events.minibatches import Part, chosen_part
 from diffea.parameters import as_arrays
 from diffea.portable import Portable
 from diffea.processor import axes_of
@@ -121,6 +123,23 @@ class Templates:
         edges = jax.tree.map(np.asarray, dict(self.processor.edges(params)))
         return TemplateSet(self.layout(params), sums[0], sums[1], edges)
 
+    def batch(self, number: int | jax.Array, *, of: int | jax.Array, seed: int | jax.Array = 0) -> MiniBatch:
+        """The templates as one of some disjoint parts of all events estimates them, for about that part of the price.
+
+        Its sums of weights, and of their squares, are multiplied by the number of parts, so that the mean over all parts are the
+        templates and their variances. A part holds its share of every dataset and file, to within one event a batch of them, and is
+        the same on any cluster.
+
+        Args:
+            number: of the part, from 0; of JAX integers that are arguments of a compiled function none compiles again.
+            of: how many parts there are.
+            seed: another seed divides otherwise.
+
+        Raises:
+            OptionError: if there is no such part.
+        """
+        return MiniBatch(self, number, of, seed)
+
     def layout(self, params: Params) -> Layout:
         """Which templates the fills make; nothing is computed."""
         return self._layout(params).value
@@ -160,7 +179,7 @@ class Templates:
         layout = self._layout(params)
         function = self._function(params, layout, strategy)
         with named_errors():
-            sums = function(params, _widths())
+            sums = function(params, _widths(), chosen_part())
             if not isinstance(sums, jax.core.Tracer):
                 sums.block_until_ready()
         return TemplateSet(layout.value, sums[0], sums[1], dict(self.processor.edges(params)))
@@ -214,7 +233,8 @@ class Templates:
         gradient = _once(self._callback("vjp", layout, params), FIRST_ONLY)
         sums = jax.custom_vjp(values)
         sums.defvjp(
-            lambda *at: (values(*at), at), lambda at, cotangents: (gradient(*at, cotangents), jnp.zeros_like(at[1]))
+            lambda *at: (values(*at), at),
+            lambda at, cotangents: (gradient(*at, cotangents), jnp.zeros_like(at[1]), None),
         )
         return sums
 
@@ -249,11 +269,17 @@ class Templates:
 
     def _at(self, mode: AnyMode, layout: Portable[Layout], params: Params) -> PyTree:
         """A step at one point, whose numbers are known."""
-        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths()))
+        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths(), chosen_part()))
         return jax.tree.map(lambda leaf: leaf[0], self._step(mode, layout, *point))
 
     def _step(
-        self, mode: AnyMode, layout: Portable[Layout], params: Params, widths: np.ndarray, *more: PyTree
+        self,
+        mode: AnyMode,
+        layout: Portable[Layout],
+        params: Params,
+        widths: np.ndarray,
+        part: np.ndarray,
+        *more: PyTree,
     ) -> PyTree:
         """One pass, at as many points as the first axis of the arguments has entries."""
         if self._closed:
@@ -261,17 +287,19 @@ class Templates:
         if not np.all((widths > 0) & (widths < np.inf)):
             msg = f"expected a positive scale of the widths, got {widths.tolist()}: end a schedule with soft.hard(), not with a width of zero"
             raise WidthError(msg)
+        parts = [Part(*map(int, numbers)) for numbers in part]
         began = time.perf_counter()
-        partial: Partial = self._lane.step(mode, layout, params, widths, *more)
+        partial: Partial = self._lane.step(mode, layout, params, widths, part, *more)
         at_one = jax.tree.map(lambda leaf: leaf[0], params)
+        count, of = points((params, widths, part, *more)), np.array([float(part.of) for part in parts])
         self.passes += 1
-        self.fills += points((params, widths, *more)) * fills(mode, _size(at_one), max(self._sizes(at_one)))
+        self.fills += count * float(np.mean(1.0 / of)) * fills(mode, _size(at_one), max(self._sizes(at_one)))
         self.moved += self._lane.remote * sum(leaf.nbytes for leaf in jax.tree.leaves((params, more, partial.total)))
         self.memory = partial.memory
         self.ledger.check(partial.events)
         for name, spent in {**partial.seconds, "wall": time.perf_counter() - began}.items():
             self.seconds[name] += spent
-        return partial.total
+        return jax.tree.map(lambda leaf: (leaf.T * of).T, partial.total)
 
 
 def _closed() -> ClosedError:

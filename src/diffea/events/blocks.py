@@ -25,7 +25,7 @@ CAPACITIES = (1, 4, 8, 12, 16)
 TOGETHER = 4
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("arrays", "rows"), meta_fields=())
+@partial(jax.tree_util.register_dataclass, data_fields=("arrays", "rows", "first"), meta_fields=())
 @dataclasses.dataclass(frozen=True)
 class Blocks:
     """Columns in blocks.
@@ -33,11 +33,13 @@ class Blocks:
     Attributes:
         arrays: a pytree of arrays of shape ``(blocks, rows of a block, …)``; what pads them is a copy of a real row, so
             that no padded row computes what a real one would not.
-        rows: how many rows are events, in order.
+        rows: one past the last row that counts.
+        first: row that counts.
     """
 
     arrays: PyTree
     rows: AnyArray
+    first: AnyArray = dataclasses.field(default_factory=lambda: jnp.asarray(0))
 
     @property
     def nbytes(self) -> int:
@@ -47,6 +49,10 @@ class Blocks:
     def size(self) -> int:
         """Rows of a block."""
         return int(jax.tree.leaves(self.arrays)[0].shape[1])
+
+    def window(self, start: int, stop: int) -> Blocks:
+        """The same columns, of which only the rows from ``start`` to ``stop`` count."""
+        return dataclasses.replace(self, rows=jnp.asarray(stop), first=jnp.asarray(start))
 
     def parts(self, rows: np.ndarray) -> Iterator[Blocks]:
         """Some of the rows, one block after the other."""

@@ -45,6 +45,7 @@ def optimise(
     bounds: PyTree = None,
     widths: Schedule | None = None,
     schedules: Mapping[str, Schedule] | None = None,
+    batches: int = 1,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     progress: Callable[[Step], None] | None = None,
@@ -69,6 +70,9 @@ def optimise(
         widths: what the widths of all soft cuts are multiplied by in the course of the run, such as ``diffea.anneal(1.0, 0.2)``.
             ``"l-bfgs-b"`` and ``"gauss-newton"`` start anew at each of three widths; ``"auto"`` has widths of its own.
         schedules: parameters that are set instead of optimised, such as ``{"width": diffea.anneal(10.0, 0.5)}``.
+        batches: for an optimizer of optax: into how many mini-batches the events of ``diffea.distribute`` are divided. Each step takes the
+            next one, for about that part of the price of a step; after all of them they are divided anew. The result is then the
+            last point, or that of the lowest ``validate``, which takes all of its events.
         checkpoint: folder for checkpoints, one after every step.
         resume: go on from the newest checkpoint, to the same bits as an uninterrupted run.
         progress: called with every ``Step``.
@@ -95,6 +99,9 @@ def optimise(
     steps = MOST_PASSES if steps is None and name == AUTO else steps
     count = check_count("steps", steps, 0)
     check_count("validate_every", validate_every, 1)
+    if check_count("batches", batches, 1, "mini-batches") > 1 and not is_optax:
+        msg = f"{name!r} compares losses of its steps, which mini-batches make another each time: use an optax optimizer, or leave out batches"
+        raise ParameterError(msg)
     if patience is not None:
         check_count("patience", patience, 1, "validations")
     for what, function in {"loss": loss, "progress": progress, "validate": validate}.items():
@@ -119,12 +126,17 @@ def optimise(
         steps=count,
         checkpoint=None if checkpoint is None else Path(checkpoint),
         resume=resume,
-        fingerprint=fingerprint(names(start), *map(np.asarray, jax.tree.leaves((start, box.low, box.high))), name),
+        fingerprint=fingerprint(
+            names(start),
+            *map(np.asarray, jax.tree.leaves((start, box.low, box.high))),
+            name if batches == 1 else (name, int(batches)),
+        ),
         progress=progress or (lambda _: None),
         validate=None if validate is None else jax.jit(validate),
         validate_every=int(validate_every),
         patience=int(count + 1 if patience is None else patience),
         widths=widths,
+        batches=int(batches),
     )
     if widths is not None and name in (AUTO, *BLACK_BOXES):
         msg = f"{name!r} {'has widths of its own' if name == AUTO else 'sees exact cuts only, which have no width'}: leave out widths"

@@ -63,8 +63,8 @@ class Result:
     """The end of an optimisation.
 
     Attributes:
-        params: of the lowest validation loss where there is one, the last ones where widths were annealed, and of the
-            lowest loss otherwise; of the lowest hard loss seen with ``"auto"``, ``"cma"`` and ``"tpe"``.
+        params: of the lowest validation loss where there is one, the last ones where widths were annealed or steps had mini-batches,
+            and of the lowest loss otherwise; of the lowest hard loss seen with ``"auto"``, ``"cma"`` and ``"tpe"``.
         history: of all steps, also those before a resumption.
         message: why it ended.
         hard: the loss with exact cuts at ``params``, where the optimizer looks at it.
