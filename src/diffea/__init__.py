@@ -5,7 +5,7 @@ from __future__ import annotations
 from diffea import runtime as _runtime  # noqa: F401  (64-bit JAX before anything traces)
 
 # isort: split
-from diffea import errors, exchange, objectives, soft
+from diffea import errors, exchange, learning, objectives, soft
 from diffea.analysis import Analysis, Pretraining, Variant
 from diffea.distributed import distribute
 from diffea.evaluate import evaluate
@@ -35,6 +35,7 @@ __all__ = [
     "evaluate",
     "exchange",
     "histogram",
+    "learning",
     "objectives",
     "optimise",
     "soft",

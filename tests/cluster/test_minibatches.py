@@ -14,7 +14,9 @@ from diffea import Composite, distribute, optimise
 
 
 def objective(found):
-    return jnp.sum(jnp.sqrt(50.0 + found["few", "bkg"].values)) - jnp.sum(jnp.sqrt(50.0 + found["few", "signal"].values))
+    return jnp.sum(jnp.sqrt(50.0 + found["few", "bkg"].values)) - jnp.sum(
+        jnp.sqrt(50.0 + found["few", "signal"].values)
+    )
 
 
 def everything(templates):
@@ -25,7 +27,9 @@ def everything(templates):
 
 
 def test_one_and_two_workers_have_the_bits_of_one_process(tmp_path, client):
-    distributed = functools.partial(distribute, Search(), write_fileset(tmp_path), schemaclass=QuietSchema, chunksize=700)
+    distributed = functools.partial(
+        distribute, Search(), write_fileset(tmp_path), schemaclass=QuietSchema, chunksize=700
+    )
     with distributed() as local, distributed(client=client) as remote:
         here, there = everything(local), everything(remote)
     with (

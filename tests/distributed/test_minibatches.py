@@ -54,7 +54,7 @@ class Count(DifferentiableProcessor):
     def columns(self, events):
         return {"entry": events.event / 2500.0}
 
-    def fill(self, params, columns):  # noqa: ARG002
+    def fill(self, params, columns):
         yield Fill("entry", columns["entry"])
 
 

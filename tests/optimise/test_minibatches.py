@@ -22,7 +22,9 @@ def templates(tmp_path_factory):
 
 
 def objective(found):
-    return jnp.sum(jnp.sqrt(50.0 + found["few", "bkg"].values)) - jnp.sum(jnp.sqrt(50.0 + found["few", "signal"].values))
+    return jnp.sum(jnp.sqrt(50.0 + found["few", "bkg"].values)) - jnp.sum(
+        jnp.sqrt(50.0 + found["few", "signal"].values)
+    )
 
 
 def run(templates, steps=6, optimizer=None, loss=None, **options):
@@ -47,7 +49,9 @@ def test_each_step_takes_the_next_part_and_then_another_division(templates):
 
 def test_the_last_point_is_the_result_and_a_resumption_has_its_bits(templates, tmp_path):
     straight = run(templates, steps=7)
-    assert optimise(Composite(templates, objective), PARAMS, optimizer=optax.adam(0.5), steps=7).params != straight.params
+    assert (
+        optimise(Composite(templates, objective), PARAMS, optimizer=optax.adam(0.5), steps=7).params != straight.params
+    )
 
     class EnoughError(Exception):
         pass
@@ -62,7 +66,14 @@ def test_the_last_point_is_the_result_and_a_resumption_has_its_bits(templates, t
     assert resumed.params == straight.params
     assert [step.loss for step in resumed.history] == [step.loss for step in straight.history]
     with pytest.raises(errors.CheckpointError, match="of another run"), pytest.warns(UserWarning, match="another run"):
-        optimise(Composite(templates, objective), PARAMS, optimizer=optax.adam(0.5), steps=7, checkpoint=tmp_path, resume=True)
+        optimise(
+            Composite(templates, objective),
+            PARAMS,
+            optimizer=optax.adam(0.5),
+            steps=7,
+            checkpoint=tmp_path,
+            resume=True,
+        )
 
 
 def test_validation_takes_all_events(templates):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import jax
 
@@ -10,16 +10,23 @@ from diffea.events.minibatches import Part, mini_batch
 from diffea.templates import Layout, TemplateJacobian, TemplateSet
 from diffea.types import Params
 
-if TYPE_CHECKING:
-    from diffea.distributed.function import Templates
+Number = int | jax.Array
 
-Whole = int | jax.Array
+
+class OfAllEvents(Protocol):
+    """Templates of all events."""
+
+    def __call__(self, params: Params) -> TemplateSet: ...
+    def forward(self, params: Params) -> TemplateSet: ...
+    def jacobian(self, params: Params) -> TemplateJacobian: ...
+    def hard(self, params: Params) -> TemplateSet: ...
+    def layout(self, params: Params) -> Layout: ...
 
 
 class MiniBatch:
     """A JAX function of the parameters as ``Templates`` is one, of a part of its events: see ``Templates.batch``."""
 
-    def __init__(self, templates: Templates, number: Whole, of: Whole, seed: Whole) -> None:
+    def __init__(self, templates: OfAllEvents, number: Number, of: Number, seed: Number) -> None:
         self._templates = templates
         self._part = number, of, seed
         if not any(isinstance(given, jax.core.Tracer) for given in self._part):
