@@ -140,6 +140,19 @@ class Templates:
         """
         return MiniBatch(self, number, of, seed)
 
+    def with_statistics_of(self, other: Templates) -> Callable[[Params], TemplateSet]:
+        """These templates with variances as if as many events had been simulated for them as for others.
+
+        Both are scaled to the same yields, so that those of a validation part of fewer events have larger MC-statistical errors than
+        those of the training part, and a loss that knows of them is larger there whatever the parameters. Here all variances are multiplied
+        by the ratio of the numbers of events.
+
+        Args:
+            other: templates of another part of the same simulation.
+        """
+        ratio = sum(self.events.values()) / sum(other.events.values())
+        return lambda params: self(params).with_variances_times(ratio)
+
     def layout(self, params: Params) -> Layout:
         """Which templates the fills make; nothing is computed."""
         return self._layout(params).value
