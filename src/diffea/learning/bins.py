@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from diffea.errors import HistogramError, OptionError, UnknownTemplateError
+from diffea.events.scalars import plain
 from diffea.histograms import edges_of
 from diffea.processor import DifferentiableProcessor
 from diffea.processor.base import check_axes
@@ -67,7 +68,8 @@ def quantile_edges(
         HistogramError: if the channel has no single axis with edges, the signal has no positive weight, or all background together is known less well.
         UnknownTemplateError: for samples that are not there.
     """
-    if not isinstance(bins, int | np.integer) or isinstance(bins, bool) or bins < 1:
+    count = plain(bins)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         msg = f"bins is a whole number, 1 or more, got {bins!r}"
         raise OptionError(msg)
     if largest_error is not None and not largest_error > 0:
@@ -82,7 +84,7 @@ def quantile_edges(
         raise UnknownTemplateError(msg)
     edges = _edges(templates, channel, signals[0])
     total = np.sum([np.asarray(templates[channel, sample].values) for sample in signals], axis=0)
-    places = _quantiles(total, bins, channel)
+    places = _quantiles(total, count, channel)
     if largest_error is not None:
         found = [templates[channel, sample] for sample in backgrounds]
         values, variances = (
