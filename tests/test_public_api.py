@@ -10,7 +10,7 @@ import diffea
 import diffea.statistics
 
 NAMES = [
-    "Analysis", "Composite", "DifferentiableProcessor", "Fill", "HistFactory", "Pretraining", "Ragged", "Split", "Template",
+    "Analysis", "Composite", "Constraint", "DifferentiableProcessor", "Fill", "HistFactory", "Pretraining", "Ragged", "Split", "Template",
     "TemplateSet", "Variant", "anneal", "distribute", "errors", "evaluate", "exchange", "histogram", "learning", "objectives", "optimise", "soft",
 ]  # fmt: skip
 STATISTICS = """
@@ -27,7 +27,7 @@ PARAMETERS = {
     "distribute": "processor fileset client schemaclass chunksize split precision on_bad_file memory gradient",
     "evaluate": "processor fileset params model client schemaclass chunksize split on_bad_file memory",
     "histogram": "x edges weights bandwidth kernel flow reflect",
-    "optimise": "loss params optimizer steps bounds widths schedules batches checkpoint resume progress validate validate_every patience",
+    "optimise": "loss params optimizer steps bounds widths schedules batches constraint checkpoint resume progress validate validate_every patience",
 }
 
 

@@ -12,7 +12,7 @@ from diffea.evaluate import evaluate
 from diffea.events.ragged import Ragged
 from diffea.events.splits import Split
 from diffea.histograms import histogram
-from diffea.optimise import Composite, anneal, optimise
+from diffea.optimise import Composite, Constraint, anneal, optimise
 from diffea.processor import DifferentiableProcessor, Fill
 from diffea.statistics import HistFactory
 from diffea.templates import Template, TemplateSet
@@ -20,6 +20,7 @@ from diffea.templates import Template, TemplateSet
 __all__ = [
     "Analysis",
     "Composite",
+    "Constraint",
     "DifferentiableProcessor",
     "Fill",
     "HistFactory",

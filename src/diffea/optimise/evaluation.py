@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeAlias
 
@@ -41,7 +41,7 @@ class LossAndGradient:
             with sharpened_by(widths), of_part(part):
                 return scalar(loss(box.to_params(steps)))
 
-        self._value_and_grad = jax.jit(jax.value_and_grad(in_steps))
+        self._value_and_grad: Callable[..., tuple[jax.Array, Params]] = jax.jit(jax.value_and_grad(in_steps))
         self._box = box
         self.at_start = True
 

@@ -64,6 +64,10 @@ class Updates:
         with _named():
             return self._init(point)
 
+    def searches(self, point: Params) -> bool:
+        """Whether the optimizer has a line search, which evaluates the loss by itself."""
+        return any(_searches(self.init(point)))
+
     def __call__(
         self,
         value: float,
