@@ -7,8 +7,23 @@ from diffea.learning.cross_entropy import CrossEntropy
 from diffea.learning.floor import with_floor
 from diffea.learning.inputs import Standardised, standardised
 from diffea.learning.modules import Module
+from diffea.learning.regions import gaussian_regions, gaussians, large_errors, low_yields, plane_regions, planes
 
-__all__ = ["CrossEntropy", "Module", "Standardised", "quantile_edges", "standardised", "with_axis", "with_floor"]
+__all__ = [
+    "CrossEntropy",
+    "Module",
+    "Standardised",
+    "gaussian_regions",
+    "gaussians",
+    "large_errors",
+    "low_yields",
+    "plane_regions",
+    "planes",
+    "quantile_edges",
+    "standardised",
+    "with_axis",
+    "with_floor",
+]
 
 
 def __dir__() -> list[str]:
