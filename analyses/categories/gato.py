@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from gatohep.data_generation import generate_toy_data_3class_3D
+from gatohep.losses import high_bkg_uncertainty_penalty, low_bkg_penalty
 from gatohep.models import gato_gmm_model
 from gatohep.utils import LearningRateScheduler, TemperatureScheduler
 
@@ -24,14 +25,17 @@ Events = dict[str, dict[str, np.ndarray]]
 
 
 class Categories(gato_gmm_model):
-    """Gaussians in the scores of both signals; the loss of the example: the geometric mean of both significances."""
+    """Gaussians in the scores of both signals; the loss of the example: the geometric mean of both significances, and its penalties."""
 
     def __init__(self, categories: int) -> None:
         super().__init__(n_cats=categories, dim=2, temperature=1.0, mean_norm="softmax")
 
     def call(self, data: Any) -> Any:
-        found = self.get_differentiable_significance(data, signal_labels=["signal1", "signal2"])
-        return -tf.sqrt(found["signal1"] * found["signal2"])
+        found, background, squares = self.get_differentiable_significance(
+            data, signal_labels=["signal1", "signal2"], return_details=True
+        )
+        penalties = low_bkg_penalty(background, threshold=5.0) + high_bkg_uncertainty_penalty(squares, background, 0.2)
+        return penalties - tf.sqrt(found["signal1"] * found["signal2"])
 
 
 def made(seed: int) -> Events:
@@ -44,7 +48,7 @@ def made(seed: int) -> Events:
 
 
 def train(events: Events, categories: int, seed: int) -> Categories:
-    """As in gato-hep's example three_class_softmax_example, without penalties."""
+    """As in gato-hep's example three_class_softmax_example, its penalties at their thresholds there, with a factor of 1."""
     tf.random.set_seed(seed)
     data = {
         name: {"NN_output": tf.constant(part["scores"], tf.float32), "weight": tf.constant(part["weight"], tf.float32)}
