@@ -12,6 +12,7 @@ import pytest
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea import DifferentiableProcessor, Fill, distribute, errors
+from diffea.events.blocks import Blocks
 from diffea.events.minibatches import Part
 
 PARTS = 7
@@ -22,7 +23,7 @@ def fileset(tmp_path_factory):
     return write_fileset(tmp_path_factory.mktemp("data"))
 
 
-@pytest.fixture(scope="module", params=["jacobian", "vjp", "by-bin"])
+@pytest.fixture(scope="module", params=["jacobian", "vjp"])
 def templates(request, fileset):
     with distribute(Search(), fileset, schemaclass=QuietSchema, chunksize=700, gradient=request.param) as templates:
         yield templates
@@ -133,3 +134,13 @@ def test_a_part_that_is_none_is_refused(templates, wrong):
 def test_a_part_that_turns_out_to_be_none_is_refused(templates):
     with pytest.raises(errors.OptionError, match="number=7"):
         jax.vmap(lambda number: templates.batch(number, of=PARTS)(PARAMS))(jnp.array([1, 7]))
+
+
+def test_a_part_that_loses_events_is_found_out(templates, monkeypatch):
+    """One whose windows end an event too early."""
+    monkeypatch.setattr(
+        "diffea.events.blocks.Blocks.window",
+        lambda blocks, start, stop: Blocks(blocks.arrays, jnp.asarray(max(stop - 1, start)), jnp.asarray(start)),
+    )
+    with pytest.raises(errors.LedgerError, match="of 5100"):
+        templates.batch(1, of=PARTS)(PARAMS)
