@@ -10,8 +10,8 @@ import diffea
 import diffea.statistics
 
 NAMES = [
-    "Analysis", "Composite", "DifferentiableProcessor", "Fill", "HistFactory", "Pretraining", "Ragged", "Split", "Template",
-    "TemplateSet", "Variant", "anneal", "distribute", "errors", "evaluate", "exchange", "histogram", "objectives", "optimise", "soft",
+    "Analysis", "Composite", "Constraint", "DifferentiableProcessor", "Fill", "HistFactory", "Pretraining", "Ragged", "Split", "Template",
+    "TemplateSet", "Variant", "anneal", "distribute", "errors", "evaluate", "exchange", "histogram", "learning", "objectives", "optimise", "soft",
 ]  # fmt: skip
 STATISTICS = """
 BoundLikelihood BoundModel Discovery Estimates Fit GoodnessOfFit HistFactory HypoTest Interval Likelihood Limit
@@ -27,7 +27,7 @@ PARAMETERS = {
     "distribute": "processor fileset client schemaclass chunksize split precision on_bad_file memory gradient identify observed timeout",
     "evaluate": "processor fileset params model client schemaclass chunksize split on_bad_file memory replicas observed",
     "histogram": "x edges weights bandwidth kernel flow reflect",
-    "optimise": "loss params optimizer steps bounds widths schedules checkpoint resume progress validate validate_every patience",
+    "optimise": "loss params optimizer steps bounds widths schedules batches constraint checkpoint resume progress validate validate_every patience",
 }
 
 

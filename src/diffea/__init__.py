@@ -5,14 +5,14 @@ from __future__ import annotations
 from diffea import runtime as _runtime  # noqa: F401  (64-bit JAX before anything traces)
 
 # isort: split
-from diffea import errors, exchange, objectives, soft
+from diffea import errors, exchange, learning, objectives, soft
 from diffea.analysis import Analysis, Pretraining, Variant
 from diffea.distributed import distribute
 from diffea.evaluate import evaluate
 from diffea.events.ragged import Ragged
 from diffea.events.splits import Split
 from diffea.histograms import histogram
-from diffea.optimise import Composite, anneal, optimise
+from diffea.optimise import Composite, Constraint, anneal, optimise
 from diffea.processor import DifferentiableProcessor, Fill
 from diffea.statistics import HistFactory
 from diffea.templates import Template, TemplateSet
@@ -20,6 +20,7 @@ from diffea.templates import Template, TemplateSet
 __all__ = [
     "Analysis",
     "Composite",
+    "Constraint",
     "DifferentiableProcessor",
     "Fill",
     "HistFactory",
@@ -35,6 +36,7 @@ __all__ = [
     "evaluate",
     "exchange",
     "histogram",
+    "learning",
     "objectives",
     "optimise",
     "soft",

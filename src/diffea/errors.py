@@ -183,6 +183,10 @@ class VariationError(DiffeaError, KeyError):
     __str__ = Exception.__str__
 
 
+class ConstraintWarning(UserWarning):
+    """Warned of when an optimisation ends where one of its constraints does not hold."""
+
+
 class InterpolationWarning(UserWarning):
     """Warned of when another program will interpolate the systematics of a model otherwise than the model itself does."""
 

@@ -51,7 +51,7 @@ def whole(fileset):
 
 
 def sums(shards, layout):
-    point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (as_arrays(PARAMS), 1.0))
+    point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (as_arrays(PARAMS), 1.0, np.array([0, 1, 0])))
     return [step(shard, "jacobian", layout, *point) for shard in shards]
 
 

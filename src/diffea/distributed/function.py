@@ -17,9 +17,11 @@ from jax.flatten_util import ravel_pytree
 from diffea import soft
 from diffea.distributed.lanes import Lane
 from diffea.distributed.ledger import Ledger
+from diffea.distributed.minibatch import MiniBatch
 from diffea.distributed.reduction import Partial
 from diffea.distributed.steps import AnyMode, points
 from diffea.errors import ClosedError, CountError, StrategyError, WidthError
+from diffea.events.minibatches import Part, chosen_part
 from diffea.events.scalars import plain
 from diffea.parameters import as_arrays
 from diffea.portable import Portable
@@ -142,12 +144,42 @@ class Templates:
             msg = f"replicas are at least two, as a whole number, got {number!r}"
             raise CountError(msg)
         params = self._known(params)
-        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths()))
+        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths(), np.array([0, 1, 0])))
         found = self._step("replicas", self._layout(params), *point, np.arange(count, dtype=np.uint64)[None])
         sums, several = found[0][0], found[1][0]
         edges = jax.tree.map(np.asarray, dict(self.processor.edges(params)))
         layout = self.layout(params)
         return TemplateSet(layout, sums[0], sums[1], edges), TemplateSet(layout, several[:, 0], several[:, 1], edges)
+
+    def batch(self, number: int | jax.Array, *, of: int | jax.Array, seed: int | jax.Array = 0) -> MiniBatch:
+        """The templates as one of some disjoint parts of all events estimates them, for about that part of the price.
+
+        Its sums of weights, and of their squares, are multiplied by the number of parts, so that the mean over all parts are the
+        templates and their variances. A part holds its share of every dataset and file, to within one event a batch of them, and is
+        the same on any cluster.
+
+        Args:
+            number: of the part, from 0; of JAX integers that are arguments of a compiled function none compiles again.
+            of: how many parts there are.
+            seed: another seed divides otherwise.
+
+        Raises:
+            OptionError: if there is no such part.
+        """
+        return MiniBatch(self, number, of, seed)
+
+    def with_statistics_of(self, other: Templates) -> Callable[[Params], TemplateSet]:
+        """These templates with variances as if as many events had been simulated for them as for others.
+
+        Both are scaled to the same yields, so that those of a validation part of fewer events have larger MC-statistical errors than
+        those of the training part, and a loss that knows of them is larger there whatever the parameters. Here all variances are multiplied
+        by the ratio of the numbers of events.
+
+        Args:
+            other: templates of another part of the same simulation.
+        """
+        ratio = sum(self.events.values()) / sum(other.events.values())
+        return lambda params: self(params).with_variances_times(ratio)
 
     def layout(self, params: Params) -> Layout:
         """Which templates the fills make; nothing is computed."""
@@ -188,7 +220,7 @@ class Templates:
         layout = self._layout(params)
         function = self._function(params, layout, strategy)
         with named_errors():
-            sums = function(params, _widths())
+            sums = function(params, _widths(), chosen_part())
             if not isinstance(sums, jax.core.Tracer):
                 sums.block_until_ready()
         return TemplateSet(layout.value, sums[0], sums[1], dict(self.processor.edges(params)))
@@ -242,7 +274,8 @@ class Templates:
         gradient = _once(self._callback("vjp", layout, params), FIRST_ONLY)
         sums = jax.custom_vjp(values)
         sums.defvjp(
-            lambda *at: (values(*at), at), lambda at, cotangents: (gradient(*at, cotangents), jnp.zeros_like(at[1]))
+            lambda *at: (values(*at), at),
+            lambda at, cotangents: (gradient(*at, cotangents), jnp.zeros_like(at[1]), None),
         )
         return sums
 
@@ -277,11 +310,17 @@ class Templates:
 
     def _at(self, mode: AnyMode, layout: Portable[Layout], params: Params) -> PyTree:
         """A step at one point, whose numbers are known."""
-        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths()))
+        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths(), chosen_part()))
         return jax.tree.map(lambda leaf: leaf[0], self._step(mode, layout, *point))
 
     def _step(
-        self, mode: AnyMode, layout: Portable[Layout], params: Params, widths: np.ndarray, *more: PyTree
+        self,
+        mode: AnyMode,
+        layout: Portable[Layout],
+        params: Params,
+        widths: np.ndarray,
+        part: np.ndarray,
+        *more: PyTree,
     ) -> PyTree:
         """One pass, at as many points as the first axis of the arguments has entries."""
         if self._closed:
@@ -289,18 +328,20 @@ class Templates:
         if not np.all((widths > 0) & (widths < np.inf)):
             msg = f"expected a positive scale of the widths, got {widths.tolist()}: end a schedule with soft.hard(), not with a width of zero"
             raise WidthError(msg)
+        parts = [Part(*map(int, numbers)) for numbers in part]
         began = time.perf_counter()
-        partial: Partial = self._lane.step(mode, layout, params, widths, *more)
+        partial: Partial = self._lane.step(mode, layout, params, widths, part, *more)
         at_one = jax.tree.map(lambda leaf: leaf[0], params)
+        count, of = points((params, widths, part, *more)), np.array([float(part.of) for part in parts])
         self.passes += 1
-        each = fills(mode, _size(at_one), max(self._sizes(at_one)))
-        self.fills += points((params, widths, *more)) * (1 + more[0].shape[1] if mode == "replicas" else each)
+        each = 1.0 + more[0].shape[1] if mode == "replicas" else fills(mode, _size(at_one), max(self._sizes(at_one)))
+        self.fills += count * float(np.mean(1.0 / of)) * each
         self.moved += self._lane.remote * sum(leaf.nbytes for leaf in jax.tree.leaves((params, more, partial.total)))
         self.memory = partial.memory
         self.ledger.check(partial.events)
         for name, spent in {**partial.seconds, "wall": time.perf_counter() - began}.items():
             self.seconds[name] += spent
-        return partial.total
+        return jax.tree.map(lambda leaf: (leaf.T * of).T, partial.total)
 
 
 def _closed() -> ClosedError:

@@ -16,6 +16,7 @@ from diffea.distributed.reduction import Partial, merge
 from diffea.distributed.shards import Held, Shard
 from diffea.errors import DiffeaError, LedgerError, NotFiniteError
 from diffea.events.blocks import Blocks
+from diffea.events.minibatches import Part
 from diffea.parameters import brief, finite
 from diffea.portable import Portable
 from diffea.program import Mode, Program, Structure, hard_sums, replicated_sums
@@ -35,17 +36,19 @@ class Point:
     Attributes:
         params: pytree of float64 arrays.
         widths: scale of the widths of soft cuts.
+        part: of the events, as number, parts and seed of a ``Part``.
         more: the cotangents, for ``vjp``; the numbers of the replicas, for ``replicas``.
     """
 
     params: Params
     widths: float
+    part: AnyArray
     more: tuple[AnyArray, ...]
 
 
-def points_of(params: Params, widths: AnyArray, *more: AnyArray) -> list[Point]:
+def points_of(params: Params, widths: AnyArray, part: AnyArray, *more: AnyArray) -> list[Point]:
     """The points of a pass, from arrays whose first axis numbers them, or has one entry that is the same for all."""
-    arguments = params, widths, more
+    arguments = params, widths, part, more
     return [
         Point(*jax.tree.map(lambda leaf: leaf[min(number, len(leaf) - 1)], arguments))  # noqa: B023
         for number in range(points(arguments))
@@ -91,46 +94,62 @@ def step(shard: Shard, mode: AnyMode, layout: Portable[Layout], *arguments: PyTr
 def _sums(
     program: Program, held: Held, scale: float, mode: AnyMode, whole: Layout, points: Sequence[Point]
 ) -> tuple[int, PyTree]:
-    """The number of events of a batch, and their sums at each point, stacked.
+    """The number of events of a batch, less those that a part of it should hold and did not count; and their sums at each point, stacked.
 
     Raises:
         LedgerError: if a point counted other events than the first.
     """
-    blocks = held.blocks
-    counts, sums = zip(*(_sum(program, held, blocks, scale, mode, whole, point) for point in points), strict=True)
+    blocks, counts, sums = held.blocks, [], []
+    for point in points:
+        windows = _windows(held, Part(*map(int, point.part)))
+        counted, summed = _sum(program, held, blocks, windows, scale, mode, whole, point)
+        counts.append(sum(held.rows) - sum(stop - start for _, start, stop in windows) + counted)
+        sums.append(summed)
     if len(set(counts)) > 1:
         msg = f"{held.batch.chunks[0]} and what follows: points of one pass counted {sorted(set(counts))} events"
         raise LedgerError(msg)
     return counts[0], jax.tree.map(lambda *leaves: np.stack(leaves), *sums)
 
 
+def _windows(held: Held, part: Part) -> list[tuple[int, int, int]]:
+    """The rows of each piece that belong to a part, its share of each size class; never none, of which there would be no sum."""
+    found, before = [], 0
+    for _, pieces in itertools.groupby(zip(held.structures, held.rows, strict=True), key=lambda piece: piece[0]):
+        rows = [count for _, count in pieces]
+        windows = part.windows(rows, held.batch.index, before)
+        found += [(before + piece, start, stop) for piece, start, stop in windows]
+        before += len(rows)
+    return found or [(0, 0, 0)]
+
+
 def _sum(
     program: Program,
     held: Held,
     blocks: Sequence[Blocks],
+    windows: Sequence[tuple[int, int, int]],
     scale: float,
     mode: AnyMode,
     whole: Layout,
     point: Point,
 ) -> tuple[int, PyTree]:
-    """The number of events of a batch and their sum, over its pieces, one after the other."""
-    count, summed = functools.reduce(
-        functools.partial(jax.tree.map, np.add),
-        (
-            _of_piece(program, held, *piece, scale, mode, whole, point)
-            for piece in zip(held.structures, blocks, strict=True)
-        ),
+    """The number of events and their sum over some rows of a batch's pieces, one after the other."""
+    sums = (
+        _of_window(program, held, held.structures[piece], blocks[piece], start, stop, scale, mode, whole, point)
+        for piece, start, stop in windows
     )
+    count, summed = functools.reduce(functools.partial(jax.tree.map, np.add), sums)
     if mode != "hard" and mode != "replicas" and not finite(summed):
         raise _not_finite(program, held, blocks, scale, mode, whole, point)
     return int(count), summed
 
 
-def _of_piece(
+def _of_window(
     program: Program,
     held: Held,
     structure: Structure,
     blocks: Blocks,
+    start: int,
+    stop: int,
     scale: float,
     mode: AnyMode,
     whole: Layout,
@@ -138,11 +157,15 @@ def _of_piece(
 ) -> tuple[int, PyTree]:
     sample, params = held.batch.file.sample, point.params
     if mode != "hard" and mode != "replicas":
-        return program.run(mode, structure, sample, whole, params, blocks, scale, *point.more, widths=point.widths)
+        window = blocks.window(start, stop)
+        return program.run(mode, structure, sample, whole, params, window, scale, *point.more, widths=point.widths)
     chunks = held.batch.chunks
     where = f"{chunks[0]}" if len(chunks) == 1 else f"{chunks[0]}, to {chunks[-1]}"
-    exact = program, structure, sample, whole, params, blocks, scale, where
-    return hard_sums(*exact) if mode == "hard" else replicated_sums(*exact, np.asarray(point.more[0]))
+    if mode == "replicas":
+        return replicated_sums(program, structure, sample, whole, params, blocks, scale, where, np.asarray(point.more[0]))
+    parts = [blocks] if (start, stop) == (0, int(blocks.rows)) else blocks.parts(np.arange(start, stop))
+    sums = (hard_sums(program, structure, sample, whole, params, part, scale, where) for part in parts)
+    return functools.reduce(functools.partial(jax.tree.map, np.add), sums, (0, np.zeros((2, whole.size))))
 
 
 def _not_finite(

@@ -25,7 +25,7 @@ CAPACITIES = (1, 4, 8, 12, 16)
 TOGETHER = 4
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("arrays", "rows", "hashes"), meta_fields=())
+@partial(jax.tree_util.register_dataclass, data_fields=("arrays", "rows", "first", "hashes"), meta_fields=())
 @dataclasses.dataclass(frozen=True)
 class Blocks:
     """Columns in blocks.
@@ -33,12 +33,14 @@ class Blocks:
     Attributes:
         arrays: a pytree of arrays of shape ``(blocks, rows of a block, …)``; what pads them is a copy of a real row, so
             that no padded row computes what a real one would not.
-        rows: how many rows are events, in order.
+        rows: one past the last row that counts.
+        first: row that counts.
         hashes: of what identifies the events, shape ``(rows,)``; None where that is not known, or was not asked for.
     """
 
     arrays: PyTree
     rows: AnyArray
+    first: AnyArray = dataclasses.field(default_factory=lambda: jnp.asarray(0))
     hashes: AnyArray | None = None
 
     @property
@@ -48,12 +50,16 @@ class Blocks:
     @property
     def columns(self) -> Blocks:
         """What is computed with: a program is compiled for the shape of these."""
-        return Blocks(self.arrays, self.rows)
+        return dataclasses.replace(self, hashes=None)
 
     @property
     def size(self) -> int:
         """Rows of a block."""
         return int(jax.tree.leaves(self.arrays)[0].shape[1])
+
+    def window(self, start: int, stop: int) -> Blocks:
+        """The same columns, of which only the rows from ``start`` to ``stop`` count."""
+        return dataclasses.replace(self, rows=jnp.asarray(stop), first=jnp.asarray(start))
 
     def parts(self, rows: np.ndarray) -> Iterator[Blocks]:
         """Some of the rows, one block after the other."""

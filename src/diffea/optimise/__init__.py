@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from diffea.optimise.blackbox import black_box
 from diffea.optimise.box import Box
 from diffea.optimise.checkpoints import fingerprint
 from diffea.optimise.composite import Composite
+from diffea.optimise.constraints import Augmented, Constraint, constrained, read_constraints
 from diffea.optimise.evaluation import LossAndGradient
 from diffea.optimise.gauss_newton import gauss_newton
 from diffea.optimise.loops import Run, quasi_newton, step_by_step
@@ -26,7 +28,7 @@ from diffea.optimise.updates import Updates
 from diffea.parameters import as_arrays, names
 from diffea.types import Loss, Params, PyTree
 
-__all__ = ["Composite", "Result", "Scan", "Schedule", "Step", "anneal", "optimise"]
+__all__ = ["Composite", "Constraint", "Result", "Scan", "Schedule", "Step", "anneal", "optimise"]
 
 AUTO = "auto"
 L_BFGS_B = "l-bfgs-b"
@@ -45,6 +47,8 @@ def optimise(
     bounds: PyTree = None,
     widths: Schedule | None = None,
     schedules: Mapping[str, Schedule] | None = None,
+    batches: int = 1,
+    constraint: Constraint | Sequence[Constraint] | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     progress: Callable[[Step], None] | None = None,
@@ -69,6 +73,11 @@ def optimise(
         widths: what the widths of all soft cuts are multiplied by in the course of the run, such as ``diffea.anneal(1.0, 0.2)``.
             ``"l-bfgs-b"`` and ``"gauss-newton"`` start anew at each of three widths; ``"auto"`` has widths of its own.
         schedules: parameters that are set instead of optimised, such as ``{"width": diffea.anneal(10.0, 0.5)}``.
+        batches: for an optimizer of optax: into how many mini-batches the events of ``diffea.distribute`` are divided. Each step takes the
+            next one, for about that part of the price of a step; after all of them they are divided anew. The result is then the
+            last point, or that of the lowest ``validate``, which takes all of its events.
+        constraint: working points to hold, of a ``Composite``, for ``"l-bfgs-b"`` and optimizers of optax without a line search: an augmented
+            Lagrangian in eight rounds, which share the steps, and in each of which the optimizer starts anew.
         checkpoint: folder for checkpoints, one after every step.
         resume: go on from the newest checkpoint, to the same bits as an uninterrupted run.
         progress: called with every ``Step``.
@@ -95,6 +104,9 @@ def optimise(
     steps = MOST_PASSES if steps is None and name == AUTO else steps
     count = check_count("steps", steps, 0)
     check_count("validate_every", validate_every, 1)
+    if check_count("batches", batches, 1, "mini-batches") > 1 and not is_optax:
+        msg = f"{name!r} compares losses of its steps, which mini-batches make another each time: use an optax optimizer, or leave out batches"
+        raise ParameterError(msg)
     if patience is not None:
         check_count("patience", patience, 1, "validations")
     for what, function in {"loss": loss, "progress": progress, "validate": validate}.items():
@@ -119,18 +131,30 @@ def optimise(
         steps=count,
         checkpoint=None if checkpoint is None else Path(checkpoint),
         resume=resume,
-        fingerprint=fingerprint(names(start), *map(np.asarray, jax.tree.leaves((start, box.low, box.high))), name),
+        fingerprint=fingerprint(
+            names(start),
+            *map(np.asarray, jax.tree.leaves((start, box.low, box.high))),
+            name if batches == 1 else (name, int(batches)),
+        ),
         progress=progress or (lambda _: None),
         validate=None if validate is None else jax.jit(validate),
         validate_every=int(validate_every),
         patience=int(count + 1 if patience is None else patience),
         widths=widths,
+        batches=int(batches),
     )
     if widths is not None and name in (AUTO, *BLACK_BOXES):
         msg = f"{name!r} {'has widths of its own' if name == AUTO else 'sees exact cuts only, which have no width'}: leave out widths"
         raise ParameterError(msg)
+    constraints = read_constraints(constraint)
+    if constraints and not (isinstance(loss, Composite) and (is_optax or name == L_BFGS_B)):
+        msg = f"constraint needs diffea.Composite(templates, objective) as loss, and {L_BFGS_B!r} or an optimizer of optax, got {optimizer!r}"
+        raise ParameterError(msg)
+    if constraints and (validate is not None or schedules):
+        msg = "constraint goes neither with validate nor with schedules: which point is best would depend on more than one loss"
+        raise ParameterError(msg)
     with locked(run.checkpoint) if run.checkpoint else contextlib.nullcontext():
-        return _minimise(run, loss, start, optimizer, schedules or {})
+        return _minimise(run, loss, start, optimizer, schedules or {}, constraints)
 
 
 def _minimise(
@@ -139,12 +163,15 @@ def _minimise(
     start: Params,
     optimizer: optax.GradientTransformation | str,
     schedules: Mapping[str, Schedule],
+    constraints: Sequence[Constraint],
 ) -> Result:
     if isinstance(optimizer, str):
         name = optimizer.lower()
         if schedules:
             msg = f"schedules change the loss from step to step, which {name!r} cannot follow: use an optax optimizer"
             raise ParameterError(msg)
+        if name == L_BFGS_B and isinstance(loss, Composite) and constraints:
+            return constrained(run, Augmented(loss, run.box, constraints), start, quasi_newton)
         if name == L_BFGS_B:
             return quasi_newton(run, start)
         if not isinstance(loss, Composite):
@@ -159,7 +186,14 @@ def _minimise(
         run.box.check(found)
         return found
 
-    return step_by_step(run, start, Updates(optimizer, loss, run.box), schedule if schedules else None)
+    updates = Updates(optimizer, loss, run.box)
+    if isinstance(loss, Composite) and constraints:
+        if updates.searches(run.box.to_steps(start)):
+            msg = "constraint changes the loss that a line search looks at: take an optimizer of optax without one, or 'l-bfgs-b'"
+            raise ParameterError(msg)
+        in_rounds = functools.partial(step_by_step, updates=updates, schedule=None)
+        return constrained(run, Augmented(loss, run.box, constraints), start, in_rounds)
+    return step_by_step(run, start, updates, schedule if schedules else None)
 
 
 def check_count(what: str, count: object, least: int, of: str = "steps") -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +13,16 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from diffea import soft
-from diffea.errors import DiffeaError, FlatLossError, LossError, NotFiniteError
+from diffea.errors import DiffeaError, FlatLossError, LossError, NotFiniteError, ParameterError
+from diffea.events.minibatches import mini_batch
 from diffea.optimise.box import Box
 from diffea.parameters import brief, name_of
 from diffea.runtime import named_errors
 from diffea.types import Loss, Params, Scalar
 
 PROBE = 0.01  # in the units of steps
+Part: TypeAlias = tuple[Scalar, Scalar, Scalar]
+"""A mini-batch, as number, parts and seed."""
 
 
 class LossAndGradient:
@@ -32,16 +37,20 @@ class LossAndGradient:
     """
 
     def __init__(self, loss: Loss, box: Box) -> None:
-        def in_steps(steps: Params, widths: Scalar | None) -> jax.Array:
-            with sharpened_by(widths):
+        def in_steps(steps: Params, widths: Scalar | None, part: Part | None) -> jax.Array:
+            with sharpened_by(widths), of_part(part):
                 return scalar(loss(box.to_params(steps)))
 
-        self._value_and_grad = jax.jit(jax.value_and_grad(in_steps))
+        self._value_and_grad: Callable[..., tuple[jax.Array, Params]] = jax.jit(jax.value_and_grad(in_steps))
         self._box = box
         self.at_start = True
 
     def __call__(
-        self, steps: Params, known: tuple[float, Params] | None = None, widths: float | None = None
+        self,
+        steps: Params,
+        known: tuple[float, Params] | None = None,
+        widths: float | None = None,
+        part: Part | None = None,
     ) -> tuple[float, Params]:
         """Loss and gradient.
 
@@ -49,6 +58,7 @@ class LossAndGradient:
             steps: where.
             known: both, if they were evaluated already.
             widths: by what all widths of soft cuts are multiplied, if at all.
+            part: the mini-batch, as number, parts and seed; all events without it.
 
         Raises:
             LossError: if the loss is not a number.
@@ -56,12 +66,19 @@ class LossAndGradient:
             FlatLossError: if the loss does not change at all around the start.
         """
         with named_errors():
-            value, gradient = known or self._value_and_grad(steps, widths)
+            value, gradient = known or self._value_and_grad(steps, widths, part)
             value = float(value)
-        self.check(value, gradient, steps, widths)
+        self.check(value, gradient, steps, widths, part)
         return value, gradient
 
-    def check(self, value: float, gradient: Params, steps: Params, widths: float | None = None) -> None:
+    def check(
+        self,
+        value: float,
+        gradient: Params,
+        steps: Params,
+        widths: float | None = None,
+        part: Part | None = None,
+    ) -> None:
         """See that loss and gradient are finite, and at the start that there is a way down and each parameter has an influence.
 
         Raises:
@@ -79,7 +96,7 @@ class LossAndGradient:
                 raise NotFiniteError(msg)
             if not np.any(leaf):
                 idle.append(name_of(path))
-        if self.at_start and len(idle) == len(jax.tree.leaves(gradient)) and self._flat(value, steps, widths):
+        if self.at_start and len(idle) == len(jax.tree.leaves(gradient)) and self._flat(value, steps, widths, part):
             raise flat_loss(value, "at the start and stays so around it")
         if self.at_start:
             for name in idle:
@@ -89,14 +106,14 @@ class LossAndGradient:
                 )
         self.at_start = False
 
-    def _flat(self, value: float, steps: Params, widths: float | None) -> bool:
+    def _flat(self, value: float, steps: Params, widths: float | None, part: Part | None) -> bool:
         """Whether the loss is the same at two points beside one that has no gradient, which may also be a minimum."""
         flat, unravel = ravel_pytree(steps)
         aside = PROBE * np.random.default_rng(0).uniform(0.5, 1.0, flat.shape) * np.maximum(1.0, np.abs(flat))
         for beside in (flat + aside, flat - aside):
             try:
                 with named_errors():
-                    found, _ = self._value_and_grad(self._box.clip(unravel(beside)), widths)
+                    found, _ = self._value_and_grad(self._box.clip(unravel(beside)), widths, part)
             except DiffeaError:
                 return False
             if float(found) != value:
@@ -116,6 +133,26 @@ def flat_loss(value: float, where: str) -> FlatLossError:
 def sharpened_by(widths: Scalar | None) -> AbstractContextManager[None]:
     """``soft.sharpened``, where there is a scale."""
     return nullcontext() if widths is None else soft.sharpened(widths)
+
+
+@contextmanager
+def of_part(part: Part | None) -> Iterator[None]:
+    """``mini_batch``, where there is a part.
+
+    Raises:
+        ParameterError: if no templates were asked for in it, so that there are no events to take a part of.
+    """
+    if part is None:
+        yield
+        return
+    with mini_batch(*part) as around:
+        yield
+    if not around.asked:
+        msg = (
+            "batches are parts of the events of diffea.distribute, and the loss does not call its templates: leave out batches, or divide "
+            "the data inside of the loss"
+        )
+        raise ParameterError(msg)
 
 
 def scalar(value: object) -> jax.Array:

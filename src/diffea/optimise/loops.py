@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 from diffea.errors import CheckpointError, NotFiniteError, ParameterError
 from diffea.optimise.box import Box
 from diffea.optimise.checkpoints import Checkpoint, clear, newest, save
-from diffea.optimise.evaluation import LossAndGradient, norm, scalar
+from diffea.optimise.evaluation import LossAndGradient, Part, norm, scalar
 from diffea.optimise.result import Result, Step
 from diffea.optimise.schedules import Schedule
 from diffea.optimise.states import OTHER, finite, plain, restored
@@ -51,6 +51,7 @@ class Run:
         validate_every: steps between two validations.
         patience: validations without improvement after which to stop.
         widths: by what all widths of soft cuts are multiplied in the course of the run, if at all.
+        batches: into how many parts the events are divided, of which each step takes the next.
     """
 
     evaluate: LossAndGradient
@@ -64,6 +65,11 @@ class Run:
     validate_every: int
     patience: int
     widths: Schedule | None = None
+    batches: int = 1
+
+    def part(self, number: int) -> Part | None:
+        """The mini-batch of a step: all parts in turn, and then those of another division."""
+        return None if self.batches == 1 else ((number - 1) % self.batches, self.batches, (number - 1) // self.batches)
 
     def scale(self, fraction: float) -> float | None:
         """By what the widths are multiplied when a fraction of the run is done.
@@ -158,7 +164,7 @@ class Run:
 
 
 def step_by_step(run: Run, start: Params, updates: Updates, schedule: Callable[[Params, int], Params] | None) -> Result:
-    """Take optax steps, projected onto the bounds.
+    """Take optax steps, projected onto the bounds. Where the loss is another one at every step, the last point is the result.
 
     Args:
         run: what to minimise.
@@ -179,24 +185,26 @@ def step_by_step(run: Run, start: Params, updates: Updates, schedule: Callable[[
     if begun := run.begin(read):
         point, state, best, lowest, stale, history = begun
         validation = run.validation(best, 1)
-        scale = run.scale((max(len(history), 1) - 1) / max(run.steps - 1, 1))
-        run.check_loss(lowest, run.evaluate(best, None, scale)[0] if validation is None else validation)
+        last = max(len(history), 1)
+        scale = run.scale((last - 1) / max(run.steps - 1, 1))
+        found = run.evaluate(best, None, scale, run.part(last))[0] if validation is None else validation
+        run.check_loss(lowest, found)
 
     message = f"all {run.steps} steps taken"
     while len(history) < run.steps and stale < run.patience:
         began, number = time.perf_counter(), len(history) + 1
         if schedule:
             point = run.box.to_steps(schedule(run.box.to_params(point), number))
-        scale = run.scale((number - 1) / max(run.steps - 1, 1))
-        changes = schedule or scale is not None
-        value, gradient = run.evaluate(point, None if changes else known(state), scale)
+        scale, part = run.scale((number - 1) / max(run.steps - 1, 1)), run.part(number)
+        changes = schedule or scale is not None or part is not None
+        value, gradient = run.evaluate(point, None if changes else known(state), scale, part)
         validation = run.validation(point, number)
         criterion = validation if run.validate else value
         if criterion is not None and (criterion < lowest or (changes and not run.validate)):
             best, lowest, stale = point, criterion, 0
         else:
             stale += validation is not None
-        point, state = updates(value, gradient, state, point, scale)
+        point, state = updates(value, gradient, state, point, scale, part)
         history.append(Step(number, run.steps, value, norm(gradient), time.perf_counter() - began, validation))
         run.progress(history[-1])
         run.keep(history, plain((point, state, best, lowest, stale)))

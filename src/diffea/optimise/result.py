@@ -63,12 +63,13 @@ class Result:
     """The end of an optimisation.
 
     Attributes:
-        params: of the lowest validation loss where there is one, the last ones where widths were annealed, and of the
-            lowest loss otherwise; of the lowest hard loss seen with ``"auto"``, ``"cma"`` and ``"tpe"``.
+        params: of the lowest validation loss where there is one, the last ones where widths were annealed or steps had mini-batches,
+            and of the lowest loss otherwise; of the lowest hard loss seen with ``"auto"``, ``"cma"`` and ``"tpe"``.
         history: of all steps, also those before a resumption.
         message: why it ended.
         hard: the loss with exact cuts at ``params``, where the optimizer looks at it.
         scans: the hard loss along each scanned parameter, by its name, at the end of ``"auto"``.
+        constraints: the quantity of each constraint at ``params``, with soft cuts; the losses of ``history`` then have the constraints' terms in them.
     """
 
     params: Params
@@ -76,6 +77,7 @@ class Result:
     message: str
     hard: float | None = None
     scans: Mapping[str, Scan] = dataclasses.field(default_factory=dict)
+    constraints: tuple[float, ...] = ()
 
     @property
     def passes(self) -> int:

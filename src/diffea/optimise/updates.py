@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from diffea.errors import DiffeaError, ParameterError
 from diffea.optimise.box import Box
-from diffea.optimise.evaluation import scalar, sharpened_by
+from diffea.optimise.evaluation import Part, of_part, scalar, sharpened_by
 from diffea.runtime import named_errors
 from diffea.types import Loss, Params, Scalar
 
@@ -33,10 +33,15 @@ class Updates:
         full = optax.with_extra_args_support(optimizer)
 
         def update(
-            value: jax.Array, gradient: Params, state: optax.OptState, point: Params, widths: Scalar | None
+            value: jax.Array,
+            gradient: Params,
+            state: optax.OptState,
+            point: Params,
+            widths: Scalar | None,
+            part: Part | None,
         ) -> tuple[Params, optax.OptState]:
             def value_fn(steps: Params) -> jax.Array:
-                with sharpened_by(widths):
+                with sharpened_by(widths), of_part(part):
                     return scalar(loss(box.to_params(steps)))
 
             if any(_searches(state)):  # which would otherwise expect a decrease from steps that lead out of the box
@@ -59,16 +64,26 @@ class Updates:
         with _named():
             return self._init(point)
 
+    def searches(self, point: Params) -> bool:
+        """Whether the optimizer has a line search, which evaluates the loss by itself."""
+        return any(_searches(self.init(point)))
+
     def __call__(
-        self, value: float, gradient: Params, state: optax.OptState, point: Params, widths: float | None = None
+        self,
+        value: float,
+        gradient: Params,
+        state: optax.OptState,
+        point: Params,
+        widths: float | None = None,
+        part: Part | None = None,
     ) -> tuple[Params, optax.OptState]:
-        """The next point, and the state there; with widths of soft cuts multiplied, if at all, as for value and gradient.
+        """The next point, and the state there; widths of soft cuts and mini-batch are those of value and gradient.
 
         Raises:
             ParameterError: if the optimizer needs more than it can be given.
         """
         with named_errors(), _named():
-            return self._update(jnp.asarray(value), gradient, state, point, widths)
+            return self._update(jnp.asarray(value), gradient, state, point, widths, part)
 
 
 def known(state: optax.OptState) -> tuple[float, Params] | None:

@@ -177,18 +177,22 @@ def _sums(
 
 
 def _over_blocks(sums: Callable[[PyTree, jax.Array], PyTree], blocks: Blocks) -> Counted:
-    """The number of rows that are events, and the sum of ``sums(arrays, valid)``, over as many blocks as hold events, in order."""
-    size = jax.tree.leaves(blocks.arrays)[0].shape[1]
+    """The number of rows that count, and the sum of ``sums(arrays, valid)``, over as many blocks as hold them, in order."""
+    shape = jax.tree.leaves(blocks.arrays)[0].shape
+    rows, size = shape[0] * shape[1], shape[1]
+    flat = jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[2:]), blocks.arrays)
 
     def counted(arrays: PyTree, valid: jax.Array) -> Counted:
         return jnp.sum(valid), sums(arrays, valid)
 
     def body(index: jax.Array, total: Counted) -> Counted:
-        arrays = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), blocks.arrays)
-        valid = index * size + jnp.arange(size) < blocks.rows
-        return jax.tree.map(jnp.add, total, counted(arrays, valid))
+        begin = blocks.first + index * size
+        start = jnp.minimum(begin, rows - size)  # a last block that begins within another one
+        arrays = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), flat)
+        row = start + jnp.arange(size)
+        return jax.tree.map(jnp.add, total, counted(arrays, (begin <= row) & (row < blocks.rows)))
 
-    first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), blocks.arrays)
-    shapes = jax.eval_shape(counted, first, jax.ShapeDtypeStruct((size,), bool))
+    of_block = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), blocks.arrays)
+    shapes = jax.eval_shape(counted, of_block, jax.ShapeDtypeStruct((size,), bool))
     zero = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-    return jax.lax.fori_loop(0, -(-blocks.rows // size), body, zero)
+    return jax.lax.fori_loop(0, -(-(blocks.rows - blocks.first) // size), body, zero)

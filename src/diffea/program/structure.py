@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from diffea.events.blocks import FEW, SIZES, Blocks, block_rows, runs, to_blocks
 from diffea.events.classes import divided
 from diffea.events.columns import Columns, pack
+from diffea.events.minibatches import shuffled
 from diffea.events.scalars import Static
 from diffea.types import PyTree
 
@@ -47,8 +47,8 @@ class Structure:
 
 def pieces(
     columns: Columns, dtype: np.dtype, size: int | None = None
-) -> tuple[tuple[Structure, ...], tuple[Blocks, ...], tuple[range | np.ndarray, ...]]:
-    """Columns of a batch in size classes, each in blocks: all at once, or a few at a time so that few shapes compile.
+) -> tuple[tuple[Structure, ...], tuple[Blocks, ...], tuple[np.ndarray, ...]]:
+    """Columns of a batch in size classes, each shuffled and in blocks: all at once, or a few at a time so that few shapes compile.
 
     Args:
         columns: of some events of one dataset.
@@ -58,11 +58,12 @@ def pieces(
     Returns:
         structure and blocks of each piece, and which events it holds.
     """
-    classes: Sequence[range | np.ndarray] = divided(columns) or (range(columns.rows),)
+    classes = divided(columns) or (np.arange(columns.rows, dtype=np.int32),)
     most = max(map(len, classes))
-    found: list[tuple[Structure, Blocks, range | np.ndarray]] = []
-    for members in classes:
-        part = columns if isinstance(members, range) else columns.of(members)
+    found: list[tuple[Structure, Blocks, np.ndarray]] = []
+    for ordered in classes:
+        members = ordered[shuffled(len(ordered))]
+        part = columns.of(members)
         rows = size if len(members) == most else None
         rows = rows or block_rows([len(members)], FEW if len(classes) > 1 else SIZES)
         arrays = pack(part, dtype)

@@ -61,6 +61,7 @@ def train_variant(
 ) -> tuple[Result, Result | None]:
     """The results of the main stage, and of the pretraining, if there is one."""
     model, (folder, before) = variant.model, folders
+    kept_apart = validation.with_statistics_of(train) if validation else None
 
     def descend(objective: Callable[[TemplateSet], Scalar], start: Params, **options: Any) -> Result:
         return optimise(
@@ -69,7 +70,7 @@ def train_variant(
             bounds=variant.bounds,
             resume=resume,
             progress=tell,
-            validate=(lambda params: objective(validation(params))) if validation else None,
+            validate=(lambda params: objective(kept_apart(params))) if kept_apart else None,
             validate_every=variant.validate_every,
             patience=variant.patience,
             **options,

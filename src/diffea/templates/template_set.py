@@ -92,6 +92,10 @@ class TemplateSet(Mapping[Key, Template]):
             *(flat[..., span].reshape(*flat.shape[:-1], *shape) for flat in (self.values_flat, self.variances_flat)),
         )
 
+    def with_variances_times(self, factor: float) -> TemplateSet:
+        """The same templates as if they were made of one over ``factor`` times as many simulated events, with the same yields."""
+        return dataclasses.replace(self, variances_flat=self.variances_flat * factor)
+
     def __contains__(self, name: object) -> bool:
         try:
             return as_key(name) in self.layout.spans
