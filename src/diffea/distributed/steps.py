@@ -162,7 +162,9 @@ def _of_window(
     chunks = held.batch.chunks
     where = f"{chunks[0]}" if len(chunks) == 1 else f"{chunks[0]}, to {chunks[-1]}"
     if mode == "replicas":
-        return replicated_sums(program, structure, sample, whole, params, blocks, scale, where, np.asarray(point.more[0]))
+        return replicated_sums(
+            program, structure, sample, whole, params, blocks, scale, where, np.asarray(point.more[0])
+        )
     parts = [blocks] if (start, stop) == (0, int(blocks.rows)) else blocks.parts(np.arange(start, stop))
     sums = (hard_sums(program, structure, sample, whole, params, part, scale, where) for part in parts)
     return functools.reduce(functools.partial(jax.tree.map, np.add), sums, (0, np.zeros((2, whole.size))))
