@@ -1,10 +1,10 @@
 """What a step costs the scheduler as shards grow in number: CPU time, messages and bytes. Prints JSON.
 
-    python benchmarks/scale.py [--shards 1 10 100 1000] [--few 10] [--steps 5]
+    python benchmarks/scale.py [--shards 1 10 100 1000] [--many 1000] [--few 10] [--steps 5]
 
 A scheduler and two workers run in processes of their own; a worker has as many threads as it takes to have a thread for each
-shard, of a few hundred events, so that what is measured is the exchange and not the computation. At the end the largest number of
-shards is on ``--few`` threads, beside as many shards as threads there. CPU time is that of the scheduler's process, messages and bytes
+shard, of a few hundred events, so that what is measured is the exchange and not the computation. At the end ``--many`` shards are on
+``--few`` threads, beside as many shards as threads there. CPU time is that of the scheduler's process, messages and bytes
 are counted in its connections, and in those between the workers.
 """
 
@@ -171,11 +171,12 @@ def measure(shards: int, number: int, steps: int, folder: Path) -> dict[str, flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=int, nargs="*", default=[1, 10, 100, 1000])
+    parser.add_argument("--many", type=int, default=1000, help="shards on few threads")
     parser.add_argument("--few", type=int, default=10, help="threads for many shards")
     parser.add_argument("--steps", type=int, default=5)
     arguments = parser.parse_args()
     result_kb = 8 * 2 * SAMPLES * (BINS + 2) * (1 + CUTS) / 1e3
-    few, steps, many = arguments.few, arguments.steps, max(arguments.shards)
+    few, steps, many = arguments.few, arguments.steps, arguments.many
     with tempfile.TemporaryDirectory() as folder:
         found = [measure(shards, shards, steps, Path(folder)) for shards in arguments.shards]
         on_few = [measure(shards, few, steps, Path(folder)) for shards in (few, many)]
