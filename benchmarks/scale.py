@@ -1,10 +1,11 @@
 """What a step costs the scheduler as shards grow in number: CPU time, messages and bytes. Prints JSON.
 
-    python benchmarks/scale.py [--shards 1 10 100 1000] [--few 10] [--steps 5]
+    python benchmarks/scale.py [--shards 1 10 100 1000] [--many 1000] [--few 10] [--steps 5]
 
 A scheduler and two workers run in processes of their own; a worker has as many threads as it takes to have a thread for each
-shard, of a few hundred events, so that what is measured is the exchange and not the computation. At the end the largest number of
-shards is on ``--few`` threads, beside as many shards as threads there. CPU time is that of the scheduler's process, messages and bytes
+shard, of a few hundred events, so that what is measured is the exchange and not the computation. At the end ``--many`` shards are on
+``--few`` threads, beside as many shards as threads there. CPU time is that of the scheduler's process, without what it uses
+while nothing happens; messages and bytes
 are counted in its connections, and in those between the workers.
 """
 
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 BINS, CUTS, SAMPLES, ROWS = 20, 8, 5, 200
@@ -62,7 +64,7 @@ def cluster(threads: list[int], folder: Path):
     """A client of a scheduler process and one worker process for each number of threads."""
     from distributed import Client
 
-    where = folder / f"scheduler-{sum(threads)}.json"
+    where = folder / f"scheduler-{uuid.uuid4().hex}.json"
     options = ["--scheduler-file", str(where), "--no-dashboard"]
     environment = {**os.environ, "NPROC": "1", "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "error"}
     commands = [
@@ -111,6 +113,13 @@ def used() -> dict[str, float]:
     return {"cpu": time.process_time(), **TCP.traffic}
 
 
+def idling(client, seconds: float = 4.0) -> float:
+    """What the scheduler uses when nothing happens (heartbeats, statistics), in CPU seconds a second."""
+    before = client.run_on_scheduler(used)["cpu"]
+    time.sleep(seconds)
+    return (client.run_on_scheduler(used)["cpu"] - before) / seconds
+
+
 def measure(shards: int, number: int, steps: int, folder: Path) -> dict[str, float]:
     """Some shards on a number of threads: medians over the steps."""
     import jax
@@ -136,7 +145,7 @@ def measure(shards: int, number: int, steps: int, folder: Path) -> dict[str, flo
         jax.block_until_ready(step(PARAMS))
         client.run(count_traffic)
         client.run_on_scheduler(count_traffic)
-        rows = []
+        rows, idle = [], idling(client)
         for repeat in range(steps):
             before = client.run_on_scheduler(used), client.run(used), time.process_time()
             began = time.perf_counter()
@@ -149,7 +158,7 @@ def measure(shards: int, number: int, steps: int, folder: Path) -> dict[str, flo
             rows.append(
                 {
                     "wall_ms": 1e3 * wall,
-                    "scheduler_cpu_ms": 1e3 * scheduler["cpu"],
+                    "scheduler_cpu_ms": 1e3 * (scheduler["cpu"] - idle * wall),
                     "driver_cpu_ms": 1e3 * driver,
                     "workers_cpu_ms": 1e3 * workers["cpu"],
                     "messages_from_scheduler": scheduler["messages"],
@@ -171,11 +180,12 @@ def measure(shards: int, number: int, steps: int, folder: Path) -> dict[str, flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=int, nargs="*", default=[1, 10, 100, 1000])
+    parser.add_argument("--many", type=int, default=1000, help="shards on few threads")
     parser.add_argument("--few", type=int, default=10, help="threads for many shards")
     parser.add_argument("--steps", type=int, default=5)
     arguments = parser.parse_args()
     result_kb = 8 * 2 * SAMPLES * (BINS + 2) * (1 + CUTS) / 1e3
-    few, steps, many = arguments.few, arguments.steps, max(arguments.shards)
+    few, steps, many = arguments.few, arguments.steps, arguments.many
     with tempfile.TemporaryDirectory() as folder:
         found = [measure(shards, shards, steps, Path(folder)) for shards in arguments.shards]
         on_few = [measure(shards, few, steps, Path(folder)) for shards in (few, many)]

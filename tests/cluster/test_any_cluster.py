@@ -96,6 +96,25 @@ def test_options_that_do_not_go_together_are_refused(options, message) -> None:
     assert message in " ".join(result.output.split())
 
 
+ANALYSIS = """
+from diffea import Analysis, DifferentiableProcessor, Variant
+
+variant = Variant(processor=DifferentiableProcessor(), spec={}, params={}, objective=sum)
+analysis = Analysis(name="small", title="Small", fileset=lambda data: {}, variants={"": variant})
+"""
+
+
+def test_the_command_line_uses_it_and_closes_it_whatever_happens(tmp_path) -> None:
+    (tmp_path / "small.py").write_text(ANALYSIS)
+    command = ["run", "small.py", "--data", str(tmp_path), "--cluster", "facility:local", "n_workers=1", "threads=2"]
+    result = CliRunner().invoke(diffea.cli.main, command)
+    assert result.exit_code == 1
+    assert "dashboard: " in result.output
+    assert isinstance(result.exception, SystemExit)  # of an error that is named
+    (made,) = sys.modules["facility"].made
+    assert made.status.name == "closed"
+
+
 @pytest.mark.slow
 def test_what_pip_cannot_install_is_named() -> None:
     arguments = ["n_workers=1"]

@@ -91,7 +91,7 @@ def test_shards_follow_the_workers_and_lie_even(fileset, expected, monkeypatch) 
     ):
         for size in (1, 2, 4, 2, 1, 3):
             cluster.scale(size)
-            within(30, lambda size=size: len(client.nthreads()) == size)
+            within(60, lambda size=size: len(client.nthreads()) == size)
             time.sleep(0.1)
             np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
             rows = Counter()
@@ -124,7 +124,7 @@ def test_what_a_retired_worker_held_keeps_to_the_budget_of_the_one_left(fileset,
         assert templates.ledger.nbytes["memory"] == whole
         leaving, staying = client.nthreads()
         client.retire_workers([leaving])
-        within(30, lambda: list(client.nthreads()) == [staying])
+        within(60, lambda: list(client.nthreads()) == [staying])
         np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
         in_memory, on_disk = client.run(held)[staying]
         assert 0.5 * whole < in_memory <= 0.6 * whole
@@ -151,7 +151,7 @@ def test_two_drivers_share_a_cluster_that_grows(fileset, expected) -> None:
 
 
 def test_an_adaptive_cluster_keeps_its_workers_between_steps_but_not_for_ever(fileset, expected, monkeypatch) -> None:
-    monkeypatch.setattr(keeping, "KEEP", 3.0)
+    monkeypatch.setattr(keeping, "KEEP", 600.0)  # however slow the machine
     with (
         LocalCluster(n_workers=3, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
         Client(cluster) as client,
@@ -163,7 +163,8 @@ def test_an_adaptive_cluster_keeps_its_workers_between_steps_but_not_for_ever(fi
             assert len(client.nthreads()) == 3
             np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
         cluster.adapt(minimum=0, maximum=2, interval="20ms", wait_count=2)  # whoever says so has its way
-        within(20, lambda: len(client.nthreads()) == 2)
+        within(60, lambda: len(client.nthreads()) == 2)
         np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
-        within(20, lambda: len(client.nthreads()) == 1)
+        monkeypatch.setattr(keeping, "KEEP", 0.1)
+        within(60, lambda: len(client.nthreads()) == 1)
         np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)

@@ -88,6 +88,7 @@ def test_both_workers_killed_in_every_phase_and_started_again_by_their_nannies(f
             killing.start()
             np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
             killing.join()
+            client.wait_for_workers(2)  # dask cannot restart one that is just being started
             client.restart()
             np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
 

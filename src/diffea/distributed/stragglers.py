@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from distributed import Future
 
 LATE = 2.0  # times the usual step
-AT_LEAST = 1.0  # seconds: reading shards anew for a step of milliseconds that hiccups costs more than it gains
+AT_LEAST = 2.0  # seconds: reading shards anew for a step of milliseconds that hiccups costs more than it gains
 REMEMBERED = 5  # steps
 PROBATION = 10.0  # seconds without work after the first time that a worker was late, doubled each time
 
