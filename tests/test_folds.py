@@ -168,7 +168,12 @@ def test_what_learns_events_by_heart_gains_nothing(memorised) -> None:
     assert not (seen[0] & seen[1]).any()
     assert result["folds"][0]["params"] == result["params"]["after"]
     assert {fold["events"]["train"]["bkg"] + fold["events"]["test"]["bkg"] for fold in result["folds"]} == {900}
+    assert result["verdict"].startswith("doubtful because on events not trained on the objective changed by 0 ± 0")
+    overtraining = result["trust"]["overtraining"]
+    assert overtraining["difference"] > 3 * overtraining["error"] > 0
+    assert "on other events the objective is higher" in result["verdict"]
     page = report.write(out).read_text()
+    assert result["verdict"][:40] in page
     assert "in 2 folds" in page
     assert "gain 1" in page
 
@@ -187,7 +192,8 @@ def test_a_run_that_stopped_in_the_second_fold_goes_on_there(memorised, numbered
     for name in ("before", "after", "gain", "errors"):
         assert resumed[name] == memorised[0][name]
     assert [fold["params"] for fold in resumed["folds"]] == [fold["params"] for fold in memorised[0]["folds"]]
-    run_variant(memorising(steps=0, optimizer="auto"), "", data=numbered, out=tmp_path)
+    judged = run_variant(memorising(steps=0, optimizer="auto", limit=False), "", data=numbered, out=tmp_path)
+    assert judged["verdict"] == "nothing was optimised"
     assert not list(tmp_path.glob("checkpoint/**/*.npz"))  # of the older run
 
 
