@@ -168,7 +168,12 @@ def test_what_learns_events_by_heart_gains_nothing(memorised) -> None:
     assert not (seen[0] & seen[1]).any()
     assert result["folds"][0]["params"] == result["params"]["after"]
     assert {fold["events"]["train"]["bkg"] + fold["events"]["test"]["bkg"] for fold in result["folds"]} == {900}
+    assert result["verdict"].startswith("doubtful because on events not trained on the objective changed by 0 ± 0")
+    overtraining = result["trust"]["overtraining"]
+    assert overtraining["difference"] > 3 * overtraining["error"] > 0
+    assert "on other events the objective is higher" in result["verdict"]
     page = report.write(out).read_text()
+    assert result["verdict"][:40] in page
     assert "in 2 folds" in page
     assert "gain 1" in page
 
@@ -187,7 +192,8 @@ def test_a_run_that_stopped_in_the_second_fold_goes_on_there(memorised, numbered
     for name in ("before", "after", "gain", "errors"):
         assert resumed[name] == memorised[0][name]
     assert [fold["params"] for fold in resumed["folds"]] == [fold["params"] for fold in memorised[0]["folds"]]
-    run_variant(memorising(steps=0, optimizer="auto"), "", data=numbered, out=tmp_path)
+    judged = run_variant(memorising(steps=0, optimizer="auto", limit=False), "", data=numbered, out=tmp_path)
+    assert judged["verdict"] == "nothing was optimised"
     assert not list(tmp_path.glob("checkpoint/**/*.npz"))  # of the older run
 
 
@@ -211,3 +217,45 @@ def test_folds_that_learn_unlike_edges_do_not_add_up(fileset) -> None:
     model = functools.partial(diffea.evaluate, Edges(), fileset, schemaclass=QuietSchema, split=FOLDS)
     with pytest.raises(errors.TemplateError, match="unlike learned edges"):
         model([PARAMS, {**PARAMS, "shift": 0.7}], diffea.HistFactory(spec(("few",))))
+
+
+def test_steps_are_written_while_they_are_made_with_their_parameters(fileset, tmp_path) -> None:
+    def searching(**changes):
+        variant = diffea.Variant(
+            **{
+                "processor": Search(),
+                "spec": spec(("few", "many")),
+                "params": PARAMS,
+                "objective": lambda bound: jnp.sum(bound.expected_data(jnp.asarray(bound.config.suggested_init()))),
+                "optimizer": optax.adam(0.05),
+                "bounds": {"mt": (10.0, 90.0), "jet_pt": (20.0, 60.0), "shift": (0.0, 1.0)},
+                "steps": 4,
+                "limit": False,
+                **changes,
+            }
+        )
+        return diffea.Analysis(
+            name="s", title="", fileset=lambda _: fileset, variants={"": variant}, schemaclass=QuietSchema, split=None, replicas=0
+        )  # fmt: skip
+
+    lines = []
+
+    def look(step):
+        lines.append((tmp_path / "checkpoint" / "steps.jsonl").read_text().splitlines())
+        if step.step == 3 and not resumed:
+            raise KeyboardInterrupt
+
+    resumed = False
+    with pytest.raises(KeyboardInterrupt):
+        run_variant(searching(), "", data=tmp_path, out=tmp_path, progress=look)
+    assert [len(found) for found in lines] == [1, 2, 3]
+    assert json.loads(lines[0][0])["params"] == pytest.approx(PARAMS)
+    resumed = True
+    result = run_variant(searching(), "", data=tmp_path, out=tmp_path, resume=True, progress=look)
+    assert [json.loads(line) for line in lines[-1]] == result["history"]
+    assert len({tuple(step["params"].values()) for step in result["history"]}) == len(result["history"]) > 2
+
+
+def test_of_many_parameters_the_history_has_the_norm(memorised) -> None:
+    first = memorised[0]["history"][0]["params"]
+    assert first == {"|memory|": pytest.approx(0.55 * np.sqrt(sum(EVENTS.values())))}

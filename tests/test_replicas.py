@@ -318,7 +318,7 @@ def test_errors_are_those_of_linear_propagation(fileset, objective) -> None:
 
 
 def test_limits_of_replicas_are_pyhfs(final) -> None:
-    ours, limits = final._replicated(objectives.upper_limit)
+    ours, limits = final.replicated(objectives.upper_limit)
     assert final.limit == pytest.approx(ours, rel=2e-3)
     for replica in (0, 1):
         templates = diffea.TemplateSet(

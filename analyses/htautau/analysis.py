@@ -1,6 +1,6 @@
 """CMS open data, 8 TeV: the search for H → ττ with one muon and one hadronic τ, tuned for its expected limit.
 
-Simulated and same-charge events only: opposite-charge data are never looked at. `README.md` tells what comes out.
+Simulated and same-charge events only: opposite-charge data are looked at with `--unblind`, not before. `README.md` tells what comes out.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ BRANCHING_FRACTION = 0.0632  # H → ττ, left out of the weights in the files
 QCD_RATIO = 0.80  # opposite-charge over same-charge multijet events
 TAU_ENERGY_SCALE = {"nominal": 1.0, "tes_up": 1.03, "tes_down": 0.97}
 GENUINE_TAUS = ("ggH", "qqH", "ztt")  # what the τ energy scale moves
+OBSERVED = "observed"  # opposite-charge data, left alone until `--unblind`
 OWN = "of the dataset"  # stands for its sample in columns, so that alike datasets compile to one program
 
 # the skimmed files: sample, CERN Open Data record of the file that was skimmed, bytes, sha256
@@ -101,7 +102,8 @@ class HiggsToTauTau(DifferentiableProcessor):
         """Loosely selected events; a weight for each sample they belong to, and one for the multijet estimate."""
         sample = events.metadata["sample"]
         opposite = events.q_1 * events.q_2 < 0
-        events = events[(events.iso_1 < 0.2) & ~(opposite & (sample == "data"))]
+        unwanted = {"data": opposite, OBSERVED: ~opposite}.get(sample, False)
+        events = events[(events.iso_1 < 0.2) & ~unwanted]
         opposite = np.asarray(events.q_1 * events.q_2 < 0)
         weight = np.asarray(events.weight, dtype=float) * (BRANCHING_FRACTION if sample in ("ggH", "qqH") else 1.0)
         match sample:
@@ -111,6 +113,8 @@ class HiggsToTauTau(DifferentiableProcessor):
                 members = {"ztt": np.asarray(events.gen_match), "zll": ~np.asarray(events.gen_match)}
             case _:
                 members = {OWN: np.ones(len(events), bool)}
+        if sample == OBSERVED:
+            weight = np.ones(len(events))
         genuine = not {sample, *members}.isdisjoint(GENUINE_TAUS)
         dijet, deta = events.njets >= 2, np.asarray(events.eta_1 - events.eta_2)
         btag = [np.where(np.abs(events[f"jeta_{i}"]) < 2.4, events[f"jbtag_{i}"], 0.0) for i in (1, 2)]
@@ -120,8 +124,9 @@ class HiggsToTauTau(DifferentiableProcessor):
             "mjj": np.where(dijet, events.mjj, 0.0),
             "jdeta": np.where(dijet, np.abs(events.jdeta), 0.0),
             "dr": np.hypot(deta, np.pi - np.abs(np.pi - np.abs(np.asarray(events.phi_1 - events.phi_2)))),
-            "weight qcd": weight * ~opposite * (QCD_RATIO if sample == "data" else -QCD_RATIO),
         }
+        if sample != OBSERVED:
+            columns["weight qcd"] = weight * ~opposite * (QCD_RATIO if sample == "data" else -QCD_RATIO)
         columns |= {f"weight {name}": weight * opposite * member for name, member in members.items()}
         for variation, scale in TAU_ENERGY_SCALE.items():
             if variation == "nominal" or genuine:
@@ -318,11 +323,14 @@ def spec(processor: DifferentiableProcessor) -> dict[str, Any]:
 
 
 def fileset(data: Path) -> dict[str, Any]:
-    """coffea's fileset of the nine skimmed files."""
-    return {
+    """coffea's fileset of the nine skimmed files; data are in it twice: same charges estimate, opposite charges are observed."""
+    found = {
         name: {"files": {str(data / f"{name}.root"): "Events"}, "metadata": {"sample": sample}}
         for name, (sample, *_) in FILES.items()
     }
+    seen = {name: content for name, content in found.items() if content["metadata"]["sample"] == "data"}
+    observed = {"sample": OBSERVED, "is_data": True}
+    return found | {f"{name} observed": {**content, "metadata": observed} for name, content in seen.items()}
 
 
 OUTREACH = Variant(

@@ -34,6 +34,37 @@ SYSTEMATICS = {"pileup": ("pileup_up", "pileup_down"), "muon_id": ("muon_id_up",
 CANDIDATES = ("largest", "first", "smallest", "mean")
 
 
+def observed(events: Any) -> dict[str, np.ndarray]:
+    """Weights of collision data."""
+    names = ("nominal", *(name for pair in SYSTEMATICS.values() for name in pair))
+    return {f"weight {name}": np.ones(len(events)) for name in names}
+
+
+def simulated(events: Any, muon_pt: np.ndarray, muon_eta: np.ndarray) -> dict[str, np.ndarray]:
+    """Weights of simulated events, with each correction up and down."""
+    dataset = events.metadata
+    folder = Path(dataset["corrections"])
+    pileup_weights = correctionlib.CorrectionSet.from_file(str(folder / "puWeights.json.gz"))
+    muon_weights = correctionlib.CorrectionSet.from_file(str(folder / "muon_Z.json.gz"))
+    interactions = np.asarray(events.pileup)
+    pileup = {
+        shift: pileup_weights["Collisions16_UltraLegacy_goldenJSON"].evaluate(interactions, shift)
+        for shift in ("nominal", "up", "down")
+    }
+    muon_id = {
+        shift: muon_weights["NUM_TightID_DEN_TrackerMuons"].evaluate(muon_eta, muon_pt, shift)
+        for shift in ("nominal", "systup", "systdown")
+    }
+    generated = np.asarray(events.genWeight, float) * dataset["scale"]
+    return {
+        "weight nominal": generated * pileup["nominal"] * muon_id["nominal"],
+        "weight pileup_up": generated * pileup["up"] * muon_id["nominal"],
+        "weight pileup_down": generated * pileup["down"] * muon_id["nominal"],
+        "weight muon_id_up": generated * pileup["nominal"] * muon_id["systup"],
+        "weight muon_id_down": generated * pileup["nominal"] * muon_id["systdown"],
+    }
+
+
 class ZPrime(DifferentiableProcessor):
     """One channel: the mass of one tt̄ candidate of each event, after cuts on the muon."""
 
@@ -43,30 +74,9 @@ class ZPrime(DifferentiableProcessor):
 
     def columns(self, events: Any) -> dict[str, Any]:
         """The candidates' masses, the muon, and the weight with each correction up and down."""
-        dataset = events.metadata
-        folder = Path(dataset["corrections"])
-        pileup_weights = correctionlib.CorrectionSet.from_file(str(folder / "puWeights.json.gz"))
-        muon_weights = correctionlib.CorrectionSet.from_file(str(folder / "muon_Z.json.gz"))
-        muon_pt, muon_eta, interactions = (np.asarray(events[name]) for name in ("mu_pt", "mu_abseta", "pileup"))
-        pileup = {
-            shift: pileup_weights["Collisions16_UltraLegacy_goldenJSON"].evaluate(interactions, shift)
-            for shift in ("nominal", "up", "down")
-        }
-        muon_id = {
-            shift: muon_weights["NUM_TightID_DEN_TrackerMuons"].evaluate(muon_eta, muon_pt, shift)
-            for shift in ("nominal", "systup", "systdown")
-        }
-        generated = np.asarray(events.genWeight, float) * dataset["scale"]
-        return {
-            "mtt": events.mtt,
-            "mu_pt": muon_pt,
-            "mu_abseta": muon_eta,
-            "weight nominal": generated * pileup["nominal"] * muon_id["nominal"],
-            "weight pileup_up": generated * pileup["up"] * muon_id["nominal"],
-            "weight pileup_down": generated * pileup["down"] * muon_id["nominal"],
-            "weight muon_id_up": generated * pileup["nominal"] * muon_id["systup"],
-            "weight muon_id_down": generated * pileup["nominal"] * muon_id["systdown"],
-        }
+        muon_pt, muon_eta = (np.asarray(events[name]) for name in ("mu_pt", "mu_abseta"))
+        weights = observed(events) if events.metadata.get("is_data") else simulated(events, muon_pt, muon_eta)
+        return {"mtt": events.mtt, "mu_pt": muon_pt, "mu_abseta": muon_eta, **weights}
 
     def fill(self, params: Mapping[str, Any], columns: Mapping[str, Any]) -> Iterator[Fill]:
         """Every way to choose a candidate fills the channel with its share of the weight."""
@@ -151,14 +161,16 @@ def spec(processor: DifferentiableProcessor, **options: bool) -> dict[str, Any]:
 
 
 def fileset(data: Path) -> dict[str, Any]:
-    """coffea's fileset of the simulated samples, with the weight of one generated event."""
-    return {
+    """coffea's fileset of the simulated samples, with the weight of one generated event, and of the collision data."""
+    simulated = {
         name: {
             "files": {str(data / f"{name}.root"): "Events"},
             "metadata": {"corrections": str(data), "scale": LUMINOSITY * cross_section / generated},
         }
         for name, (cross_section, generated) in SAMPLES.items()
     }
+    collision = {"files": {str(data / "collision.root"): "Events"}, "metadata": {"is_data": True}}
+    return {**simulated, "collision": collision}
 
 
 BASELINE = Variant(
@@ -198,5 +210,5 @@ analysis = Analysis(
     fileset=fileset,
     variants={"cuts": CUTS, "categories": CATEGORIES},
     schemaclass=BaseSchema,
-    split=Split(train=0.5),
+    split=Split(folds=2),
 )

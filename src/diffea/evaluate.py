@@ -134,7 +134,7 @@ class Evaluation:
         Raises:
             ReplicaError: without replicas (``evaluate(…, replicas=100)``), or if the function fails for many of them.
         """
-        ours, replicated = self._replicated(objective)
+        ours, replicated = self.replicated(objective)
         return Measured.of(ours if value is None else value, ours, replicated)
 
     def gain_over(self, before: Evaluation, objective: Callable[[BoundModel], Scalar] | None = None) -> Measured:
@@ -152,9 +152,7 @@ class Evaluation:
         if here != there:
             msg = f"a gain is of as many replicas on both sides, got {here} and {there}"
             raise ReplicaError(msg)
-        (ours, after), (theirs, first) = (
-            one._replicated(objective or objectives.upper_limit) for one in (self, before)
-        )
+        (ours, after), (theirs, first) = (one.replicated(objective or objectives.upper_limit) for one in (self, before))
         ratio = ours / theirs if objective else self.limit / before.limit
         return Measured.of(ratio, ours / theirs, after / first)
 
@@ -165,8 +163,12 @@ class Evaluation:
             raise ReplicaError(msg)
         return self.replicas
 
-    def _replicated(self, objective: Callable[[BoundModel], Scalar]) -> tuple[float, np.ndarray]:
-        """A function of the bound model, at the events and at each replica."""
+    def replicated(self, objective: Callable[[BoundModel], Scalar]) -> tuple[float, np.ndarray]:
+        """A function of the bound model, of the events and of each replica, NaN where it fails.
+
+        Raises:
+            ReplicaError: without replicas, or if it fails for all of them.
+        """
         if objective not in self._known:
             found = each(self._replicas, lambda templates: objective(self.model(templates)))
             self._known[objective] = float(objective(self.model(self.templates))), found

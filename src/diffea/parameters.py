@@ -39,6 +39,18 @@ def as_arrays(params: Params) -> Params:
     return jax.tree.unflatten(tree, [_as_array(path, leaf) for path, leaf in leaves])
 
 
+def told(params: Params, most: int = 64) -> dict[str, float]:
+    """Parameters by name, such as ``mt`` or ``edges[2]``; of more numbers than ``most`` the norm of each array, as ``|weights|``."""
+    leaves = [(name_of(path), np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
+    if sum(array.size for _, array in leaves) > most:
+        return {f"|{name}|": float(np.linalg.norm(array)) for name, array in leaves}
+    return {
+        name + "".join(f"[{place}]" for place in index): float(array[index])
+        for name, array in leaves
+        for index in np.ndindex(array.shape)
+    }
+
+
 def not_numbers(leaf: object) -> str | None:
     """What a leaf is, and what to do, if it is not of real numbers."""
     kind = type(leaf).__name__

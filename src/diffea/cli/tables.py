@@ -47,6 +47,8 @@ def summary(name: str, result: JSONMapping) -> Table:
             for value, error in zip((first, last), widths, strict=True)
         ]
         table.add_row(what, *shown, change)
+    if result.get("verdict"):
+        table.add_row(escape(f"verdict: {result['verdict']}"))
     if result.get("gain_error") is not None:
         table.add_row("gain: that limit, after over before", "", "", with_error(result["gain"], result["gain_error"]))
     if seen := result.get("observed"):

@@ -27,6 +27,7 @@ from diffea.optimise.evaluation import norm, scalar, sharpened_by
 from diffea.optimise.loops import NO_LONGER_BETTER, Run
 from diffea.optimise.result import Result, Step
 from diffea.optimise.states import OTHER, finite
+from diffea.parameters import told
 from diffea.runtime import named_errors
 from diffea.types import Params, PyTree, Scalar
 
@@ -156,7 +157,10 @@ def gauss_newton(run: Run, loss: Composite, start: Params) -> Result:
             best, lowest = trial.x, criterion
         seconds = time.perf_counter() - began
         number = len(history) + 1
-        history.append(Step(number, run.steps, trial.loss, norm(trial.gradient), seconds, validation, widths=widths))
+        where = told(run.box.to_params(unravel(jnp.asarray(trial.x))))
+        history.append(
+            Step(number, run.steps, trial.loss, norm(trial.gradient), seconds, validation, widths=widths, params=where)
+        )
         run.progress(history[-1])
         run.keep(history, [*state.arrays(), best, np.asarray(lowest), np.asarray(stage)])
     if run.stale(history):

@@ -23,7 +23,7 @@ from diffea.optimise.result import Result, Step
 from diffea.optimise.schedules import Schedule
 from diffea.optimise.states import OTHER, finite, plain, restored
 from diffea.optimise.updates import Updates, known
-from diffea.parameters import brief, not_numbers
+from diffea.parameters import brief, not_numbers, told
 from diffea.runtime import named_errors
 from diffea.types import Loss, Params
 
@@ -198,14 +198,15 @@ def step_by_step(run: Run, start: Params, updates: Updates, schedule: Callable[[
         scale, part = run.scale((number - 1) / max(run.steps - 1, 1)), run.part(number)
         changes = schedule or scale is not None or part is not None
         value, gradient = run.evaluate(point, None if changes else known(state), scale, part)
-        validation = run.validation(point, number)
+        validation, where = run.validation(point, number), told(run.box.to_params(point))
         criterion = validation if run.validate else value
         if criterion is not None and (criterion < lowest or (changes and not run.validate)):
             best, lowest, stale = point, criterion, 0
         else:
             stale += validation is not None
         point, state = updates(value, gradient, state, point, scale, part)
-        history.append(Step(number, run.steps, value, norm(gradient), time.perf_counter() - began, validation))
+        spent = time.perf_counter() - began
+        history.append(Step(number, run.steps, value, norm(gradient), spent, validation, params=where))
         run.progress(history[-1])
         run.keep(history, plain((point, state, best, lowest, stale)))
     if stale >= run.patience:
@@ -258,7 +259,10 @@ def quasi_newton(run: Run, start: Params) -> Result:
                 validation = run.validation(unravel(jnp.asarray(point)), len(history) + 1)
                 spent = time.perf_counter() - began
                 number = len(history) + 1
-                history.append(Step(number, run.steps, value, norm(gradient), spent, validation, widths=widths))
+                where = told(run.box.to_params(unravel(jnp.asarray(point))))
+                history.append(
+                    Step(number, run.steps, value, norm(gradient), spent, validation, widths=widths, params=where)
+                )
                 run.progress(history[-1])
                 run.keep(history, [np.asarray(column) for column in zip(*log, strict=True)])
             done += 1

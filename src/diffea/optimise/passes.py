@@ -16,7 +16,7 @@ from diffea.optimise.loops import Run
 from diffea.optimise.points import Points
 from diffea.optimise.result import Result, Scan, Step
 from diffea.optimise.states import OTHER
-from diffea.parameters import brief
+from diffea.parameters import brief, told
 from diffea.types import Params
 
 GRADIENT_FILLS = 3.0  # of value and gradient at one point, where the templates do not count for themselves
@@ -176,6 +176,7 @@ class Passes(Points):
             points=len(points),
             widths=widths or None,
             fills=spent,
+            params=told(self.params(points[best])) if np.isfinite(values[best]) else None,
         )
         self.history.append(step)
         self._log.append(Pass(points, np.asarray(widths), values, gradients))

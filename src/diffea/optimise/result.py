@@ -24,6 +24,7 @@ class Step:
         points: at how many parameter points the pass was made.
         widths: by what the widths of soft cuts were multiplied, if at all.
         fills: what it computed, in fills of all templates at one point, where that is known.
+        params: where the loss is taken, by name as ``mt`` or ``edges[2]``; of many numbers the norm of each array, as ``|weights|``.
     """
 
     step: int
@@ -36,6 +37,7 @@ class Step:
     points: int = 1
     widths: float | None = None
     fills: float | None = None
+    params: Mapping[str, float] | None = None
 
 
 At = Literal["minimum", "lower bound", "upper bound", "flat", "higher than beside it"]

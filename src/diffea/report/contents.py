@@ -36,6 +36,8 @@ OPTIONAL = (
     "folds",
     "observed",
     "unblinded",
+    "verdict",
+    "trust",
     "not_judged",
     "events",
     "chunks",

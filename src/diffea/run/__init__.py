@@ -17,8 +17,9 @@ from diffea.files.locks import locked
 from diffea.run.folds import Reader, trained
 from diffea.run.numbers import numbers
 from diffea.run.states import State, describe, shifts
-from diffea.run.summaries import limits_of, stages_of, summary_of
+from diffea.run.summaries import doubts_of, limits_of, stages_of, summary_of
 from diffea.run.training import MeasuredStep, clear_checkpoints
+from diffea.run.trust import trust_of, verdict
 from diffea.run.unblind import digest_of, unblind_variant, unblinded_before
 from diffea.runtime import versions
 from diffea.templates.gap import soft_hard_gap
@@ -97,18 +98,24 @@ def _contents(
     before = State.of(variant.objective, baseline.model, [fold.before for fold in folds], limit=variant.limit)
     after = State.of(variant.objective, model, [fold.after for fold in folds], limit=variant.limit)
     states = {"before": before, "after": after}
+    params = [numbers(fold.found.params) for fold in folds]
+    unblinded = unblinded_before(out, params if split and split.folds else params[0])
+    trust = trust_of(variant, folds, before, after)
+    quoted = limits_of(before, after) if variant.limit else {}
     stages = {stage: sum(fold.train.seconds[stage] for fold in folds) for stage in first.train.seconds}
     result = {
         "analysis": analysis.name,
         "title": analysis.title,
         "variant": name,
         "objective": describe(variant.objective),
+        "verdict": verdict(trust, folds, variant.params, doubts_of(after, first, unblinded, params)),
+        "trust": trust,
         "params": {"before": numbers(variant.params), "after": numbers(first.found.params)},
         "bounds": numbers(variant.bounds),
         "modifier_settings": model.modifier_settings,
         "shifts": {"before": shifts(baseline.model), "after": shifts(model)},
         **{when: state.values for when, state in states.items()},
-        **(limits_of(before, after) if variant.limit else {}),
+        **quoted,
         "errors": {when: state.errors for when, state in states.items()},
         "replicas": analysis.replicas,
         "not_judged": {when: state.failures for when, state in states.items()},
@@ -116,10 +123,7 @@ def _contents(
         **stages_of(first),
         "folds": [summary_of(fold) for fold in folds] if split and split.folds else None,
         "observed": None,
-        "unblinded": unblinded_before(
-            out,
-            [numbers(fold.found.params) for fold in folds] if split and split.folds else numbers(first.found.params),
-        ),
+        "unblinded": unblinded,
         "analysis_digest": digest_of(analysis, variant),
         "passes_over_data": sum(fold.train.passes for fold in folds),
         "fills": sum(fold.train.fills for fold in folds),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from diffea.errors import DiffeaError
 from diffea.run.folds import Fold
@@ -26,6 +27,15 @@ def limits_of(before: State, after: State) -> JSONDict:
     except DiffeaError as failure:
         after.failures["gain_error"] = str(failure)
     return {**found, "gain": gain, "gain_error": error}
+
+
+def doubts_of(after: State, fold: Fold, unblinded: Sequence[JSONDict], params: Sequence[object]) -> list[str]:
+    """What makes a result doubtful beside its numbers."""
+    doubts = [f"{what} could not be judged" for what in after.failures]
+    doubts += [f"{share:.1%} of {dataset} was left out" for dataset, share in fold.train.ledger.lost.items()]
+    if unblinded and unblinded[-1]["params"] not in (list(params), params[0]):
+        doubts.append(f"parameters changed after observed events were looked at, on {unblinded[-1]['when']}")
+    return doubts
 
 
 def stages_of(fold: Fold) -> JSONDict:

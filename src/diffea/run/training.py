@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from diffea.analysis import Variant
 from diffea.distributed import Templates
+from diffea.files import named
 from diffea.optimise import Composite, Result, Step, optimise
 from diffea.optimise.checkpoints import clear, steps_done
 from diffea.templates import TemplateSet
 from diffea.types import Params, Scalar
 
 CHECKPOINT = "checkpoint"
+STEPS = "steps.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +51,8 @@ def clear_checkpoints(out: Path) -> None:
     for fold in (None, *folds):
         for folder in checkpoint_folders(out, fold):
             clear(folder)
+            with named(folder):
+                (folder / STEPS).unlink(missing_ok=True)
 
 
 def train_variant(
@@ -69,7 +74,7 @@ def train_variant(
             start,
             bounds=variant.bounds,
             resume=resume,
-            progress=tell,
+            progress=noted(options["checkpoint"], tell),
             validate=(lambda params: objective(kept_apart(params))) if kept_apart else None,
             validate_every=variant.validate_every,
             patience=variant.patience,
@@ -93,6 +98,30 @@ def train_variant(
         checkpoint=folder,
     )
     return main, first
+
+
+def noted(folder: Path, tell: Callable[[Step], None]) -> Callable[[Step], None]:
+    """Tell of steps, and write each as a line of JSON while the training goes on; lines of steps that are made again are let go.
+
+    Args:
+        folder: of the checkpoints, in which ``steps.jsonl`` is.
+        tell: what else is told.
+
+    Raises:
+        OutputError: if a line cannot be written.
+    """
+    place = folder / STEPS
+    with named(place):
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = place.read_text(encoding="utf-8").splitlines(keepends=True) if place.exists() else []
+        place.write_text("".join(lines[: steps_done(folder)]), encoding="utf-8")
+
+    def note(step: Step) -> None:
+        with named(place), place.open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(dataclasses.asdict(step)) + "\n")
+        tell(step)
+
+    return note
 
 
 class Watch:
