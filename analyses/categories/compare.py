@@ -1,6 +1,6 @@
 """Categories learned by diffea beside those of gato-hep, on the events that `gato.py` kept: OUT/comparison.json.
 
-    python analyses/categories/compare.py OUT
+    python analyses/categories/compare.py OUT [--inputs "log ratios"]
 
 Both have the same events, ten Gaussians, 250 steps and the loss of gato-hep's example, the geometric mean of the Asimov significances of two
 signals, each with the other one as background, and penalties below 5 background events and above an MC error of 20 %; both are judged with hard assignment, on the events trained on and on others.
@@ -122,12 +122,13 @@ def of_gato(kept: Any) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--inputs", nargs="+", choices=INPUTS, default=list(INPUTS))
     arguments = parser.parse_args()
-    runs: dict[str, list[dict[str, float]]] = {"gato-hep": [], **{inputs: [] for inputs in INPUTS}}
+    runs: dict[str, list[dict[str, float]]] = {"gato-hep": [], **{inputs: [] for inputs in arguments.inputs}}
     for split, path in enumerate(sorted(arguments.out.glob("split-*.npz"))):
         with np.load(path) as kept:
             runs["gato-hep"].append(of_gato(kept))
-            for inputs in INPUTS:
+            for inputs in arguments.inputs:
                 runs[inputs].append(run(kept, inputs, split))
     table: dict[str, Any] = {}
     for name, found in runs.items():
