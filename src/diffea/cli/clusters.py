@@ -7,15 +7,15 @@ import contextlib
 import importlib
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import dask
 from dask.distributed import Client, LocalCluster
 from distributed.diagnostics.plugin import PipInstall
 
 from diffea.errors import ClusterError
+from diffea.types import PyTree
 
 LOST = "1 day"  # by default dask gives up, 15 s later, a worker that happens to be down again just then
 ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
@@ -58,13 +58,13 @@ def cluster(
         yield client
 
 
-def keywords(arguments: Sequence[str]) -> dict[str, Any]:
+def keywords(arguments: Sequence[str]) -> dict[str, object]:
     """The keyword arguments that ``key=value`` stand for.
 
     Raises:
         ClusterError: if one is not of this form.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or not key.isidentifier():
@@ -111,7 +111,7 @@ def _local(workers: int) -> Iterator[Client]:
 
 
 @contextlib.contextmanager
-def _made(made_by: str, arguments: dict[str, Any]) -> Iterator[Client]:
+def _made(made_by: str, arguments: dict[str, object]) -> Iterator[Client]:
     call = _callable(made_by)
     try:
         made = call(**arguments)
@@ -136,7 +136,7 @@ def _made(made_by: str, arguments: dict[str, Any]) -> Iterator[Client]:
         yield client
 
 
-def _callable(made_by: str) -> Any:
+def _callable(made_by: str) -> Callable[..., PyTree]:
     """What ``package.module:callable`` names; modules of the working directory are found as well."""
     module_name, colon, name = made_by.partition(":")
     if not (colon and module_name and name):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 from dask.typing import Key
-from distributed import Future
+from distributed import Client, Future
 
 from diffea.distributed.places import assign, divide
 from diffea.distributed.reading import Reading
@@ -15,6 +14,7 @@ from diffea.distributed.shards import Source, load
 from diffea.distributed.stragglers import Suspects
 from diffea.distributed.watch import Watch
 from diffea.events.batches import Batch, shares
+from diffea.types import PyTree
 
 MOST = 4096  # shards: each costs the scheduler a task to read, and its worker's memory
 
@@ -34,11 +34,11 @@ class Holding:
         suspects: those of them that are late.
     """
 
-    def __init__(self, client: Any, sender: Sender, watch: Watch, suspects: Suspects) -> None:
+    def __init__(self, client: Client, sender: Sender, watch: Watch, suspects: Suspects) -> None:
         self._client, self._sender, self._watch, self._suspects = client, sender, watch, suspects
         self.rows: list[int] = []
         self.homes: list[str | None] = []
-        self.shards: list[Any] = []
+        self.shards: list[PyTree] = []
         self._tasks: list[tuple[object, ...]] = []
         self._bound: dict[int, str | None] = {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import hist
 import jax
@@ -125,7 +124,7 @@ class WithCrossEntropy(DifferentiableProcessor):
         if any(isinstance(column, Ragged) for column in (*fill.observables, fill.weight)):
             msg = f"{where} fills {self._channel!r} with objects; a cross-entropy needs one score an event"
             raise FillError(msg)
-        score: Any = jnp.asarray(fill.observables[0])
+        score = jnp.asarray(fill.observables[0])
         tiny = jnp.finfo(
             score.dtype
         ).tiny  # where a score of exactly 0 or 1 is wrong, the loss is −ln of it, and no gradient

@@ -5,19 +5,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from diffea.errors import SpecError
 from diffea.processor import DifferentiableProcessor
 from diffea.processor.base import axes_of
-from diffea.types import JSONMapping
+from diffea.types import JSONDict, JSONMapping
 
 UNSIMULATED = "unsimulated"
 
 
 def with_floor(
     spec: JSONMapping, processor: DifferentiableProcessor, events: float | Mapping[str, float] = 1.0
-) -> dict[str, Any]:
+) -> JSONDict:
     """The specification with one more sample in every channel, ``unsimulated``: so many events, known to 100 %, in each bin.
 
     A bin without simulated background has the MC-statistical error 0 by Σw², so that both an optimiser and a limit believe that nothing is
@@ -57,7 +56,7 @@ def with_floor(
     return made
 
 
-def _staterror(channel: Mapping[str, Any]) -> str:
+def _staterror(channel: JSONMapping) -> str:
     """The name of the channel's ``staterror``, of which pyhf allows one; a new one where there is none."""
     named = (
         modifier["name"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import hist
 import jax
@@ -43,7 +42,9 @@ class Standardised:
         return (jnp.stack(list(_of(self.inputs, columns)), axis=1) - self.mean) / self.width
 
 
-def standardised(inputs: Inputs, processor: DifferentiableProcessor, fileset: Fileset, **options: Any) -> Standardised:
+def standardised(
+    inputs: Inputs, processor: DifferentiableProcessor, fileset: Fileset, **options: PyTree
+) -> Standardised:
     """Mean and standard deviation of inputs over all selected events, in one pass.
 
     Every event counts once, whatever its weight: what is standardised is what a network sees. The processor that uses them holds them, as in

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import scipy.sparse
 
@@ -14,7 +12,7 @@ from diffea.program.hard import Entries, filled, hard_entries
 from diffea.program.program import Program
 from diffea.program.structure import Structure
 from diffea.templates import Layout
-from diffea.types import Axis, Params
+from diffea.types import Axis, Params, PyTree
 
 AT_ONCE = 4_096  # events whose weights of all replicas are held
 REPEATED = 0.01  # of the events, of which more than one is called the same
@@ -97,7 +95,7 @@ def _places(entries: Entries, whole: Layout) -> tuple[np.ndarray, np.ndarray, np
 def _index(axis: Axis, numbers: np.ndarray) -> np.ndarray:
     """The bin of each number, counted from the underflow on, as boost-histogram fills it."""
     if not axis.traits.discrete or axis.traits.ordered:
-        ordered: Any = axis
+        ordered: PyTree = axis
         return np.asarray(ordered.index(numbers)) + 1
     index = np.full(len(numbers), len(axis) + 1)
     for place, value in enumerate(axis):

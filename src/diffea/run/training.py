@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from diffea.analysis import Variant
 from diffea.distributed import Templates
@@ -14,7 +13,7 @@ from diffea.files import named
 from diffea.optimise import Composite, Result, Step, optimise
 from diffea.optimise.checkpoints import clear, steps_done
 from diffea.templates import TemplateSet
-from diffea.types import Params, Scalar
+from diffea.types import Params, PyTree, Scalar
 
 CHECKPOINT = "checkpoint"
 STEPS = "steps.jsonl"
@@ -68,7 +67,7 @@ def train_variant(
     model, (folder, before) = variant.model, folders
     kept_apart = validation.with_statistics_of(train) if validation else None
 
-    def descend(objective: Callable[[TemplateSet], Scalar], start: Params, **options: Any) -> Result:
+    def descend(objective: Callable[[TemplateSet], Scalar], start: Params, **options: PyTree) -> Result:
         return optimise(
             Composite(train, objective),
             start,
