@@ -102,8 +102,8 @@ class HiggsToTauTau(DifferentiableProcessor):
         """Loosely selected events; a weight for each sample they belong to, and one for the multijet estimate."""
         sample = events.metadata["sample"]
         opposite = events.q_1 * events.q_2 < 0
-        unwanted = {"data": opposite, OBSERVED: ~opposite}.get(sample, False)
-        events = events[(events.iso_1 < 0.2) & ~unwanted]
+        wanted = {"data": ~opposite, OBSERVED: opposite}.get(sample, np.ones(len(events), bool))
+        events = events[(events.iso_1 < 0.2) & wanted]
         opposite = np.asarray(events.q_1 * events.q_2 < 0)
         weight = np.asarray(events.weight, dtype=float) * (BRANCHING_FRACTION if sample in ("ggH", "qqH") else 1.0)
         match sample:

@@ -16,6 +16,7 @@ from dask.base import annotate
 from dask.typing import Key
 from distributed import CancelledError, Client, Future, KilledWorker, Scheduler, wait
 
+from diffea.distributed import lanes
 from diffea.distributed.holding import Holding
 from diffea.distributed.hurry import hurry, relax
 from diffea.distributed.keeping import keep_workers
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 LARGE = 100_000  # bytes of parameters above which they travel once a worker
 DEATHS = 40  # under one piece of work
 GIVEN_UP = 4  # deaths after which dask gives a task up
-FAN_IN = 32  # sums that one task adds up, so that no worker has to take in those of a large cluster
 COMPILING = 60.0  # seconds that a first pass may take beyond the usual, such as at a worker that joined
 UNREADABLE = "deserialization of the task graph"  # in dask's error
 
@@ -127,10 +127,17 @@ class OnCluster:
         return self._persist(lambda: self._pass(mode, layout, arguments))
 
     def close(self) -> None:
-        self._holding.shards, self._bundles, self._last = [], {}, None
+        self._let_go()
+        self._holding.shards, self._bundles = [], {}
         if not self._closed:
             self._closed = True
             relax(self._client)
+
+    def _let_go(self) -> None:
+        """Release the last step, on which errors of waiting for it may hold."""
+        if self._last is not None:
+            self._last.release()
+            self._last = None
 
     def _settle(self, reading: Reading | None = None, stop: Callable[[], bool] = lambda: False) -> None:
         """Give each thread its bundle, as the workers are now."""
@@ -160,7 +167,7 @@ class OnCluster:
         try:
             return self._result(Sent(listed, frozenset(place for (place,) in places), frozenset()))
         finally:
-            for future in (listed, *found):  # which errors of the waiting above may hold on to
+            for future in (listed, *found):
                 future.release()
 
     def _pass(self, mode: AnyMode, layout: Portable[Layout], arguments: tuple[PyTree, ...]) -> Partial:
@@ -205,13 +212,14 @@ class OnCluster:
             arguments = ()
         at_bundle = partial(_step, mode, layout, arguments)
         sums = [add(mode, [place], at_bundle, future, *sent) for (place, _), future in self._bundles.items()]
-        while len(sums) > FAN_IN:
-            groups = [sums[start : start + FAN_IN] for start in range(0, len(sums), FAN_IN)]
+        while len(sums) > lanes.FAN_IN:
+            groups = [sums[start : start + lanes.FAN_IN] for start in range(0, len(sums), lanes.FAN_IN)]
             sums = [add("reduce", places[group[0]], reduce, group) for group in groups]
         last = add("reduce", places[sums[0]], reduce, sums)
         with annotate(workers=places.get, allow_other_workers=False):
             whole = self._client.get(graph, last, sync=False)
-        self._last = whole  # let go of when the next step is on its way, which it would keep waiting
+        self._let_go()  # not before the next step is on its way, which it would keep waiting
+        self._last = whole
         return Sent(whole, frozenset(place for where in places.values() for place in where), frozenset(graph))
 
     def _result(self, sent: Sent, until: float = math.inf) -> Any:
@@ -251,6 +259,7 @@ class OnCluster:
         )
         self._suspects.add(late)
         self._holding.leave(late)
+        self._last = None  # it may still be the first
         self._threads = {}
         self._settle(stop=first.whole.done)
         running = [first] if first.whole.done() else [again(), first]

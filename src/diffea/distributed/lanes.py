@@ -16,6 +16,8 @@ from diffea.runtime import cores
 from diffea.templates import Layout
 from diffea.types import PyTree
 
+FAN_IN = 32  # sums that one task adds up, so that no worker has to take in those of a large cluster
+
 T = TypeVar("T")
 R = TypeVar("R")
 

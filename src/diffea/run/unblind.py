@@ -120,7 +120,7 @@ def record_of(variant: Variant, result: JSONMapping) -> JSONDict:
         "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "commit": commit_of(variant),
         "analysis_digest": result.get("analysis_digest"),
-        "params": [fold["params"] for fold in result["folds"]] if result["folds"] else result["params"]["after"],
+        "params": [fold["params"] for fold in result["folds"]] if result.get("folds") else result["params"]["after"],
     }
 
 
@@ -188,7 +188,7 @@ def _read(path: Path) -> JSONDict:
 
 def _params(result: JSONMapping, variant: Variant, out: Path) -> Params | list[Params]:
     try:
-        if result["folds"]:
+        if result.get("folds"):
             return [params_of(fold["params"], variant.params) for fold in result["folds"]]
         return params_of(result["params"]["after"], variant.params)
     except (KeyError, IndexError, TypeError, ValueError) as error:
