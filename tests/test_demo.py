@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from coffea.nanoevents import NanoEventsFactory
 
 import diffea.cli
+from diffea.bootstrap import with_error
 from diffea.demo import analysis, make_data
 from diffea.demo.data import SAMPLES
 from diffea.demo.search import DemoSchema
@@ -98,7 +99,9 @@ def test_demo_leaves_a_whole_run(on_two_workers: tuple[Path, str]) -> None:
     assert len(result["history"]) == STEPS
     assert sum(sum(part.values()) for part in result["events"].values()) <= EVENTS
     assert result["after"]["soft"] < result["before"]["soft"]
-    for expected in ("hard cuts, test", "expected 95 % CL limit", f"{result['after']['hard_test']:.4g}", "report.html"):
+    value = with_error(result["after"]["hard_test"], result["errors"]["after"]["hard_test"])
+    assert "±" in value
+    for expected in ("hard cuts, test", "expected 95 % CL limit", value, "report.html"):
         assert expected in printed
 
 
