@@ -196,6 +196,25 @@ def test_more_steps_than_before_go_on_from_the_same_pretraining(folder, tmp_path
     assert [step["step"] for step in more["pretraining"]] == [1, 2]
 
 
+def test_a_run_trains_on_mini_batches(folder, tmp_path) -> None:
+    parts = untrained(objective=total, optimizer=optax.adam(0.1), steps=3, batches=3, limit=False)
+    result = run_variant(parts, "", data=folder, out=tmp_path)
+    model = parts.variants[""].model
+    with diffea.distribute(Search(), write_fileset(folder), schemaclass=QuietSchema, split=parts.split) as templates:
+        first = diffea.optimise(
+            diffea.Composite(templates, lambda found: total(model(found))),
+            PARAMS,
+            optimizer=optax.adam(0.1),
+            steps=3,
+            batches=3,
+            bounds=parts.variants[""].bounds,
+        )
+    assert [step["loss"] for step in result["history"]] == [step.loss for step in first.history]
+    assert len({step["loss"] for step in result["history"]}) == 3
+    with pytest.raises(errors.ParameterError, match="batches is a number of mini-batches"):
+        untrained(objective=total, batches=0)
+
+
 def test_files_that_stay_bad_are_left_out_on_request(folder, tmp_path) -> None:
     def fileset(data):
         (tmp_path / "garbage.root").write_bytes(b"no ROOT file at all")

@@ -37,6 +37,7 @@ class Pretraining:
         objective: a function of the TemplateSet, minimised.
         optimizer: of optax, ``"l-bfgs-b"`` or ``"gauss-newton"``.
         steps: how many at most.
+        batches: how many mini-batches the events are divided into, see ``diffea.optimise``.
 
     Raises:
         ParameterError: if that is no such number.
@@ -45,9 +46,11 @@ class Pretraining:
     objective: Callable[[TemplateSet], Scalar]
     optimizer: optax.GradientTransformation | str
     steps: int
+    batches: int = 1
 
     def __post_init__(self) -> None:
         check_count("steps", self.steps, 0)
+        check_count("batches", self.batches, 1, "mini-batches")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,7 @@ class Variant:
         optimizer: see ``diffea.optimise``.
         steps: how many at most; 0 to evaluate only. ``"auto"`` ends by itself.
         bounds: pytree like the parameters with (low, high) as leaves.
+        batches: how many mini-batches the events are divided into, see ``diffea.optimise``.
         widths: what the widths of soft cuts are multiplied by in the course of the run.
         schedules: parameters that are set instead of optimised.
         pretraining: a stage before, if any.
@@ -81,6 +85,7 @@ class Variant:
     optimizer: optax.GradientTransformation | str = "auto"
     steps: int | None = None
     bounds: PyTree = None
+    batches: int = 1
     widths: Schedule | None = None
     schedules: Mapping[str, Schedule] = dataclasses.field(default_factory=dict)
     pretraining: Pretraining | None = None
@@ -92,6 +97,7 @@ class Variant:
     def __post_init__(self) -> None:
         if self.steps is not None or self.optimizer != "auto":
             check_count("steps", self.steps, 0)
+        check_count("batches", self.batches, 1, "mini-batches")
         check_count("validate_every", self.validate_every, 1)
         if self.patience is not None:
             check_count("patience", self.patience, 1, "validations")

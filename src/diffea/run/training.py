@@ -85,13 +85,16 @@ def train_variant(
         count = stage.steps if steps is None else min(stage.steps, steps)
         if resume and steps_done(folder):  # the main stage began where this one ended, whatever is asked for now
             count = steps_done(before)
-        first = descend(stage.objective, start, optimizer=stage.optimizer, steps=count, checkpoint=before)
+        first = descend(
+            stage.objective, start, optimizer=stage.optimizer, steps=count, batches=stage.batches, checkpoint=before
+        )
         start = first.params
     main = descend(
         lambda templates: variant.objective(model(templates)),
         start,
         optimizer=variant.optimizer,
         steps=variant.steps if steps is None or variant.steps == 0 else steps,
+        batches=variant.batches,
         widths=variant.widths,
         schedules=variant.schedules,
         checkpoint=folder,
