@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -87,16 +88,23 @@ def _join(name: str, pieces: Pieces, templates: Mapping[Key, Any] | None) -> Arr
         parts.append(values)
     if numbers or not parts:
         parts.append(np.asarray(numbers, float))
-    return jnp.concatenate([jnp.ravel(jnp.asarray(part, float)) for part in parts])
+    numpy = _numpy_of(*parts)
+    return jnp.asarray(numpy.concatenate([numpy.ravel(numpy.asarray(part, float)) for part in parts]))
+
+
+def _numpy_of(*arrays: object) -> ModuleType:
+    """JAX's NumPy for its arrays; NumPy for others, of which each transfer to JAX takes longer than all of the work."""
+    return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
 
 
 def _numbers(name: str, source: Source, templates: Mapping[Key, Any] | None) -> Any:
     template = _template(source, templates)
     if name not in ("shapesys", "staterror"):
         return template.values
-    variances = jnp.asarray(template.variances, float)
+    numpy = _numpy_of(template.variances)
+    variances = numpy.asarray(template.variances, float)
     filled = variances > 0
-    return jnp.where(filled, jnp.sqrt(jnp.where(filled, variances, 1.0)), 0.0)
+    return numpy.where(filled, numpy.sqrt(numpy.where(filled, variances, 1.0)), 0.0)
 
 
 def _template(source: Source, templates: Mapping[Key, Any] | None) -> Any:
