@@ -11,6 +11,17 @@ from diffea.run.numbers import numbers
 from diffea.run.states import State
 from diffea.types import JSONDict
 
+WORDS = {
+    "soft": "the objective with soft cuts",
+    "hard_train": "the objective on events trained on",
+    "hard_test": "the objective on other events",
+    "hard_test_error": "the error of the objective",
+    "limit": "the limit",
+    "limit_error": "the error of the limit",
+    "gain_error": "the error of the gain",
+    "errors": "the errors",
+}
+
 
 def limits_of(before: State, after: State) -> JSONDict:
     """Both limits and their ratio, each with its error; of the ratio it is that of the replicas that both share."""
@@ -31,7 +42,8 @@ def limits_of(before: State, after: State) -> JSONDict:
 
 def doubts_of(after: State, fold: Fold, unblinded: Sequence[JSONDict], params: Sequence[object]) -> list[str]:
     """What makes a result doubtful beside its numbers."""
-    doubts = [f"{what} could not be judged" for what in after.failures]
+    unjudged = [WORDS[what] for what in after.failures]
+    doubts = [f"{', '.join(unjudged)} could not be judged"] if unjudged else []
     doubts += [f"{share:.1%} of {dataset} was left out" for dataset, share in fold.train.ledger.lost.items()]
     if unblinded and unblinded[-1]["params"] not in (list(params), params[0]):
         doubts.append(f"parameters changed after observed events were looked at, on {unblinded[-1]['when']}")
