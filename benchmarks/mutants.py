@@ -39,8 +39,8 @@ class Mutant:
 MUTANTS = {
     "weights of a split are scaled by one over its train part, whichever is read": Mutant(
         "events/splits.py",
-        "return 1.0 / (high - low)",
-        "return 1.0 / self.train",
+        'return 1.0 if self.part == "fold" else 1.0 / self.share',
+        'return 1.0 if self.part == "fold" else 1.0 / self.train',
         "events/test_splits.py::test_weights_are_scaled_by_one_over_the_fraction_of_their_part",
     ),
     "evaluate judges the events that were trained on": Mutant(
@@ -57,8 +57,8 @@ MUTANTS = {
     ),
     "the last block of a batch is left out": Mutant(
         "program/kernels.py",
-        "fori_loop(0, -(-blocks.rows // size), body, zero)",
-        "fori_loop(0, -(-blocks.rows // size) - 1, body, zero)",
+        "fori_loop(0, -(-(blocks.rows - blocks.first) // size), body, zero)",
+        "fori_loop(0, -(-(blocks.rows - blocks.first) // size) - 1, body, zero)",
         "distributed/test_sums_by_hand.py::test_every_event_counts_once_wherever_a_block_or_a_batch_ends",
     ),
     "a last block that is not full is counted and not summed": Mutant(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
-import cmaes
 import numpy as np
 
 from diffea.errors import MissingPackageError, ParameterError
@@ -42,6 +41,8 @@ class Cma:
     """
 
     def __init__(self, begin: np.ndarray, seed: int = SEED) -> None:
+        import cmaes
+
         bounds = np.tile([0.0, 1.0], (begin.size, 1))
         self._optimizer = cmaes.CMA(mean=begin.copy(), sigma=SIGMA, bounds=bounds, seed=seed)
         self._asked: list[np.ndarray] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cmaes
 import numpy as np
 
 from diffea.optimise.passes import Passes
@@ -22,6 +21,8 @@ def evolve(passes: Passes, explored: np.ndarray, generations: int) -> None:
         explored: the parameters to vary, shape (parameters,).
         generations: at most; one pass each. A single parameter is looked at all along its range instead.
     """
+    import cmaes  # which imports scipy.stats
+
     axes, begin = np.flatnonzero(explored), passes.best
     if axes.size == 1:
         _line(passes, int(axes[0]))
