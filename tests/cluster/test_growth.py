@@ -168,3 +168,20 @@ def test_an_adaptive_cluster_keeps_its_workers_between_steps_but_not_for_ever(fi
         monkeypatch.setattr(keeping, "KEEP", 0.1)
         within(60, lambda: len(client.nthreads()) == 1)
         np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
+
+
+def test_bundles_that_dask_moved_are_made_again(client, fileset, expected):
+    with distribute(Search(), fileset, client=client) as templates:
+        assert np.array_equal(templates.jacobian(PARAMS).flat, expected)
+        bundles = {key: set(holders) for key, holders in client.who_has().items() if "Search.bundle" in str(key)}
+        client.replicate(list(templates._lane._bundles.values()), n=2)
+        within(20, lambda: all(len(client.who_has()[key]) == 2 for key in bundles))
+        homes = {key: holder for key, (holder,) in bundles.items()}
+
+        def leave(dask_scheduler):
+            for key, home in homes.items():
+                dask_scheduler.request_remove_replicas(home, [key], stimulus_id="a test")
+
+        client.run_on_scheduler(leave)
+        within(20, lambda: all(home not in client.who_has()[key] for key, home in homes.items()))
+        assert np.array_equal(templates.jacobian(PARAMS).flat, expected)

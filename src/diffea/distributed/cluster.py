@@ -293,6 +293,8 @@ class OnCluster:
                     raise WorkerMismatchError(msg) from error
                 if not isinstance(error, KilledWorker | CancelledError | GoneError | MovedError):
                     raise
+                if isinstance(error, MovedError):  # they are elsewhere for good, and have to be made again
+                    self._bundles = {}
                 deaths += GIVEN_UP if isinstance(error, KilledWorker) else 1
                 if deaths >= DEATHS:
                     msg = f"workers died under the same work {deaths} times (out of memory?); the last time: {error}"
