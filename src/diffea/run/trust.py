@@ -163,7 +163,8 @@ def _reasons(trust: JSONDict) -> Iterator[str]:
         yield f"the scatter of so few events moves the result by {bias['bias']:.2g}, more than its error of {bias['error']:.2g}"
     if few := trust["few_events"]:
         names = ", ".join(entry["bin"] for entry in few[:3]) + (", …" if len(few) > 3 else "")
-        yield f"{len(few)} bins hold fewer than {FEW:g} effective simulated events ({names})"
+        bins = "a bin holds" if len(few) == 1 else f"{len(few)} bins hold"
+        yield f"{bins} fewer than {FEW:g} effective simulated events ({names})"
     for entry in trust["injected"] or []:
         if abs(entry["found"] - entry["strength"]) > 0.1 * max(entry["uncertainty"], 1e-9):
             yield f"of a signal of strength {entry['strength']:g} a fit finds {entry['found']:.3g}"
