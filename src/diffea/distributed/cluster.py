@@ -22,7 +22,7 @@ from diffea.distributed.hurry import hurry, relax
 from diffea.distributed.keeping import keep_workers
 from diffea.distributed.reading import Reading
 from diffea.distributed.reduction import Partial, reduce
-from diffea.distributed.sending import Sender
+from diffea.distributed.sending import NOT_YET, Sender
 from diffea.distributed.shards import Bundle, Content, MovedError, Source, bundle
 from diffea.distributed.steps import AnyMode, step
 from diffea.distributed.stragglers import Durations, Suspects
@@ -232,9 +232,9 @@ class OnCluster:
         while (now := time.monotonic()) < until:
             try:
                 return sent.whole.result(timeout=min(patience, until - now))
-            except TimeoutError:
+            except NOT_YET:
                 if sent.whole.status == "error":
-                    raise
+                    return sent.whole.result()  # which raises the error of the task
             if sent.whole.status == "finished":
                 patience *= 2  # it takes its time to arrive
             self._check(sent)
@@ -267,7 +267,7 @@ class OnCluster:
             try:
                 with self._client.as_current():
                     wait([sent.whole for sent in running], timeout=POLL, return_when="FIRST_COMPLETED")
-            except TimeoutError:
+            except NOT_YET:
                 self._check(running[0])
         try:
             return self._result(ready[0])

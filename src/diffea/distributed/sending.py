@@ -12,6 +12,9 @@ from distributed import CancelledError, Future, wait
 
 from diffea.distributed.watch import POLL
 
+NOT_YET = (TimeoutError, UnboundLocalError)
+"""What dask raises where it waited long enough; the latter (in its ``sync``) where its loop cancelled what was waited for, as of a worker that is lost."""
+
 
 class Sender:
     """Sends tasks, each at its places.
@@ -53,7 +56,7 @@ class Sender:
             what one of them does.
         """
         if pending := [future for future in futures if future.status == "pending"]:
-            with contextlib.suppress(TimeoutError), self._client.as_current():
+            with contextlib.suppress(*NOT_YET), self._client.as_current():
                 wait(pending, timeout=POLL)
         for future in futures:
             if future.status == "error":
