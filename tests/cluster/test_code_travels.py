@@ -11,7 +11,7 @@ import pytest
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea.distributed import distribute
-from diffea.errors import OptionError
+from diffea.errors import FileReadError, OptionError
 
 HELPER = "SHIFT = 0.0\n"
 MODULE = """
@@ -75,6 +75,9 @@ def test_messages_of_the_users_client_are_hurried_only_while_templates_are_open(
     first.close()
     assert client.scheduler_comm.interval < usual
     second.close()
+    assert client.scheduler_comm.interval == usual
+    with pytest.raises(FileReadError):
+        distribute(Search(), {"a": {"files": {"nowhere.root": "Events"}}}, client=client, schemaclass=QuietSchema)
     assert client.scheduler_comm.interval == usual
 
 

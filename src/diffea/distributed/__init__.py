@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal
 
 from coffea.nanoevents import BaseSchema, NanoAODSchema
@@ -89,18 +90,22 @@ def distribute(
     budget = budget_of(memory)
     program = processor if isinstance(processor, Program) else Program(processor, precision)
     lane: Lane = InProcess() if client is None else OnCluster(client, program.name, timeout)
-    skip = on_bad_file == "skip"
-    chunks, left_out = (
-        (plan_collections(fileset, program.processor.columns, split, lane.map, observed=observed), [])
-        if is_collection(fileset)
-        else plan(fileset, chunksize, lane.map, skip=skip, observed=observed)
-    )
-    batches = batches_of(chunks)
-    fraction = 1.0 if split is None else split.share
-    block = block_rows(int(batch.rows * fraction) for batch in batches)
-    source = Source(program, Portable(schemaclass), split, block, len(batches), skip, budget, versions(), identify)
-    skipped = [Skipped(file.dataset, file.path, None, reason) for file, reason in left_out]
-    return Templates(program, lane, Ledger.of(chunks, lane.load(source, batches), skipped), gradient)
+    with contextlib.ExitStack() as unread:
+        unread.callback(lane.close)
+        skip = on_bad_file == "skip"
+        chunks, left_out = (
+            (plan_collections(fileset, program.processor.columns, split, lane.map, observed=observed), [])
+            if is_collection(fileset)
+            else plan(fileset, chunksize, lane.map, skip=skip, observed=observed)
+        )
+        batches = batches_of(chunks)
+        fraction = 1.0 if split is None else split.share
+        block = block_rows(int(batch.rows * fraction) for batch in batches)
+        source = Source(program, Portable(schemaclass), split, block, len(batches), skip, budget, versions(), identify)
+        skipped = [Skipped(file.dataset, file.path, None, reason) for file, reason in left_out]
+        templates = Templates(program, lane, Ledger.of(chunks, lane.load(source, batches), skipped), gradient)
+        unread.pop_all()
+        return templates
 
 
 def _check_options(client: object, schemaclass: object, split: object, precision: str, on_bad_file: str) -> None:
