@@ -145,7 +145,9 @@ def test_the_same_bits_in_other_chunks_and_out_of_core(final, fileset, options) 
 
 def test_the_same_bits_on_two_workers(final, fileset) -> None:
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, memory_limit="64 GB", dashboard_address=":0"
+        ) as cluster,
         Client(cluster) as client,
     ):
         other = evaluated(fileset, client=client)

@@ -116,7 +116,9 @@ def test_one_two_and_four_workers(fileset, workers) -> None:
         return jax.grad(lambda params: sum(jnp.sum(t.values**2) for t in templates(params).values()))(PARAMS)
 
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=False, memory_limit="64 GB", dashboard_address=":0"
+        ) as cluster,
         Client(cluster) as client,
         distribute(Search(), fileset, chunksize=700, client=client, gradient="vjp") as remote,
         distribute(Search(), fileset, chunksize=700, gradient="vjp") as local,
