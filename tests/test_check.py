@@ -106,6 +106,7 @@ def test_yields_are_those_of_numpy(data: Path) -> None:
         first = min(events, 1000)
         expected = 0.1 * np.histogram(x[:first][quality[:first] > 0.4], EDGES)[0] * events / first
         np.testing.assert_allclose(part.hard["all", name].values, expected, rtol=1e-12)
+        np.testing.assert_allclose(part.hard["all", name].variances, 0.1 * expected, rtol=1e-12)
     assert part.read == {"signal": 600, "bkg": 1000}
     assert part.entries == EVENTS
     assert part.branches == {"signal": ("quality", "x"), "bkg": ("quality", "x")}

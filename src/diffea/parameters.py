@@ -44,11 +44,17 @@ def told(params: Params, most: int = 64) -> dict[str, float]:
     leaves = [(name_of(path), np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
     if sum(array.size for _, array in leaves) > most:
         return {f"|{name}|": float(np.linalg.norm(array)) for name, array in leaves}
-    return {
-        name + "".join(f"[{place}]" for place in index): float(array[index])
-        for name, array in leaves
-        for index in np.ndindex(array.shape)
-    }
+    values = (float(number) for _, array in leaves for number in array.ravel())
+    return dict(zip(number_names(params), values, strict=True))
+
+
+def number_names(params: Params) -> list[str]:
+    """A name for each number of the parameters, such as ``mt`` or ``edges[2]``, in the order of ``ravel_pytree``."""
+    return [
+        name_of(path) + "".join(f"[{place}]" for place in index)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        for index in np.ndindex(np.shape(leaf))
+    ]
 
 
 def not_numbers(leaf: object) -> str | None:

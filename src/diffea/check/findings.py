@@ -8,11 +8,12 @@ from typing import Literal
 
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from diffea.check.look import Look
 from diffea.errors import DiffeaError
 from diffea.optimise.box import Box
-from diffea.parameters import as_arrays, name_of
+from diffea.parameters import as_arrays, number_names
 from diffea.statistics.spec import Channel
 from diffea.templates import Key
 from diffea.templates.gap import gaps
@@ -68,13 +69,8 @@ def _bounds(look: Look) -> Iterator[Finding]:
     except DiffeaError as error:
         yield Finding("stop", "bounds", str(error), "correct the bounds, or the start")
         return
-    free = [
-        name_of(path)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(
-            jax.tree.map(lambda *ends: np.isfinite(ends).all(), box.low, box.high)
-        )
-        if not leaf
-    ]
+    ends = ravel_pytree(jax.tree.map(lambda low, high: high - low, box.low, box.high))[0]
+    free = [name for name, reach in zip(number_names(variant.params), ends, strict=True) if not np.isfinite(reach)]
     if variant.optimizer == "auto" and free:
         remedy = "give each a lowest and a highest value worth looking at"
         yield Finding(
@@ -85,7 +81,7 @@ def _bounds(look: Look) -> Iterator[Finding]:
 def _idle(look: Look) -> Iterator[Finding]:
     """Each parameter moves some template."""
     still = np.asarray(~look.derivative.any(axis=0))
-    for name, idle in zip(_names(look), still, strict=True):
+    for name, idle in zip(number_names(look.variant.params), still, strict=True):
         if idle and not still.all():
             what = "no template changes with it where it starts"
             yield Finding(
@@ -142,7 +138,7 @@ def _poor(look: Look) -> Iterator[Finding]:
             )
             remedy = "merge bins; the optimiser will look for such fluctuations"
             remedy += "" if known else ". The channel has no `staterror` modifier: add one, so that the model knows"
-            yield Finding("doubt", channel.name, what + " (of the chunks that were read)", remedy)
+            yield Finding("doubt", channel.name, what, remedy)
 
 
 def _wide(look: Look) -> Iterator[Finding]:
@@ -151,14 +147,6 @@ def _wide(look: Look) -> Iterator[Finding]:
         if gap > WIDE:
             what = f"soft and hard templates differ by {gap:.0%}: widths are large beside the spread of their columns, or bandwidths beside the bins"
             yield Finding("doubt", channel, what, "take smaller widths, or bandwidths; widths= anneals them in a run")
-
-
-def _names(look: Look) -> list[str]:
-    return [
-        name_of(path) + "".join(f"[{part}]" for part in index)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(look.variant.params)
-        for index in np.ndindex(np.shape(leaf))
-    ]
 
 
 def _stacks(look: Look) -> Iterator[tuple[Channel, np.ndarray, np.ndarray, np.ndarray]]:

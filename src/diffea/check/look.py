@@ -30,7 +30,7 @@ class Look:
 
     Attributes:
         variant: that was looked at.
-        soft: templates of soft cuts at the start; yields are scaled as if all entries were like those read.
+        soft: templates of soft cuts at the start; they are scaled as if all entries were like those read.
         hard: likewise, with exact cuts.
         derivative: of ``soft`` by each number of the parameters, shape ``(soft.layout.size, numbers)``.
         loss: the objective of ``soft``; None where it fails.
@@ -105,11 +105,11 @@ def _total(seen: Sequence[Glance], of: Callable[[Glance], TemplateSet]) -> Templ
 
 
 def _scaled(templates: TemplateSet, scale: float) -> TemplateSet:
-    """Yields times the scale; the relative errors stay those of the events read."""
+    """Sums of weights, and of their squares, of as many more events of the same kind."""
     return dataclasses.replace(
         templates,
         values_flat=np.asarray(templates.values_flat) * scale,
-        variances_flat=np.asarray(templates.variances_flat) * scale**2,
+        variances_flat=np.asarray(templates.variances_flat) * scale,
     )
 
 
@@ -132,6 +132,10 @@ def _objective(variant: Variant, soft: TemplateSet) -> tuple[float | None, np.nd
             value, slope = jax.value_and_grad(of)(jax.numpy.asarray(soft.values_flat))
     except DiffeaError as error:
         return None, None, str(error)
-    if not np.isfinite(value):
-        return None, None, f"the objective is {float(value)}"
+    if not (np.isfinite(value) and np.isfinite(slope).all()):
+        return (
+            None,
+            None,
+            f"the objective is {float(value)}, its gradient {'' if np.isfinite(slope).all() else 'not '}finite",
+        )
     return float(value), np.asarray(slope), None

@@ -67,9 +67,8 @@ def _yields(look: Look) -> Table:
     for column in table.columns[2:]:
         column.justify = "right"
     for (channel, sample, _), row in _rows(look).items():
-        share = sum(look.read.values()) / sum(look.entries.values())
-        effective = f"{row['effective']:,.0f}" + ("" if share == 1 else " of those read")
-        table.add_row(escape(channel), escape(sample), f"{row['soft']:.4g}", f"{row['hard']:.4g}", effective)
+        numbers = f"{row['soft']:.4g}", f"{row['hard']:.4g}", f"{row['effective']:,.0f}"
+        table.add_row(escape(channel), escape(sample), *numbers)
     return table
 
 

@@ -16,7 +16,7 @@ from diffea.errors import DiffeaError
 from diffea.optimise.box import Box
 from diffea.optimise.composite import Composite
 from diffea.optimise.evaluation import scalar
-from diffea.parameters import name_of
+from diffea.parameters import number_names
 from diffea.runtime import named_errors
 from diffea.types import AnyArray, Params, PyTree
 
@@ -64,11 +64,7 @@ class Points:
     @property
     def names(self) -> list[str]:
         """A name for each number of the parameters, such as ``mt`` or ``edges[2]``."""
-        return [
-            name_of(path) + "".join(f"[{part}]" for part in index)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(self.steps(self.begin))
-            for index in np.ndindex(np.shape(leaf))
-        ]
+        return number_names(self.steps(self.begin))
 
     @property
     def fills(self) -> float | None:
