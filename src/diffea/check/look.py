@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -71,32 +72,32 @@ def look(analysis: Analysis, variant: Variant, data: Path, chunks: int = CHUNKS)
     """
     program = Program(variant.processor)
     seen = glance(program, analysis.fileset(data), analysis.schemaclass, analysis.chunksize, chunks)
-    params = jax.tree.map(np.asarray, as_arrays(variant.params))
-    soft = _total(seen, lambda one: jax.tree.map(np.asarray, one.templates(params)))
-    began = time.perf_counter()
-    _total(seen, lambda one: jax.tree.map(np.asarray, one.templates(params)))
-    seconds = time.perf_counter() - began
-    loss, slope, failure = _objective(variant, soft)
-    read = {one.file.dataset: one.read for one in seen}
-    entries = {one.file.dataset: one.entries for one in seen}
-    size = sum(one.scale * sum(one.templates.ledger.nbytes.values()) for one in seen)
-    found = Look(
-        variant=variant,
-        soft=soft,
-        hard=_total(seen, lambda one: one.templates.hard(params)),
-        derivative=_derivative(seen, params, soft),
-        loss=loss,
-        slope=slope,
-        failure=failure,
-        entries=entries,
-        read=read,
-        branches={one.file.dataset: one.branches for one in seen},
-        nbytes=size,
-        seconds=seconds * sum(entries.values()) / sum(read.values()),
-    )
-    for one in seen:
-        one.templates.close()
-    return found
+    with contextlib.ExitStack() as held:
+        for one in seen:
+            held.callback(one.templates.close)
+        params = jax.tree.map(np.asarray, as_arrays(variant.params))
+        soft = _total(seen, lambda one: jax.tree.map(np.asarray, one.templates(params)))
+        began = time.perf_counter()
+        _total(seen, lambda one: jax.tree.map(np.asarray, one.templates(params)))
+        seconds = time.perf_counter() - began
+        loss, slope, failure = _objective(variant, soft)
+        read = {one.file.dataset: one.read for one in seen}
+        entries = {one.file.dataset: one.entries for one in seen}
+        size = sum(one.scale * sum(one.templates.ledger.nbytes.values()) for one in seen)
+        return Look(
+            variant=variant,
+            soft=soft,
+            hard=_total(seen, lambda one: one.templates.hard(params)),
+            derivative=_derivative(seen, params, soft),
+            loss=loss,
+            slope=slope,
+            failure=failure,
+            entries=entries,
+            read=read,
+            branches={one.file.dataset: one.branches for one in seen},
+            nbytes=size,
+            seconds=seconds * sum(entries.values()) / sum(read.values()),
+        )
 
 
 def _total(seen: Sequence[Glance], of: Callable[[Glance], TemplateSet]) -> TemplateSet:
