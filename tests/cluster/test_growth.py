@@ -99,10 +99,11 @@ def test_shards_follow_the_workers_and_lie_even(fileset, expected, monkeypatch) 
                 rows[home] += templates._lane._holding.rows[number]
             assert rows.keys() == client.nthreads().keys()
             assert max(rows.values()) < 5100 / size + 400
-            bundles, shards = tasks(client)
-            assert set(bundles.values()) == {2}  # a task a thread, however many shards
-            assert shards == Counter(templates._lane._holding.homes)  # where they are computed, and nowhere else
-            assert shards.total() == SHARDS
+            homes = Counter(templates._lane._holding.homes)
+            assert homes.total() == SHARDS
+            # a task a thread, however many shards, which lie where they are computed, and nowhere else: once what was is let go of
+            threads = dict.fromkeys(homes, 2)
+            within(20, lambda threads=threads, homes=homes: tasks(client) == (threads, homes))
             assert templates._lane.remote == 2 * size
 
 
