@@ -8,6 +8,8 @@ nox.needs_version = ">=2024.4"
 nox.options.sessions = ["lint", "tests-3.11"]
 nox.options.default_venv_backend = "uv|virtualenv"
 
+PARALLEL = ["-n", "2", "--dist", "loadfile"]  # most of the time is XLA, which compiles on one core
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
@@ -23,21 +25,31 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole suite."""
     session.install(".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session
 def newest(session: nox.Session) -> None:
     """Without dask-awkward, which pins dask, on the newest dask."""
-    session.install(".", "dask", "distributed", "cryptography", "hypothesis", "jsonpatch", "pytest", "pytest-timeout")
-    session.run("pytest", *session.posargs)
+    session.install(
+        ".",
+        "dask",
+        "distributed",
+        "cryptography",
+        "hypothesis",
+        "jsonpatch",
+        "pytest",
+        "pytest-timeout",
+        "pytest-xdist",
+    )
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
 def minimums(session: nox.Session) -> None:
     """The oldest versions that pyproject.toml admits."""
     session.install(".[test]", "--resolution=lowest-direct")
-    session.run("pytest", "-m", "not slow", *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", "not slow", *session.posargs)
 
 
 @nox.session

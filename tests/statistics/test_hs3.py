@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging.config
 from collections.abc import Callable
 from typing import Any
 
@@ -64,10 +65,11 @@ MODELS: dict[str, tuple[Callable[[], dict[str, Any]], tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_pyhs3_and_the_model_read_back_have_the_same_density(name: str) -> None:
+def test_pyhs3_and_the_model_read_back_have_the_same_density(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytensor = pytest.importorskip(
         "pytensor", reason="pyhs3, which judges HS3 documents, is not installed: pip install diffea[test]"
     )
+    monkeypatch.setattr(logging.config, "dictConfig", lambda config: None)  # pyhs3 silences all other loggers
     import pyhs3
     from pytensor.graph.traversal import explicit_graph_inputs
 
