@@ -26,6 +26,7 @@ def test_all_events_are_there_in_the_order_of_the_files(fileset) -> None:
     }
     for name, part in found.items():
         for column, expected in arrays(name).items():
+            assert isinstance(part.columns[column], np.ndarray)
             np.testing.assert_array_equal(part.columns[column], expected)
 
 
@@ -43,7 +44,7 @@ def test_hard_templates_are_histograms_of_them(fileset) -> None:
     with distribute(Scored(), fileset, schemaclass=BaseSchema, split=split) as templates:
         hard = templates.hard(PARAMS)
     for name, part in gathered(fileset, split).items():
-        x, y, weight = (np.asarray(part.columns[column]) for column in ("x", "y", "weight"))
+        x, y, weight = (part.columns[column] for column in ("x", "y", "weight"))
         score = 1 / (1 + np.exp(-PARAMS["slope"] * x - PARAMS["offset"]))
         keep = y > PARAMS["cut"]
         expected, _ = np.histogram(score[keep], np.linspace(0, 1, 6), weights=part.scale * weight[keep])

@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from functools import partial
 
+import awkward as ak
 from coffea.nanoevents import NanoAODSchema
 
 from diffea.events.columns import Columns, concatenate, read
 from diffea.events.filesets import Chunk
-from diffea.events.kinds import EventArray
+from diffea.events.kinds import EventArray, is_jagged
 from diffea.events.patience import patiently
 from diffea.events.plan import plan
 from diffea.events.scalars import Static
@@ -25,7 +26,8 @@ class Gathered:
 
     Attributes:
         sample: that it belongs to.
-        columns: as ``processor.columns`` made them, one entry an event; plain Python values as they are.
+        columns: as ``processor.columns`` made them: NumPy arrays of one entry an event, awkward where these are lists; plain Python
+            values as they are.
         events: how many.
         scale: what weights are to be multiplied with, to stand for all events.
     """
@@ -66,8 +68,8 @@ def gathered(
     found: dict[str, Gathered] = {}
     for dataset, parts in chunks.items():
         all_ = concatenate([_read(chunk, processor, schemaclass, split) for chunk in parts])
-        columns = {**all_.arrays, **all_.static}
-        found[dataset] = Gathered(parts[0].file.sample, columns, all_.rows, scale)
+        arrays = {name: array if is_jagged(array) else ak.to_numpy(array) for name, array in all_.arrays.items()}
+        found[dataset] = Gathered(parts[0].file.sample, {**arrays, **all_.static}, all_.rows, scale)
     return found
 
 
