@@ -1,6 +1,6 @@
 """Exact: sums of numbers that no order of adding changes, not even in the last bit.
 
-A floating-point number is a whole multiple of 2⁻¹¹²⁶, so that a sum is a whole number, and is rounded once, at the end. Hard histograms are
+A floating-point number is a whole multiple of 2⁻¹⁰⁷⁴, so that a sum is a whole number, and is rounded once, at the end. Hard histograms are
 the same whatever the chunks and the cluster, and those of any other program that sums exactly.
 """
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from diffea.errors import NotFiniteError
 
-UNIT = 1126  # minus the exponent of the last of 53 bits of the smallest number, 2⁻¹⁰⁷⁴
-HALF = 26  # bits; sums of so many bits of up to 2²⁶ numbers are exact in floating point
-AT_ONCE = 1 << HALF
+UNIT = 1074  # minus the exponent of the smallest number
+BITS = 26  # of which sums of up to 2²⁶ numbers are exact in floating point
+AT_ONCE = 1 << 17  # numbers, which stay in the processor's cache
 
 
 def exact_sums(places: np.ndarray, numbers: np.ndarray, size: int) -> np.ndarray:
@@ -26,28 +26,31 @@ def exact_sums(places: np.ndarray, numbers: np.ndarray, size: int) -> np.ndarray
         size: how many places there are.
 
     Returns:
-        whole numbers in units of 2⁻¹¹²⁶, as objects, shape ``(size,)``; ``rounded`` makes floating-point numbers of them.
+        whole numbers in units of 2⁻¹⁰⁷⁴, as objects, shape ``(size,)``; ``rounded`` makes floating-point numbers of them.
     """
     total = np.zeros(size, object)
     for start in range(0, len(numbers), AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        for place, exponent, summed in _by_exponent(places[part], numbers[part], size):
-            total[place] += summed << (exponent + UNIT - 53)
+        for exponent, sums in _by_bits(places[part], numbers[part], size):
+            for place in np.flatnonzero(sums):
+                whole, shift = int(sums[place]), exponent + UNIT
+                total[place] += whole << shift if shift >= 0 else whole >> -shift  # of zeros: there is no smaller unit
     return total
 
 
-def _by_exponent(places: np.ndarray, numbers: np.ndarray, size: int) -> Iterator[tuple[int, int, int]]:
-    """Place, exponent and sum of the mantissas, of 53 bits, that have both."""
-    mantissas, exponents = np.frexp(numbers)
-    first = int(exponents.min(initial=0))
-    many = int(exponents.max(initial=0)) - first + 1
-    cells = places * many + (exponents - first)
-    high = np.floor(mantissas * 2.0 ** (53 - HALF))
-    low = mantissas * 2.0**53 - high * 2.0**HALF
-    sums = [np.bincount(cells, half, minlength=size * many) for half in (high, low)]
-    for cell in np.flatnonzero((sums[0] != 0) | (sums[1] != 0)):
-        place, exponent = divmod(int(cell), many)
-        yield place, exponent + first, (int(sums[0][cell]) << HALF) + int(sums[1][cell])
+def _by_bits(places: np.ndarray, numbers: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The sums of the first bits of all numbers, in units of two to an exponent, then those of the next bits, until there are no more."""
+    exponent = int(np.frexp(np.abs(numbers).max(initial=0.0))[1])
+    rest = numbers
+    while rest.any():
+        exponent -= BITS
+        first = np.rint(_times_two_to(-exponent, rest))
+        yield exponent, np.bincount(places, first, minlength=size)
+        rest = rest - _times_two_to(exponent, first)
+
+
+def _times_two_to(exponent: int, numbers: np.ndarray) -> np.ndarray:
+    return numbers * 2.0**exponent if abs(exponent) < 1000 else np.ldexp(numbers, exponent)
 
 
 def rounded(sums: np.ndarray) -> np.ndarray:
