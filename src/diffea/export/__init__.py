@@ -1,0 +1,1 @@
+"""Export: a result handed on to those who do not use diffea."""
