@@ -77,6 +77,10 @@ def run_it(without_diffea: Callable[..., str]) -> Callable[..., str]:
 
     def run(folder: Path, data: Path) -> str:
         code = f"import runpy\nsys.argv = ['run.py', {json.dumps(str(data))}]\nsys.path.insert(0, '.')\n"
-        return without_diffea(folder, code + "try:\n    runpy.run_path('run.py', run_name='__main__')\nexcept SystemExit as end:\n    assert not end.code")
+        return without_diffea(
+            folder,
+            code
+            + "try:\n    runpy.run_path('run.py', run_name='__main__')\nexcept SystemExit as end:\n    assert not end.code",
+        )
 
     return run

@@ -40,7 +40,11 @@ def test_the_demo(tmp_path: Path, judged, run_it, chunksize: int) -> None:
 OPEN = {
     ("htautau", "cuts"): lambda start, fold: {**start, "iso_1": 0.07 + 0.02 * fold, "mjj": 287.3},
     ("htautau", "neural"): lambda start, fold: start,
-    ("zprime", "categories"): lambda start, fold: {**start, "mu_pt": 63.3 + fold, "candidate": np.array([0.1, 0.4, 0.2, 0.3])},
+    ("zprime", "categories"): lambda start, fold: {
+        **start,
+        "mu_pt": 63.3 + fold,
+        "candidate": np.array([0.1, 0.4, 0.2, 0.3]),
+    },
 }
 
 

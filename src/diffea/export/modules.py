@@ -106,5 +106,4 @@ def _changed(statement: ast.stmt) -> Iterator[str]:
                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                     yield node.id
                 elif isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
-                    if isinstance(node.value, ast.Name):
-                        yield node.value.id
+                    yield from (name.id for name in [node.value] if isinstance(name, ast.Name))

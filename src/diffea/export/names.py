@@ -85,7 +85,7 @@ def meaning(module: Module, chain: Sequence[str]) -> tuple[Meaning, int]:
     if (twin := _twin_of(value)) is not None:
         return twin, used
     if isinstance(value, ModuleType) or holder:
-        return _in_a_module(module, chain, used, holder, value)
+        return _in_a_module(module, chain, used, holder)
     statement = module.importing(root)
     if statement is None:
         return Own(module.name, root), 1
@@ -99,7 +99,7 @@ def meaning(module: Module, chain: Sequence[str]) -> tuple[Meaning, int]:
     return Imported(f"from {source} import {name}" + (f" as {root}" if root != name else ""), root), 1
 
 
-def _in_a_module(module: Module, chain: Sequence[str], used: int, holder: str, value: Any) -> tuple[Meaning, int]:
+def _in_a_module(module: Module, chain: Sequence[str], used: int, holder: str) -> tuple[Meaning, int]:
     root = module.globals[chain[0]]
     dotted = ".".join(chain[:used])
     if is_own(holder):

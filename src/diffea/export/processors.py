@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,8 +14,7 @@ import numpy as np
 from diffea.analysis import Analysis
 from diffea.errors import ExportError
 from diffea.events.splits import Split
-from diffea.export.modules import Module, is_own
-from diffea.export.names import Imported
+from diffea.export.modules import is_own
 from diffea.export.results import Result
 from diffea.export.slicing import Slice
 from diffea.processor import DifferentiableProcessor
@@ -42,6 +42,7 @@ README = """# {name}: the selection, to run without diffea
 
 Datasets with `is_data` in their metadata are observed events; `run.py` leaves them out.
 """
+_KNOWN = ("numpy", "awkward", "hist", "coffea")
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -58,7 +59,11 @@ def write_processor(result: Result, analysis: Analysis, folder: Path) -> None:
     """
     variant = result.check_analysis(analysis)
     processor, params = variant.processor, result.params(variant)
-    stored = {"params": [_json(one) for one in params], "edges": _edges(processor, params), "split": _split(analysis.split)}
+    stored = {
+        "params": [_json(one) for one in params],
+        "edges": _edges(processor, params),
+        "split": _split(analysis.split),
+    }
     cls = type(processor)
     chosen = Slice()
     chosen.need_processor(cls)
@@ -67,7 +72,9 @@ def write_processor(result: Result, analysis: Analysis, folder: Path) -> None:
     chosen = fileset or chosen
     imports, body = chosen.source()
     ending = [f"SCHEMA = {schema}", f"CHUNKSIZE = {analysis.chunksize}", *_settings(processor)]
-    others = sorted({line.split()[1].partition(".")[0] for line in chosen.imports} - _stdlib() - set(_KNOWN))
+    others = sorted(
+        {line.split()[1].partition(".")[0] for line in chosen.imports} - sys.stdlib_module_names - set(_KNOWN)
+    )
     header = HEADER.format(
         title=analysis.title,
         version=result.result["versions"].get("diffea", ""),
@@ -80,12 +87,18 @@ def write_processor(result: Result, analysis: Analysis, folder: Path) -> None:
     except SyntaxError as error:
         msg = f"the text of {cls.__name__} cannot be copied into one file: {error}"
         raise ExportError(msg) from error
-    runs = "`python run.py DATA`, with the folder of the data, runs it with coffea's Runner." if fileset else f"not here: {why}."
+    runs = (
+        "`python run.py DATA`, with the folder of the data, runs it with coffea's Runner."
+        if fileset
+        else f"not here: {why}."
+    )
     readme = README.format(
         name=result.name,
         title=analysis.title,
         cls=cls.__name__,
-        folds=f", one for each of {len(params)} folds: an event is judged by the parameters that did not see it" if len(params) > 1 else "",
+        folds=f", one for each of {len(params)} folds: an event is judged by the parameters that did not see it"
+        if len(params) > 1
+        else "",
         run=runs,
     )
     (folder / "processor.py").write_text(text, encoding="utf-8")
@@ -94,15 +107,6 @@ def write_processor(result: Result, analysis: Analysis, folder: Path) -> None:
     (folder / "README.md").write_text(readme, encoding="utf-8")
     if fileset:
         shutil.copyfile(Path(__file__).with_name("plain") / "run.py", folder / "run.py")
-
-
-_KNOWN = ("numpy", "awkward", "hist", "coffea")
-
-
-def _stdlib() -> frozenset[str]:
-    import sys
-
-    return sys.stdlib_module_names
 
 
 def _named(cls: type, chosen: Slice) -> str:
@@ -184,6 +188,3 @@ def _json(tree: PyTree) -> PyTree:
         return tree.tolist()
     msg = f"parameters in plain NumPy are dicts and lists of numbers and arrays, got {type(tree).__name__}"
     raise ExportError(msg)
-
-
-__all__ = ["Imported", "Module", "write_processor"]

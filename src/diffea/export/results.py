@@ -94,7 +94,9 @@ def read_result(out: Path, variant: str | None) -> Result:
     """
     runs = {name: folder for name, folder in find_runs(out) if not folder.name.startswith(UNFINISHED)}
     if not runs:
-        msg = f"there is no result.json in {out} or in its folders: export what a finished `diffea run --out {out}` left"
+        msg = (
+            f"there is no result.json in {out} or in its folders: export what a finished `diffea run --out {out}` left"
+        )
         raise ExportError(msg)
     if variant is None and len(runs) > 1:
         msg = f"{out} has runs of several variants ({', '.join(runs)}): say which with --variant"

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import dataclasses
-import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from diffea.errors import ExportError
+from diffea.export.editing import Editor, names_of
 from diffea.export.modules import Module
-from diffea.export.names import TWINS, Imported, Meaning, NumpyName, Own, Refused, Twin, chain_of, meaning
+from diffea.export.names import TWINS, Imported, Meaning, NumpyName, Own, Refused, Twin
 
 ALWAYS = ("channels", "variations", "columns", "fill")
 NEVER = ("edges", "__init__", "process", "postprocess", "at")
 OWN = "# The analysis, where diffea's soft cuts are exact ones and jax.numpy is NumPy.\n"
-REMARKS = re.compile(r"  # (noqa|type): .*$", re.MULTILINE)
 
 
 @dataclasses.dataclass
@@ -65,17 +63,17 @@ class Slice:
                 node.attr
                 for body in bodies.values()
                 for member in body.body
-                if _names_of(member) & needed
+                if names_of(member) & needed
                 for node in ast.walk(member)
                 if isinstance(node, ast.Attribute)
             }
-            of_class = {name for body in bodies.values() for member in body.body for name in _names_of(member)}
+            of_class = {name for body in bodies.values() for member in body.body for name in names_of(member)}
             if (more := needed | (asked & of_class)) == needed:
                 break
             needed = more
         self.members |= dict.fromkeys(bodies, needed - set(NEVER))
-        for module, name in bodies:
-            self.need(module, name)
+        for where, name in bodies:
+            self.need(where, name)
 
     def need(self, module_name: str, name: str) -> None:
         """Everything that binds a name in a module, and what that needs.
@@ -104,7 +102,8 @@ class Slice:
 
     def _text(self, module: Module, number: int) -> str:
         statement = module.statements[number]
-        editor = _Editor(self, module, statement)
+        kept = self.members.get((module.name, getattr(statement, "name", "")))
+        editor = Editor(self.add, kept, module, statement)
         first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))])
         while first > 1 and module.lines[first - 2].startswith(b"#") and not _above(module, number, first - 1):
             first -= 1
@@ -176,192 +175,8 @@ def _long(text: str) -> bool:
     return "\n" in text or text.startswith(("def ", "class "))
 
 
-class _Editor(ast.NodeVisitor):
-    """Finds what a statement refers to, and what is to be replaced in its text."""
-
-    def __init__(self, slice_: Slice, module: Module, statement: ast.stmt) -> None:
-        self.slice, self.module, self.statement = slice_, module, statement
-        self.scopes: list[tuple[bool, set[str]]] = []  # of functions, and of classes, whose names are not seen in their functions
-        self.edits: list[tuple[int, int, int, int, bytes]] = []
-        self.visit(statement)
-
-    def text(self, first: int, last: int) -> str:
-        """Lines of the module, edited."""
-        lines = list(self.module.lines[first - 1 : last])
-        for line, column, end_line, end_column, new in sorted(self.edits, reverse=True):
-            start, end = line - first, end_line - first
-            head, tail = lines[start][:column], lines[end][end_column:]
-            lines[start : end + 1] = [head + new + tail] if new or (head + tail).strip() else []
-        return REMARKS.sub("", b"".join(lines).decode()).rstrip()
-
-    def replace(self, node: ast.expr, new: str) -> None:
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
-        self.edits.append((node.lineno, node.col_offset, node.end_lineno, node.end_col_offset, new.encode()))
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        kept = self.slice.members.get((self.module.name, node.name)) if node is self.statement else None
-        for part in (*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)):
-            self.visit(part)
-        members = [m for m in node.body if kept is None or not (names := _names_of(m)) or names & kept]
-        self.scopes.append((False, {name for member in members for name in _names_of(member)}))
-        for member in node.body:
-            if member in members:
-                self.visit(member)
-            else:
-                self._cut(member)
-        self.scopes.pop()
-        if not members:
-            self.edits.append((node.body[-1].lineno, node.body[-1].col_offset, node.body[-1].lineno, node.body[-1].col_offset, b"pass"))
-
-    def _cut(self, member: ast.stmt) -> None:
-        first = min([member.lineno, *(d.lineno for d in getattr(member, "decorator_list", ()))])
-        last = member.end_lineno or member.lineno
-        length = len(self.module.lines[last - 1])
-        self.edits.append((first, 0, last, length, b""))
-
-    def visit_Import(self, node: ast.Import) -> None:
-        self._imports(node)
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        self._imports(node)
-
-    def _imports(self, node: ast.Import | ast.ImportFrom) -> None:
-        if node is self.statement:
-            msg = f"{self.module.place(node)} is imported in a way that cannot be copied"
-            raise ExportError(msg)
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-        for name in names:
-            if name.partition(".")[0] in ("jax", "diffea"):
-                self.slice.add(Refused(name), self.module, node)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        for decorator in node.decorator_list:
-            self.visit(decorator)
-        self._function(node, node.body)
-        if node.returns is not None:
-            self.annotation(node.returns)
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        self._function(node, [node.body])
-
-    def _function(self, node: ast.FunctionDef | ast.Lambda, body: list[ast.stmt] | list[ast.expr]) -> None:
-        given = node.args
-        for default in (*given.defaults, *filter(None, given.kw_defaults)):
-            self.visit(default)
-        arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
-        for argument in arguments:
-            if argument.annotation is not None:
-                self.annotation(argument.annotation)
-        bound = {argument.arg for argument in arguments} | {name for part in body for name in _bound(part)}
-        self.scopes.append((True, bound))
-        for part in body:
-            self.visit(part)
-        self.scopes.pop()
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        self.annotation(node.annotation)
-        for part in (node.target, node.value):
-            if part is not None:
-                self.visit(part)
-
-    def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
-        self.scopes.append((True, set(_bound(node))))
-        self.generic_visit(node)
-        self.scopes.pop()
-
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
-
-    def annotation(self, node: ast.expr) -> None:
-        """A type: what is not of the standard library or an installed package becomes ``Any``."""
-        for chain, part in _chains(node):
-            meant, used = meaning(self.module, chain)
-            if isinstance(meant, Imported):
-                self.slice.add(meant, self.module, part)
-            elif meant is not None and used == len(chain):
-                self.slice.add(Imported("from typing import Any", "Any"), self.module, part)
-                self.replace(part, "Any")
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        if isinstance(node.value, ast.Attribute) and node.value.attr == "at":
-            self.slice.add(Refused("the updates `.at[…]` of JAX's arrays"), self.module, node)
-        self.generic_visit(node)
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        chain = chain_of(node)
-        if chain is None:
-            self.generic_visit(node)
-        else:
-            self._refer(chain, node)
-
-    def visit_Name(self, node: ast.Name) -> None:
-        if isinstance(node.ctx, ast.Load):
-            self._refer([node.id], node)
-
-    def _refer(self, chain: list[str], node: ast.expr) -> None:
-        if self._local(chain[0]):
-            return
-        meant, used = meaning(self.module, chain)
-        if meant is None:
-            if not hasattr(builtins, chain[0]) and chain[0] not in ("__file__", "__name__"):
-                msg = f"{self.module.place(node)}: nothing in the file is named {chain[0]!r}"
-                raise ExportError(msg)
-            return
-        new = self.slice.add(meant, self.module, node)
-        part = node
-        for _ in range(len(chain) - used):
-            assert isinstance(part, ast.Attribute)
-            part = part.value
-        if new is not None and new != ".".join(chain[:used]):
-            self.replace(part, new)
-
-    def _local(self, name: str) -> bool:
-        inner = self.scopes[-1:]
-        return any(name in bound for is_function, bound in self.scopes if is_function) or any(name in b for _, b in inner)
-
-
 def _is_base(cls: type) -> bool:
     return cls.__module__.partition(".")[0] == "diffea" and not cls.__module__.startswith("diffea.demo")
-
-
-def _names_of(member: ast.stmt) -> set[str]:
-    """The names that a member of a class binds; none for a text or ``pass``."""
-    match member:
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-            return {member.name}
-        case ast.Assign() | ast.AnnAssign() | ast.AugAssign() | ast.For() | ast.With() | ast.If():
-            return set(_bound(member))
-    return set()
-
-
-def _bound(node: ast.AST) -> Iterator[str]:
-    """The names that are bound in a node, those in functions within it left out."""
-    match node:
-        case ast.FunctionDef() | ast.ClassDef():
-            yield node.name
-            return
-        case ast.Lambda():
-            return
-        case ast.Name(ctx=ast.Store()):
-            yield node.id
-        case ast.ExceptHandler(name=str()) | ast.MatchAs(name=str()) | ast.MatchStar(name=str()):
-            yield str(node.name)
-        case ast.MatchMapping(rest=str()):
-            yield str(node.rest)
-        case ast.alias():
-            yield (node.asname or node.name).partition(".")[0]
-    for child in ast.iter_child_nodes(node):
-        yield from _bound(child)
-
-
-def _chains(node: ast.expr) -> Iterator[tuple[list[str], ast.expr]]:
-    """The dotted names in a type, outermost first."""
-    if (chain := chain_of(node)) is not None:
-        yield chain, node
-        return
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.expr):
-            yield from _chains(child)
 
 
 def _above(module: Module, number: int, line: int) -> bool:

@@ -79,7 +79,8 @@ class ProcessorAt(ProcessorABC):
 
         found = functools.reduce(functools.partial(jax.tree.map, np.add), map(summed, structures, blocks))
         if self.hard:
-            return {dataset: TemplateSet(layout, *rounded(found), edges)}
+            values, variances = rounded(found)
+            return {dataset: TemplateSet(layout, values, variances, edges)}
         if not finite(found):
             msg = (
                 f"{where}: a template{' or its derivative' if self.jacobian else ''} is NaN or infinite; look at "

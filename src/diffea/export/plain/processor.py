@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import hist
 import numpy as np
@@ -39,8 +39,8 @@ class PlainProcessor(ProcessorABC):
         stored: what parameters.json holds; by default that of the file beside this one.
     """
 
-    channels: Any = {}
-    variations: Any = {}
+    channels: ClassVar[Mapping[str, Any]] = {}
+    variations: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, stored: Any = None) -> None:
         stored = stored or json.loads(Path(__file__).with_name("parameters.json").read_text(encoding="utf-8"))
@@ -60,7 +60,8 @@ class PlainProcessor(ProcessorABC):
     def process(self, events: Any) -> dict[Any, Any]:
         """Exact sums of one chunk, by part, channel, sample and variation."""
         dataset = events.metadata.get("dataset", "")
-        sample, found = str(events.metadata.get("sample", dataset)), {}
+        sample = str(events.metadata.get("sample", dataset))
+        found: dict[Any, Any] = {}
         for part, mask, scale in parts(self.split, events):
             columns = packed(self.columns(events if mask is None else events[mask]))
             rows = next(len(value) for value in columns.values() if isinstance(value, np.ndarray | Ragged))

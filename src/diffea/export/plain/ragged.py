@@ -55,7 +55,9 @@ class Ragged:
         """A function of each object's numbers."""
         columns = [self, *others]
         mask = np.logical_and.reduce([column.mask for column in columns if isinstance(column, Ragged)])
-        inputs = [filled_up(column.values, mask) if isinstance(column, Ragged) else per_event(column) for column in columns]
+        inputs = [
+            filled_up(column.values, mask) if isinstance(column, Ragged) else per_event(column) for column in columns
+        ]
         return Ragged(np.where(mask, function(*inputs), 0), mask)
 
     def astype(self, dtype: Any) -> Ragged:
@@ -134,10 +136,10 @@ class Ragged:
     def __ge__(self, other: Any) -> Ragged:
         return both(np.greater_equal, self, other)
 
-    def __eq__(self, other: Any) -> Ragged:  # type: ignore[override]
+    def __eq__(self, other: object) -> Ragged:  # type: ignore[override]
         return both(np.equal, self, other)
 
-    def __ne__(self, other: Any) -> Ragged:  # type: ignore[override]
+    def __ne__(self, other: object) -> Ragged:  # type: ignore[override]
         return both(np.not_equal, self, other)
 
     __hash__ = None  # type: ignore[assignment]
@@ -176,7 +178,7 @@ def is_jagged(array: ak.Array) -> bool:
 
 def packed(columns: dict[str, Any]) -> dict[str, Any]:
     """Columns as `fill` takes them: NumPy arrays, ragged ones where events hold objects, and plain values as they are."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in columns.items():
         if isinstance(value, str | bool | int | float | None):
             found[name] = value

@@ -26,7 +26,9 @@ def main(data: Path) -> int:
         pairs = [(histogram.values(), stored["values"]), (histogram.variances(), stored["variances"])]
         same += all(np.array_equal(here, there) for here, there in pairs)
         largest = max([largest, *(np.max(np.abs(a - b)) / max(np.max(np.abs(b)), 1e-300) for a, b in pairs)])
-    print(f"{same} of {len(expected)} histograms are those of diffea to the last bit; the largest difference is {largest:.1e}")
+    print(
+        f"{same} of {len(expected)} histograms are those of diffea to the last bit; the largest difference is {largest:.1e}"
+    )
     return int(largest > 1e-9)
 
 
