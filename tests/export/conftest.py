@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from diffea import evaluate
-from diffea.analysis import Analysis
+from diffea.analysis import Analysis, load_analysis
 from diffea.export.results import Result
 from diffea.run.numbers import numbers
 from diffea.run.states import histograms
@@ -19,6 +19,7 @@ from diffea.run.unblind import digest_of
 from diffea.runtime import versions
 from diffea.types import Params
 
+TOY = Path(__file__).with_name("toy.py")
 WITHOUT = """
 import sys
 class Blocked:
@@ -84,3 +85,54 @@ def run_it(without_diffea: Callable[..., str]) -> Callable[..., str]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """What a run of the toy leaves, twice: blinded, and looked at; the folders of both, and of the data."""
+    folder = tmp_path_factory.mktemp("toy")
+    data, blinded, seen = (folder / name for name in ("data", "blinded", "seen"))
+    for path in (data, blinded, seen):
+        path.mkdir()
+    analysis = load_analysis(TOY)
+    variant = analysis.variants[""]
+    analysis.default_data(data)  # type: ignore[misc]
+    found = evaluate(
+        variant.processor,
+        analysis.fileset(data),
+        variant.params,
+        variant.model,
+        schemaclass=analysis.schemaclass,
+        split=analysis.split,
+        observed=True,
+    )
+    assert found.observed is not None
+    stored, params = histograms(found.templates), numbers(variant.params)
+    result = {
+        "analysis": "toy",
+        "variant": "",
+        "title": analysis.title,
+        "objective": "none",
+        "analysis_digest": digest_of(analysis, variant),
+        "params": {"before": params, "after": params},
+        **{when: dict.fromkeys(("soft", "hard_train", "hard_test")) for when in ("before", "after")},
+        "history": [],
+        "limit_after": found.limit,
+        "modifier_settings": variant.model.modifier_settings,
+        "versions": versions(),
+    }
+    observations = {name: bins.tolist() for name, bins in found.observed.observations.items()}
+    files = {
+        "templates.json": {when: {"soft": stored, "hard_test": stored} for when in ("before", "after")},
+        "workspace.json": found.workspace(),
+        "result.json": result,
+    }
+    looked = {"when": "2026-11-25", "observations": observations, "limit": 1.25}
+    more = {
+        "workspace-observed.json": found.observed.workspace(),
+        "result.json": {**result, "observed": looked},
+    }
+    for out, contents in ((blinded, files), (seen, {**files, **more})):
+        for name, content in contents.items():
+            (out / name).write_text(json.dumps(content))
+    return blinded, seen, data

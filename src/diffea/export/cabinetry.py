@@ -43,7 +43,9 @@ def write_cabinetry(result: Result, folder: Path) -> None:
     config = configuration(workspace)
     for name, (yields, errors, channel) in _histograms(workspace, config).items():
         path = folder / "histograms" / f"{name.replace(' ', '-')}.npz"
-        np.savez(path, yields=yields, stdev=errors, bins=_edges(result.templates, channel, len(yields)))
+        _, edges = result.edges(channel, len(yields))
+        bins = np.arange(len(yields) + 1.0) if edges is None else np.array(edges)
+        np.savez(path, yields=yields, stdev=errors, bins=bins)
     (folder / "config.yml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     (folder / "workspace.json").write_text(json.dumps(workspace, indent=1), encoding="utf-8")
 
@@ -193,11 +195,3 @@ def _histograms(workspace: JSONMapping, config: JSONMapping) -> dict[str, tuple[
                             varied = np.array(modifier["data"][values], float)
                             found[f"{stem}_{one['Name']}_{side}"] = varied, np.zeros_like(varied), channel["name"]
     return found
-
-
-def _edges(templates: JSONMapping, channel: str, bins: int) -> np.ndarray:
-    """Of a channel of one axis; numbered bins where it has several."""
-    for name, template in templates.items():
-        if name.startswith(f"{channel}/") and len(template["edges"]) == 1 and len(template["edges"][0]) == bins + 1:
-            return np.array(template["edges"][0], float)
-    return np.arange(bins + 1.0)

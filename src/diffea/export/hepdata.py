@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,25 +28,22 @@ def write_hepdata(result: Result, folder: Path) -> None:
         MissingPackageError: without hepdata-lib.
         ExportError: if the validator refuses the submission.
     """
-    quiet = io.StringIO()
-    with contextlib.redirect_stdout(quiet):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), tempfile.TemporaryDirectory() as place:
         library = _library()
         submission = library.Submission()
         submission.comment = str(result.result.get("title") or result.name)
         for table in _tables(library, result):
             submission.add_table(table)
-        workspace = folder / "workspace.json"
+        workspace = Path(place) / "workspace.json"
         workspace.write_text(json.dumps(result.observed or result.workspace, indent=1), encoding="utf-8")
         about = "HistFactory workspace of pyhf: the full likelihood, at the optimised selection"
-        submission.add_additional_resource(about, "workspace.json", copy_file=True, file_type="HistFactory")
+        submission.add_additional_resource(about, str(workspace), copy_file=True, file_type="HistFactory")
         try:
-            with contextlib.chdir(folder):  # hepdata-lib writes the archive where it stands
-                workspace.rename("likelihood.json")
-                submission.files_to_copy[:] = ["likelihood.json"]
-                submission.additional_resources[0]["location"] = "likelihood.json"
+            with contextlib.chdir(folder):  # hepdata-lib writes its archive where it stands
                 submission.create_files(".", validate=True)
         except AssertionError as error:
-            msg = f"hepdata-validator refuses the submission: {error}\n{quiet.getvalue()}"
+            msg = f"hepdata-validator refuses the submission: {error}\n{said.getvalue()}"
             raise ExportError(msg) from error
 
 
@@ -89,13 +87,10 @@ def _channel_table(library: Any, result: Result, channel: JSONMapping) -> Any:
     table = library.Table(f"Yields in {channel['name']}")
     table.description = f"Expected events of each sample in the channel {channel['name']}, at the optimised selection."
     bins = len(channel["samples"][0]["data"])
-    template = next((t for name, t in result.templates.items() if name.startswith(f"{channel['name']}/")), None)
-    if template is not None and len(template["edges"]) == 1 and len(template["edges"][0]) == bins + 1:
-        edges = template["edges"][0]
+    label, edges = result.edges(channel["name"], bins)
+    if edges is not None:
         pairs = list(itertools.pairwise(edges))
-        table.add_variable(
-            library.Variable(template["label"] or template["name"], is_independent=True, is_binned=True, values=pairs)
-        )
+        table.add_variable(library.Variable(label, is_independent=True, is_binned=True, values=pairs))
     else:
         table.add_variable(_variable(library, "bin", list(range(bins)), independent=True))
     for sample in channel["samples"]:

@@ -44,6 +44,15 @@ class Result:
         """pyhf's settings of the modifiers, which a workspace has no place for."""
         return self.result.get("modifier_settings") or None
 
+    def edges(self, channel: str, bins: int) -> tuple[str, list[float] | None]:
+        """Label and bin edges of a channel; None for edges of several axes, or without end."""
+        for name, template in self.templates.items():
+            if name.startswith(f"{channel}/") and len(template["edges"]) == 1:
+                edges = template["edges"][0]
+                if len(edges) == bins + 1 and None not in edges:
+                    return template.get("label") or template.get("name") or channel, edges
+        return "bin", None
+
     def check_analysis(self, analysis: Analysis) -> Variant:
         """The variant that was run.
 
