@@ -9,7 +9,8 @@ import numpy as np
 
 def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x))."""
-    return 0.5 * (np.tanh(0.5 * np.asarray(x, float)) + 1.0)
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + np.exp(-np.asarray(x, float)))
 
 
 def relu(x: Any) -> Any:
