@@ -11,6 +11,9 @@ from click.testing import CliRunner
 
 from diffea import HistFactory
 from diffea.cli import main
+from diffea.errors import ExportError, FormatError, OutputError
+from diffea.export import LIKELIHOODS, export, read_result
+from diffea.export.cabinetry import configuration
 
 TOY = Path(__file__).with_name("toy.py")
 
@@ -162,13 +165,44 @@ def test_an_analysis_that_changed_is_refused_and_nothing_is_left(toy_run, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("__")) == ["other.py", "toy.py"]
 
 
-def test_a_folder_is_replaced_whole_and_a_file_is_not(toy_run, tmp_path) -> None:
+def test_a_folder_is_replaced_whole_or_stays_as_it_was(toy_run, tmp_path, monkeypatch) -> None:
     out, _, _ = toy_run
     into = tmp_path / "likelihood"
     into.mkdir()
     (into / "old").write_text("old")
+
+    def fails(result, folder):
+        (folder / "half").write_text("half")
+        msg = "there is no such thing"
+        raise FormatError(msg)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(LIKELIHOODS, "pyhf", fails)
+        exported(out, "--to", "pyhf", "--into", into, fails="there is no such thing")
+    assert [path.name for path in into.iterdir()] == ["old"]
     exported(out, "--to", "pyhf", "--into", into)
-    assert [path.name for path in into.iterdir()] == ["workspace.json", "modifier_settings.json"][
-        : len(list(into.iterdir()))
-    ]
+    assert {path.name for path in into.iterdir()} == {"workspace.json", "modifier_settings.json"}
     assert [path.name for path in tmp_path.iterdir()] == ["likelihood"]
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    with pytest.raises(OutputError, match="is a file"):
+        export(read_result(out, None), "pyhf", taken)
+    with pytest.raises(ExportError, match="exported to coffea, pyhf"):
+        export(read_result(out, None), "onnx", tmp_path / "network")
+    assert taken.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "lumi", "type": "lumi", "data": None}, "cabinetry has no lumi"),
+        ({"name": "other", "type": "staterror", "data": [1.0, 1.0, 1.0]}, "several staterrors"),
+        ({"name": "scale", "type": "normsys", "data": {"hi": 1.1, "lo": 0.9}}, "both a normsys and a histosys 'scale'"),
+        ({"name": "mu", "type": "normfactor", "data": None}, "scales other samples in one channel than in another"),
+    ],
+)
+def test_what_cabinetry_has_no_place_for_is_named(toy_run, change: dict, message: str) -> None:
+    workspace = read(toy_run[0] / "workspace.json")
+    next(one for one in workspace["channels"][0]["samples"] if one["name"] == "background")["modifiers"].append(change)
+    with pytest.raises(ExportError, match=message):
+        configuration(workspace)

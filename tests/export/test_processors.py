@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import ClassVar
 
+import awkward as ak
 import numpy as np
 import pytest
 
 from diffea.analysis import load_analysis
 from diffea.demo import analysis as demo
 from diffea.demo import make_data
+from diffea.events.splits import Split, identity
+from diffea.export.plain.processor import parts
 from diffea.export.processors import write_processor
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +34,36 @@ def test_the_demo(tmp_path: Path, judged, run_it) -> None:
     write_processor(result, dataclasses.replace(demo, chunksize=30_001), out)
     number = len(result.templates)
     assert f"{number} of {number} histograms are those of diffea to the last bit" in run_it(out, data)
+
+
+@pytest.mark.parametrize("fields", [("x",), ("x", "run", "luminosityBlock", "event")])
+@pytest.mark.parametrize("split", [Split(train=0.3, validation=0.2, seed=7), Split(folds=3, seed=2**63)])
+def test_events_are_divided_as_diffea_divides_them(fields: tuple[str, ...], split: Split) -> None:
+    rng = np.random.default_rng(4)
+    events = ak.zip({name: rng.integers(0, 2**40, 500) for name in fields})
+    uuid, start = "6b17d1ee-e610-11f1-ae6e-02fc00000001", 1234
+    known = identity(events, uuid, start)
+
+    class Chunk:
+        """What a processor sees of NanoEvents."""
+
+        metadata: ClassVar = {"fileuuid": uuid, "entrystart": start}
+        fields = events.fields
+
+        def __len__(self) -> int:
+            return len(events)
+
+        def __getitem__(self, name: str):
+            return events[name]
+
+    low, high = split.of("test").interval
+    stored = {"seed": split.seed, "folds": split.folds, "low": low, "high": high}
+    found = list(parts(stored, Chunk()))
+    assert len(found) == (split.folds or 1)
+    for number, mask, scale in found:
+        own = split.of("test") if split.folds is None else split.without(number).of("fold")
+        np.testing.assert_array_equal(mask, own.mask(known))
+        assert scale == own.scale
 
 
 OPEN = {

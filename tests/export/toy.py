@@ -32,6 +32,8 @@ def make_data(folder: Path) -> None:
                 "q": rng.integers(0, 2, events).astype(np.uint8),
                 "w": rng.uniform(0.5, 1.5, events),
                 "jets": jets,
+                **{key: np.full(events, seed) for key in ("run", "luminosityBlock")},
+                "event": np.arange(events),
             }
 
 
