@@ -141,6 +141,39 @@ def test_code_of_another_module_comes_along_under_its_name(written) -> None:
     assert "sliced_helper" not in text
 
 
+def test_what_is_changed_in_place_is_an_array_of_its_own(written) -> None:
+    module = written(
+        processor(
+            """
+            both = columns["x"]
+            both *= (params["a"]
+                     + 1)
+            both = helper(both, [])
+            names = ["a"]
+            names += ["b"]
+            self.kept = both, columns["x"], names
+            """,
+            before="""
+            def helper(x, more):
+                same = x
+                x -= jnp.sqrt(4.0) ; more += x.shape
+                x = x[jnp.argsort(-x)]
+                return x + same * 0 + len(more)
+            """,
+        )
+    )
+    text = sliced(module)
+    scope: dict = {}
+    exec(compile(text, "processor.py", "exec"), scope)
+    found, x = scope["Search"]({"params": [], "edges": {}, "split": None}), np.array([1.0, 5.0, 3.0])
+    list(found.fill({"a": 1.0}, {"x": x}))
+    both, column, names = found.kept
+    np.testing.assert_array_equal(column, [1.0, 5.0, 3.0])
+    np.testing.assert_array_equal(both, [9.0, 5.0, 1.0])
+    assert names == ["a", "b"]
+    assert 'names += ["b"]' in text
+
+
 def test_two_things_of_one_name_are_refused(written) -> None:
     written("SCALE = 2.0\n\ndef scaled(x):\n    return SCALE * x\n", "sliced_helper")
     module = written(processor("x = scaled(SCALE)", before="from sliced_helper import scaled\nSCALE = 3.0\n"))

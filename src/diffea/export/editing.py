@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 
 from diffea.errors import ExportError
 from diffea.export.modules import Module
-from diffea.export.names import Imported, Meaning, Refused, chain_of, meaning
+from diffea.export.names import Imported, Meaning, Refused, Twin, chain_of, meaning
+from diffea.export.plain.functions import changed as CHANGED
 
 REMARKS = re.compile(r"  # (noqa|type): .*$", re.MULTILINE)
+COLUMNS = "columns"  # whose arrays are NumPy's and awkward's already
+NO_ARRAY = (ast.Dict, ast.List, ast.Tuple, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp, ast.JoinedStr)
 Refer = Callable[[Meaning, Module, ast.AST], str | None]
 
 
@@ -30,6 +33,7 @@ class Editor(ast.NodeVisitor):
         self.scopes: list[
             tuple[bool, set[str]]
         ] = []  # of functions, and of classes, whose names are not seen in their functions
+        self.functions: list[str] = []
         self.edits: list[tuple[int, int, int, int, bytes]] = []
         self.visit(statement)
 
@@ -111,9 +115,30 @@ class Editor(ast.NodeVisitor):
                 self.annotation(argument.annotation)
         bound = {argument.arg for argument in arguments} | {name for part in body for name in _bound(part)}
         self.scopes.append((True, bound))
+        self.functions.append(getattr(node, "name", ""))
         for part in body:
             self.visit(part)
+        self.functions.pop()
         self.scopes.pop()
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        """``x += y`` changes an array of NumPy in place, and one of JAX not: where x may be one, it is made anew."""
+        self.generic_visit(node)
+        in_fill = self.scopes and not any(name == COLUMNS for name in self.functions)
+        if not in_fill or isinstance(node.value, NO_ARRAY):
+            return
+        new = self.refer(Twin(CHANGED.__module__, CHANGED.__name__), self.module, node)
+        assert node.target.end_lineno is not None
+        assert node.target.end_col_offset is not None
+        line, column = node.target.end_lineno, node.target.end_col_offset
+        text = self.module.lines[line - 1]
+        end = text.index(b"=", column) + 1
+        target = ast.get_source_segment(b"".join(self.module.lines).decode(), node.target)
+        sign = text[column:end].decode().strip()
+        self.edits.append((line, column, line, end, f' = {new}({target}, "{sign}",'.encode()))
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        self.edits.append((node.end_lineno, node.end_col_offset, node.end_lineno, node.end_col_offset, b")"))
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         self.annotation(node.annotation)

@@ -31,6 +31,7 @@ _TWINS: dict[str, dict[str, Any]] = {
     },
     "functions": {
         **{name: getattr(jax.nn, name) for name in ("sigmoid", "relu", "softplus", "softmax", "one_hot")},
+        "stable_argsort": jnp.argsort,
         "unchanged": jax.lax.stop_gradient,
     },
 }

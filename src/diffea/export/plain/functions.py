@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -37,3 +38,16 @@ def one_hot(x: Any, classes: int) -> Any:
 def unchanged(x: Any) -> Any:
     """The same: nothing is differentiated here."""
     return x
+
+
+def stable_argsort(x: Any, axis: int = -1) -> Any:
+    """The order that sorts x; what is equal stays in its order."""
+    return np.argsort(x, axis=axis, kind="stable")
+
+
+def changed(x: Any, sign: str, y: Any) -> Any:
+    """What `x += y` (or another sign) makes of x: an array is made anew, so that nobody else who holds it sees a change."""
+    names = {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "**": "pow"}
+    names |= {"@": "matmul", "&": "and_", "|": "or_", "^": "xor", "<<": "lshift", ">>": "rshift"}
+    name = names[sign.removesuffix("=")]
+    return getattr(operator, name if isinstance(x, np.ndarray) else f"i{name.rstrip('_')}")(x, y)
