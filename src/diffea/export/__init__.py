@@ -14,7 +14,7 @@ from diffea.export.likelihoods import write_combine, write_hs3, write_pyhf
 from diffea.export.processors import write_processor
 from diffea.export.results import Result, read_result
 
-__all__ = ["FORMATS", "export", "read_result"]
+__all__ = ["FORMATS", "Result", "export", "read_result"]
 
 LIKELIHOODS: dict[str, Callable[[Result, Path], None]] = {
     "pyhf": write_pyhf,
