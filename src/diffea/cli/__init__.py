@@ -1,4 +1,4 @@
-"""The command line: ``diffea demo``, ``new``, ``check``, ``run``, ``report``, ``compare``, ``list`` and ``fetch``."""
+"""The command line: ``diffea demo``, ``new``, ``check``, ``run``, ``report``, ``compare``, ``export``, ``list`` and ``fetch``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from diffea.analysis import Analysis, load_analysis
 from diffea.check import findings, look
 from diffea.cli import checks, comparison
 from diffea.cli.clusters import cluster
+from diffea.cli.exports import export_command
 from diffea.cli.interrupts import interrupts
 from diffea.cli.progress import progress
 from diffea.cli.tables import spread, summary
@@ -217,6 +218,9 @@ def compare_command(outs: tuple[Path, ...], as_json: bool) -> None:
         return
     for table in comparison.tables(runs):
         out_console.print(table)
+
+
+main.add_command(export_command)
 
 
 @main.command(name="list")

@@ -26,7 +26,7 @@ from diffea.events.scalars import plain
 from diffea.parameters import as_arrays
 from diffea.portable import Portable
 from diffea.processor import axes_of
-from diffea.program import Program
+from diffea.program import Program, rounded
 from diffea.program.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest, exchange, fills
 from diffea.runtime import keep_error, named_errors
 from diffea.soft.context import width_scale
@@ -341,7 +341,7 @@ class Templates:
         self.ledger.check(partial.events)
         for name, spent in {**partial.seconds, "wall": time.perf_counter() - began}.items():
             self.seconds[name] += spent
-        return jax.tree.map(lambda leaf: (leaf.T * of).T, partial.total)
+        return jax.tree.map(lambda leaf: (rounded(leaf).T * of).T, partial.total)
 
 
 def _closed() -> ClosedError:

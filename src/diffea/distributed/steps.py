@@ -167,7 +167,7 @@ def _of_window(
         )
     parts = [blocks] if (start, stop) == (0, int(blocks.rows)) else blocks.parts(np.arange(start, stop))
     sums = (hard_sums(program, structure, sample, whole, params, part, scale, where) for part in parts)
-    return functools.reduce(functools.partial(jax.tree.map, np.add), sums, (0, np.zeros((2, whole.size))))
+    return functools.reduce(functools.partial(jax.tree.map, np.add), sums, (0, np.zeros((2, whole.size), object)))
 
 
 def _not_finite(
