@@ -38,6 +38,7 @@ OPTIONAL = (
     "unblinded",
     "verdict",
     "trust",
+    "selection",
     "not_judged",
     "events",
     "chunks",

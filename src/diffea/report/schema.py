@@ -50,6 +50,23 @@ OBSERVED = _object(
     not_judged=_optional(_each(TEXT)),
     **dict.fromkeys(("cls", "limit", "expected", "significance"), _optional(NUMBER)),
 )
+NUMBERS = {"type": "array", "items": NUMBER}
+CUT = _object(
+    ("name", "on", "sign", "thresholds", "edges", "decided"),
+    **dict.fromkeys(("name", "on", "sign"), TEXT),
+    thresholds={"type": "array", "minItems": 1, "items": {"type": "array", "items": _optional(NUMBER)}},
+    edges={**NUMBERS, "minItems": 2},
+    decided=_each(_object(("values",), values=NUMBERS)),
+)
+FLOW = _object(
+    ("cuts", "samples", "not_judged"),
+    cuts={"type": "array", "items": TEXT},
+    samples=_each(_object(("yields", "errors"), yields=NUMBERS, errors=NUMBERS)),
+    not_judged=_optional(TEXT),
+)
+SELECTION = _object(
+    ("cuts", "cutflow"), cuts={"type": "array", "items": CUT}, cutflow=_each(FLOW), not_judged=_optional(TEXT)
+)
 RESULT = _object(
     analysis=TEXT,
     objective=TEXT,
@@ -69,6 +86,7 @@ RESULT = _object(
     errors=_optional(_each(_each(_optional(NUMBER)))),
     observed=_optional(OBSERVED),
     trust=_optional(_object()),
+    selection=_optional(_object(before=SELECTION, after=SELECTION)),
     folds=_optional({"type": "array", "items": _object(("params", "history"), history=STEPS)}),
     **dict.fromkeys(("limit_before", "limit_after", "seconds"), _optional(NUMBER)),
     **dict.fromkeys(("limit_before_error", "limit_after_error", "gain", "gain_error"), _optional(NUMBER)),
