@@ -24,7 +24,7 @@ from diffea.templates.layout import NOMINAL
 from diffea.types import Params, PyTree
 
 BINS = 60
-TOGETHER = 32  # patterns of outcomes that are computed at once, so that one compilation serves any number
+TOGETHER = 8  # patterns of outcomes that are computed at once, so that one compilation serves any number
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,6 +39,7 @@ OPTIONAL = (
     "verdict",
     "trust",
     "selection",
+    "along",
     "not_judged",
     "events",
     "chunks",

@@ -56,7 +56,7 @@ def write(out: Path, formats: Sequence[Format] = FORMATS) -> Path:
 
 def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
     """What the page says, and its pictures."""
-    from diffea.report import plots
+    from diffea.report import diagnostics, plots
     from diffea.report.selections import cutflows, distributions
 
     model = _model(run)
@@ -66,12 +66,19 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
     colours = {name: plots.COLOURS[i % len(plots.COLOURS)] for i, name in enumerate(backgrounds)}
     colours |= dict.fromkeys(signals, plots.SIGNAL)
     history, decided = plots.history(run.result["history"]), list(distributions(run, colours))
+    along = list(diagnostics.along(run))
+    trust, seen, poi = run.result["trust"] or {}, run.result["observed"] or {}, "μ" if run.poi == "mu" else run.poi
+    fitted = list(diagnostics.parameters(seen.get("fit") or trust.get("fit"), poi))
     channels: list[JSONDict] = []
+    drawn = [history, *decided, *along, *fitted]
     values = {
         "result": run.result,
         "objective": _objective(run.result["objective"]),
         "events": _events(run.result["events"]),
-        "poi": "μ" if run.poi == "mu" else run.poi,
+        "poi": poi,
+        "trust": trust,
+        "along": along,
+        "fitted": fitted,
         "history": history,
         "channels": channels,
         "decided": decided,
@@ -82,11 +89,15 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
         **model,
     }
     for name in run.channels:
-        fitted = any(channel == name for channel, _ in run.modifiers)
-        stacks, gap = plots.stacks(run, name, colours), plots.soft_and_hard(run, name) if fitted else None
+        modelled = any(channel == name for channel, _ in run.modifiers)
+        pictures = {
+            "stacks": plots.stacks(run, name, colours),
+            "gap": plots.soft_and_hard(run, name) if modelled else None,
+            "sensitivity": diagnostics.sensitivity(run, name, colours),
+        }
         yields = [_yields(run, name, sample) for pair in samples[name] for sample in pair]
-        channels.append({"name": name, "stacks": stacks, "gap": gap, "yields": yields})
-    drawn = [history, *decided, *(channel[kind] for channel in channels for kind in ("stacks", "gap") if channel[kind])]
+        channels.append({"name": name, "yields": yields, **pictures})
+        drawn += [picture for picture in pictures.values() if picture is not None]
     return values, drawn
 
 

@@ -17,7 +17,7 @@ import mplhep
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
+from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
@@ -124,6 +124,13 @@ def drawn(axes: Axes) -> JSONDict:
         if isinstance(patch, StepPatch):
             values, edges, baseline = map(_numbers, patch.get_data())
             content.append({"label": str(patch.get_label()), "edges": edges, "values": values, "from": baseline})
+    for bar in axes.containers:
+        if isinstance(bar, BarContainer):
+            places = [
+                _numbers([part.get_x() + part.get_width() / 2, part.get_y() + part.get_height() / 2]) for part in bar
+            ]
+            sizes = [_numbers([part.get_width(), part.get_height()]) for part in bar]
+            content.append({"label": str(bar.get_label()), "centres": places, "sizes": sizes})
     for found in bars:
         points: Any = found.lines[0]
         errors = [

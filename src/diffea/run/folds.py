@@ -11,13 +11,16 @@ from distributed import Client
 
 from diffea.analysis import Analysis, Variant
 from diffea.distributed import Templates, distribute
+from diffea.errors import DiffeaError
 from diffea.events.folds import check_samples
 from diffea.events.splits import Part, Split
 from diffea.optimise import Result
 from diffea.program import Program
+from diffea.run.gap import along, soft_less_hard
 from diffea.run.selections import Cuts
 from diffea.run.states import Piece
 from diffea.run.training import MeasuredStep, Watch, checkpoint_folders, train_variant
+from diffea.types import JSONDict, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Fold:
         pretrained: that of the stage before, if there is one.
         before, after: the analysis at the parameters that it is compared with, and at those found.
         cuts: what they do to the events judged, ``before`` and ``after``.
+        gap: the objective with soft cuts less that with exact ones, of the events trained on, with its error; None if it fails.
+        along: the objective with exact cuts along each parameter that has bounds.
         train, test: the events, let go of by now.
         driver: seconds of steps outside of passes over the data.
     """
@@ -38,6 +43,8 @@ class Fold:
     before: Piece
     after: Piece
     cuts: Mapping[str, Cuts]
+    gap: Mapping[str, float] | None
+    along: JSONDict
     train: Templates
     test: Templates
     driver: float
@@ -122,4 +129,14 @@ def trained(
         found, pretrained = train_variant(variant, train, validation, folders, steps, resume, watch)
         after = Piece.of(variant.model, train, test, found.params, replicas)
         later = Cuts.of(test, found.params, variant.model, ranges=cuts, like=like.cuts["after"] if like else None)
-    return Fold(found, pretrained, before, after, {"before": cuts, "after": later}, train, test, watch.driver)
+        gap = _gap(train, found.params, variant)
+        scans = along(train, found.params, variant.bounds, variant.model, variant.objective)
+    stages = {"before": cuts, "after": later}
+    return Fold(found, pretrained, before, after, stages, gap, scans, train, test, watch.driver)
+
+
+def _gap(train: Templates, params: Params, variant: Variant) -> dict[str, float] | None:
+    try:
+        return soft_less_hard(train, params, variant.model, variant.objective)
+    except DiffeaError:
+        return None
