@@ -64,6 +64,41 @@ def make_workspace(templates: dict[str, Any]) -> dict[str, Any]:
     return {"version": "1.0.0", "channels": channels, "observations": observations, "measurements": measurements}
 
 
+def make_selection() -> dict[str, Any]:
+    """Two cuts, the second of which divides events between the channels."""
+    made = {}
+    for when, met in (("before", 50.0), ("after", 121.7)):
+        values = {sample: np.exp(-np.arange(30) / 9) * yield_ for sample, (_, yield_) in SAMPLES.items()}
+        decided = {sample: {"values": found.tolist(), "variances": found.tolist()} for sample, found in values.items()}
+        cuts = [
+            {
+                "name": name,
+                "on": on,
+                "sign": ">",
+                "parameters": [on],
+                "thresholds": [[threshold]],
+                "edges": np.linspace(0, 300, 31).tolist(),
+                "decided": decided,
+            }
+            for name, on, threshold in (("met|", "met", met), ("btag|", "largest btag", 0.5))
+        ]
+        left = {
+            sample: {"yields": [3 * y, 2 * y, y], "errors": [0.3, 0.2, 0.1], "events": [30, 20, 10]}
+            for sample, (_, y) in SAMPLES.items()
+        }
+        flows = {
+            channel: {
+                "cuts": ["met|", "btag|"],
+                "inverted": [False, channel == "untagged"],
+                "samples": left,
+                "not_judged": None,
+            }
+            for channel in EDGES
+        }
+        made[when] = {"cuts": cuts, "cutflow": flows, "not_judged": None}
+    return made
+
+
 def make_result(**changes: Any) -> dict[str, Any]:
     steps = np.arange(25)
     result = {
@@ -82,6 +117,7 @@ def make_result(**changes: Any) -> dict[str, Any]:
         "after": {"soft": 0.0131, "hard_train": 0.0137, "hard_test": 0.0152},
         "limit_before": 1.271,
         "limit_after": 0.712,
+        "selection": make_selection(),
         "history": [
             {"step": int(i), "loss": float(0.013 + 0.08 * np.exp(-i / 5)), "gradient_norm": float(np.exp(-i / 4)), "seconds": 0.31}
             for i in steps

@@ -203,8 +203,8 @@ def check_command(analysis: str, data: Path | None, variant: str | None, chunks:
 @main.command(name="report")
 @click.argument("out", type=EXISTING_FOLDER)
 def report_command(out: Path) -> None:
-    """Write report.html again from what a run left in OUT."""
-    out_console.print(f"report: {escape(str(report.write(out)))}", soft_wrap=True)
+    """Write report.html again from what a run left in OUT, and its pictures as PDF and PNG too."""
+    out_console.print(f"report: {escape(str(report.write(out, formats=('svg',))))}", soft_wrap=True)
 
 
 @main.command(name="compare")
@@ -316,7 +316,7 @@ def run_analysis(
         out_console.print(summary(name or analysis.name, found[0]))
     if seeds > 1:
         out_console.print(spread(results))
-    page = report.write(out)
+    page = report.write(out, formats=("svg",))
     if variant is None and analysis.figures:
         for figure in analysis.figures(out):
             out_console.print(f"figure: {escape(str(figure))}", soft_wrap=True)

@@ -151,6 +151,12 @@ class Templates:
         layout = self.layout(params)
         return TemplateSet(layout, sums[0], sums[1], edges), TemplateSet(layout, several[:, 0], several[:, 1], edges)
 
+    def summed(self, mode: AnyMode, params: Params, *more: np.ndarray) -> PyTree:
+        """What a pass at one point sums up, see ``diffea.distributed.steps``."""
+        params = self._known(params)
+        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths(), np.array([0, 1, 0]), more))
+        return jax.tree.map(lambda leaf: leaf[0], self._step(mode, self._layout(params), *point[:3], *point[3]))
+
     def batch(self, number: int | jax.Array, *, of: int | jax.Array, seed: int | jax.Array = 0) -> MiniBatch:
         """The templates as one of some disjoint parts of all events estimates them, for about that part of the price.
 

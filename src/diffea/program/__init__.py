@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from diffea.program.cuts import reading, selected, surveyed
 from diffea.program.exact import rounded
 from diffea.program.hard import hard_sums
 from diffea.program.program import Mode, Program
@@ -16,7 +17,10 @@ __all__ = [
     "Structure",
     "hard_sums",
     "pieces",
+    "reading",
     "replicated_sums",
     "rounded",
+    "selected",
     "structured",
+    "surveyed",
 ]
