@@ -28,7 +28,9 @@ class File:
     Attributes:
         steps: entry ranges, where the fileset was preprocessed; otherwise made from the chunk size.
         entries: of the tree, as the fileset states or the file says.
-        uuid: likewise.
+        uuid: likewise; of a Parquet file, which has none, what stands for it.
+        is_parquet: rather than ROOT.
+        row_groups: where those of a Parquet file begin, and the last ends.
     """
 
     dataset: str
@@ -38,6 +40,8 @@ class File:
     steps: Steps | None = None
     entries: int | None = None
     uuid: str | None = None
+    is_parquet: bool = False
+    row_groups: tuple[int, ...] | None = None
 
     @property
     def sample(self) -> str:
@@ -153,7 +157,15 @@ def _files_of_dataset(name: str, dataset: object) -> list[File]:
         if times > 1:
             msg = f"dataset {name!r}: {path} is listed {times} times, which would count its events as often"
             raise FilesetError(msg)
-    return [_file(name, path, spec, metadata) for path, spec in items]
+    found = [_file(name, path, spec, metadata) for path, spec in items]
+    if len({file.is_parquet for file in found}) > 1:
+        first = {file.is_parquet: file.path for file in reversed(found)}
+        msg = (
+            f"dataset {name!r} has files of both formats, such as {first[True]} (Parquet) and {first[False]} (ROOT): make it two datasets, "
+            "whose metadata may name one sample"
+        )
+        raise FilesetError(msg)
+    return found
 
 
 def _path(dataset: str, path: object) -> str:
@@ -171,17 +183,27 @@ def _path(dataset: str, path: object) -> str:
 
 
 def _file(dataset: str, path: str, spec: object, metadata: Mapping[str, object]) -> File:
-    spec = {"object_path": spec} if isinstance(spec, str) else _dumped(spec)
-    if not isinstance(spec, Mapping) or not _named(spec.get("object_path")):
+    spec = {"object_path": spec} if isinstance(spec, str) or spec is None else _dumped(spec)
+    is_parquet = _is_parquet(dataset, path, spec.get("format") if isinstance(spec, Mapping) else None)
+    if not isinstance(spec, Mapping) or not (is_parquet or _named(spec.get("object_path"))):
         msg = f"dataset {dataset!r}: for {path} expected the name of its tree, or a dict with 'object_path', got {_short(spec)}"
         raise FilesetError(msg)
-    file = File(dataset, path, str(spec["object_path"]), metadata)
+    file = File(dataset, path, "" if is_parquet else str(spec["object_path"]), metadata, is_parquet=is_parquet)
     return dataclasses.replace(
         file,
         steps=_steps(file, spec.get("steps")),
         entries=_entries(file, spec.get("num_entries")),
         uuid=_uuid(file, spec.get("uuid")),
     )
+
+
+def _is_parquet(dataset: str, path: str, stated: object) -> bool:
+    """Whether a file is of Parquet, by the last of coffea's endings in its name, or as the fileset states."""
+    if stated not in (None, "root", "parquet"):
+        msg = f"dataset {dataset!r}, file {path}: format is 'root' or 'parquet', got {_short(stated)}"
+        raise FilesetError(msg)
+    endings = re.findall(r"\.(root|parq(?:uet)?|pq)", path.rpartition("/")[2])
+    return stated == "parquet" if stated else bool(endings) and endings[-1] != "root"
 
 
 def _steps(file: File, given: object) -> Steps | None:
@@ -204,8 +226,8 @@ def _entries(file: File, given: object) -> int | None:
 
 
 def _uuid(file: File, given: Any) -> str | None:
-    if given is None:
-        return None
+    if given is None or (file.is_parquet and isinstance(given, str) and re.fullmatch("[0-9a-f]{64}", given)):
+        return given  # of Parquet coffea takes a hash of awkward's
     try:
         return str(uuid.UUID(given))
     except (ValueError, AttributeError, TypeError) as error:
