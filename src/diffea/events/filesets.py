@@ -13,7 +13,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from diffea.errors import FilesetError, ObservationError
+from diffea.errors import FileReadError, FilesetError, ObservationError
+from diffea.events.listing import is_parquet, listed
 from diffea.events.scalars import plain
 from diffea.types import Fileset
 
@@ -82,6 +83,7 @@ def files_of(fileset: Fileset) -> list[File]:
 
     Raises:
         FilesetError: if it is of another form, or a dataset has no files.
+        FileReadError: if a server does not list the files of a pattern or a folder.
     """
     fileset = _dumped(fileset)
     if not isinstance(fileset, Mapping) or not fileset:
@@ -152,7 +154,7 @@ def _files_of_dataset(name: str, dataset: object) -> list[File]:
     if not items:
         msg = f"dataset {name!r} names no files; leave it away, or look at the pattern that its files were found by"
         raise FilesetError(msg)
-    items = [(_path(name, path), spec) for path, spec in items]
+    items = [pair for path, spec in items for pair in _expanded(name, _path(name, path), spec)]
     for path, times in Counter(path for path, _ in items).items():
         if times > 1:
             msg = f"dataset {name!r}: {path} is listed {times} times, which would count its events as often"
@@ -173,22 +175,36 @@ def _path(dataset: str, path: object) -> str:
         msg = f"dataset {dataset!r}: a file is given by its path or address, got {_short(path)}"
         raise FilesetError(msg)
     path = os.fspath(path)
-    if "*" in path:
-        msg = f"dataset {dataset!r}: {path} is a pattern; list the files, such as by sorted(glob.glob(…))"
-        raise FilesetError(msg)
     if found := re.fullmatch(r"(.+\.root):([^/:]+)", path):
         msg = f"dataset {dataset!r}: {path} names file and tree in one; write {{{found[1]!r}: {found[2]!r}}}"
         raise FilesetError(msg)
     return path
 
 
+def _expanded(dataset: str, path: str, spec: object) -> list[tuple[str, object]]:
+    """The files that a path stands for, each with what the fileset says of it."""
+    try:
+        found = listed(path)
+    except (FilesetError, FileReadError) as error:
+        msg = f"dataset {dataset!r}: {error}"
+        raise type(error)(msg) from error
+    stated = _dumped(spec)
+    of_one = [
+        key for key in ("steps", "num_entries", "uuid") if isinstance(stated, Mapping) and stated.get(key) is not None
+    ]
+    if of_one and found != [path]:
+        msg = f"dataset {dataset!r}: {path} stands for {len(found)} files, so that {', '.join(of_one)} of one file cannot be theirs; list the files"
+        raise FilesetError(msg)
+    return [(file, spec) for file in found]
+
+
 def _file(dataset: str, path: str, spec: object, metadata: Mapping[str, object]) -> File:
     spec = {"object_path": spec} if isinstance(spec, str) or spec is None else _dumped(spec)
-    is_parquet = _is_parquet(dataset, path, spec.get("format") if isinstance(spec, Mapping) else None)
-    if not isinstance(spec, Mapping) or not (is_parquet or _named(spec.get("object_path"))):
+    parquet = _in_parquet(dataset, path, spec.get("format") if isinstance(spec, Mapping) else None)
+    if not isinstance(spec, Mapping) or not (parquet or _named(spec.get("object_path"))):
         msg = f"dataset {dataset!r}: for {path} expected the name of its tree, or a dict with 'object_path', got {_short(spec)}"
         raise FilesetError(msg)
-    file = File(dataset, path, "" if is_parquet else str(spec["object_path"]), metadata, is_parquet=is_parquet)
+    file = File(dataset, path, "" if parquet else str(spec["object_path"]), metadata, is_parquet=parquet)
     return dataclasses.replace(
         file,
         steps=_steps(file, spec.get("steps")),
@@ -197,13 +213,12 @@ def _file(dataset: str, path: str, spec: object, metadata: Mapping[str, object])
     )
 
 
-def _is_parquet(dataset: str, path: str, stated: object) -> bool:
+def _in_parquet(dataset: str, path: str, stated: object) -> bool:
     """Whether a file is of Parquet, by the last of coffea's endings in its name, or as the fileset states."""
     if stated not in (None, "root", "parquet"):
         msg = f"dataset {dataset!r}, file {path}: format is 'root' or 'parquet', got {_short(stated)}"
         raise FilesetError(msg)
-    endings = re.findall(r"\.(root|parq(?:uet)?|pq)", path.rpartition("/")[2])
-    return stated == "parquet" if stated else bool(endings) and endings[-1] != "root"
+    return stated == "parquet" if stated else is_parquet(path)
 
 
 def _steps(file: File, given: object) -> Steps | None:

@@ -131,7 +131,7 @@ def _steps(file: File, chunksize: int) -> list[tuple[int, int]]:
         if start > end:
             msg = (
                 f"{file}: the entries {end}–{start} of {entries} are in none of its steps, which would lose their events; "
-                "to read a part of the data, list fewer files"
+                "to read a part of the data, list fewer files (coffea's max_files)"
             )
             raise FilesetError(msg)
     return steps
