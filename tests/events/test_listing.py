@@ -156,7 +156,7 @@ def test_a_server_lists_its_files_or_is_named(server) -> None:
 
 
 def test_a_package_that_is_missing_for_an_address_is_named(monkeypatch) -> None:
-    def missing(address):
+    def missing(address, **options):
         msg = "No module named 'fsspec_xrootd'"
         raise ImportError(msg)
 

@@ -21,6 +21,7 @@ from diffea.events.parquet import ParquetFile
 from diffea.events.ragged import Ragged, signed
 from diffea.events.replicas import event_hashes
 from diffea.events.scalars import Static, plain
+from diffea.events.servers import reason
 from diffea.events.splits import Split, identity
 from diffea.events.tracking import Tracked
 from diffea.types import Events
@@ -94,7 +95,8 @@ def read(
         if missing := _missing_branch(error, events, chunk):
             raise missing from error
         if while_reading(error):
-            msg = f"{chunk}: reading a branch failed: {type(error).__name__}: {error}"
+            why = reason(chunk.file.path, chunk.file.options, error)
+            msg = f"{chunk}: reading a branch failed: {type(error).__name__}: {why}"
             raise FileReadError(msg) from error
         error.add_note(f"in `columns`, reading {chunk}")
         raise
@@ -251,6 +253,8 @@ def _check_numbers(array: EventArray, place: str) -> None:
         kind_of(array)
         flat = signed(_flat(array))
     except (ColumnError, ValueError, TypeError) as error:
+        if while_reading(error):
+            raise
         msg = f"{place}: {error}"
         raise ColumnError(msg) from error
     bad = np.flatnonzero(~np.isfinite(flat))

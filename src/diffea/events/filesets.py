@@ -32,6 +32,7 @@ class File:
         uuid: likewise; of a Parquet file, which has none, what stands for it.
         is_parquet: rather than ROOT.
         row_groups: where those of a Parquet file begin, and the last ends.
+        options: by which uproot and fsspec open it, credentials among them.
     """
 
     dataset: str
@@ -43,6 +44,7 @@ class File:
     uuid: str | None = None
     is_parquet: bool = False
     row_groups: tuple[int, ...] | None = None
+    options: Mapping[str, object] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def sample(self) -> str:
@@ -78,8 +80,12 @@ class Chunk:
         return f"{self.file}, entries {self.start}–{self.stop}"
 
 
-def files_of(fileset: Fileset) -> list[File]:
+def files_of(fileset: Fileset, options: Mapping[str, object] | None = None) -> list[File]:
     """The files of a coffea fileset (a dict, or a ``DataGroupSpec``).
+
+    Args:
+        fileset: whose paths may be folders and patterns.
+        options: by which to open them.
 
     Raises:
         FilesetError: if it is of another form, or a dataset has no files.
@@ -92,7 +98,10 @@ def files_of(fileset: Fileset) -> list[File]:
     if unnamed := [name for name in fileset if not _named(name)]:
         msg = f"the name of a dataset is a text, got {', '.join(map(_short, unnamed))}"
         raise FilesetError(msg)
-    return [file for name, dataset in fileset.items() for file in _files_of_dataset(str(name), _dumped(dataset))]
+    options = options or {}
+    return [
+        file for name, dataset in fileset.items() for file in _files_of_dataset(str(name), _dumped(dataset), options)
+    ]
 
 
 def chosen(datasets: Mapping[str, bool], *, observed: bool) -> set[str]:
@@ -136,7 +145,7 @@ def metadata_of(dataset: str, given: object) -> dict[str, object]:
     return metadata
 
 
-def _files_of_dataset(name: str, dataset: object) -> list[File]:
+def _files_of_dataset(name: str, dataset: object, options: Mapping[str, object]) -> list[File]:
     content = dataset if isinstance(dataset, Mapping) and "files" in dataset else {"files": dataset}
     metadata = metadata_of(name, content.get("metadata"))
     tree = content.get("treename")
@@ -154,12 +163,12 @@ def _files_of_dataset(name: str, dataset: object) -> list[File]:
     if not items:
         msg = f"dataset {name!r} names no files; leave it away, or look at the pattern that its files were found by"
         raise FilesetError(msg)
-    items = [pair for path, spec in items for pair in _expanded(name, _path(name, path), spec)]
+    items = [pair for path, spec in items for pair in _expanded(name, _path(name, path), spec, options)]
     for path, times in Counter(path for path, _ in items).items():
         if times > 1:
             msg = f"dataset {name!r}: {path} is listed {times} times, which would count its events as often"
             raise FilesetError(msg)
-    found = [_file(name, path, spec, metadata) for path, spec in items]
+    found = [dataclasses.replace(_file(name, path, spec, metadata), options=options) for path, spec in items]
     if len({file.is_parquet for file in found}) > 1:
         first = {file.is_parquet: file.path for file in reversed(found)}
         msg = (
@@ -181,10 +190,10 @@ def _path(dataset: str, path: object) -> str:
     return path
 
 
-def _expanded(dataset: str, path: str, spec: object) -> list[tuple[str, object]]:
+def _expanded(dataset: str, path: str, spec: object, options: Mapping[str, object]) -> list[tuple[str, object]]:
     """The files that a path stands for, each with what the fileset says of it."""
     try:
-        found = listed(path)
+        found = listed(path, options)
     except (FilesetError, FileReadError) as error:
         msg = f"dataset {dataset!r}: {error}"
         raise type(error)(msg) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -18,12 +18,12 @@ import fsspec
 
 from diffea.errors import FileReadError, FilesetError, MissingPackageError
 from diffea.events.patience import patiently
+from diffea.events.servers import fsspec_options, is_remote, packages_for, reason
 
 Find: TypeAlias = Callable[[str], dict[str, bool]]
 """Paths that match a pattern without braces, and whether each is a folder."""
 
 ENDINGS = re.compile(r"\.(root|parq(?:uet)?|pq)")
-NEEDED = {"root": "fsspec-xrootd", "http": "aiohttp", "https": "aiohttp", "s3": "s3fs"}
 
 
 def is_parquet(path: str) -> bool:
@@ -32,16 +32,19 @@ def is_parquet(path: str) -> bool:
     return bool(found) and found[-1] != "root"
 
 
-def listed(path: str) -> list[str]:
+def listed(path: str, options: Mapping[str, object]) -> list[str]:
     """The files that a path stands for; the path alone if it is neither a folder nor a pattern.
+
+    Args:
+        path: of the fileset.
+        options: by which to ask a server.
 
     Raises:
         FilesetError: if there are none, or a folder has some in folders below it.
         FileReadError: if a server does not list its files.
         MissingPackageError: if the kind of address needs a package that is not installed.
     """
-    scheme = path.partition("://")[0] if "://" in path else "file"
-    if scheme in ("file", "local"):
+    if not is_remote(path):
         place = path.partition("://")[2] if "://" in path else str(Path(path).expanduser())
         if Path(place).is_file():
             return [path]
@@ -54,7 +57,7 @@ def listed(path: str) -> list[str]:
     if query:
         msg = f"{path}: a pattern or a folder of a server takes no query (?{query}); list the files"
         raise FilesetError(msg)
-    find = partial(_there, path)
+    find = partial(_there, path, options)
     return _matching(address, path, find) if is_pattern else _of_folder(address, path, find)
 
 
@@ -62,25 +65,24 @@ def _here(pattern: str) -> dict[str, bool]:
     return {found: Path(found).is_dir() for found in glob.glob(pattern, recursive=True)}  # noqa: PTH207
 
 
-def _there(path: str, pattern: str) -> dict[str, bool]:
+def _there(path: str, options: Mapping[str, object], pattern: str) -> dict[str, bool]:
     def ask() -> dict[str, bool]:
         try:
-            server, place = fsspec.core.url_to_fs(pattern)
+            with packages_for(path):
+                server, place = fsspec.core.url_to_fs(pattern, **fsspec_options(path, options))
             found = server.glob(place, detail=True)
-        except ImportError as error:
-            package = NEEDED.get(path.partition("://")[0], "the one that fsspec names")
-            msg = f"{path} needs a package that is not installed here: {package} ({error})"
-            raise MissingPackageError(msg) from error
         except FileNotFoundError:
             return {}
+        except MissingPackageError:
+            raise
         except Exception as error:
             msg = (
-                f"{path}: its server does not list its files: {type(error).__name__}: {error}; list them in the fileset"
+                f"{path}: its server does not list its files: {reason(path, options, error)}; list them in the fileset"
             )
             raise FileReadError(msg) from error
         return {server.unstrip_protocol(name): entry.get("type") == "directory" for name, entry in found.items()}
 
-    return patiently(ask)
+    return patiently(ask, path, options)
 
 
 def _matching(pattern: str, path: str, find: Find) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from diffea.errors import FileReadError, FilesetError
+from diffea.errors import FileReadError, FilesetError, MissingPackageError
 from diffea.events.filesets import File
 from diffea.events.parquet import ParquetFile
 from diffea.events.root import RootFile
+from diffea.events.servers import packages_for, reason
 
 Opened = RootFile | ParquetFile
 
@@ -16,17 +17,25 @@ def open_file(file: File) -> Opened:
     Raises:
         FilesetError: if entries or UUID are others.
         FileReadError: if the file or its tree cannot be opened.
+        MissingPackageError: if its kind of address needs a package that is not installed.
     """
     kind = "Parquet" if file.is_parquet else "ROOT"
     try:
-        opened = ParquetFile.open(file.path) if file.is_parquet else RootFile.open(file.path, file.tree)
+        with packages_for(file.path):
+            opened = (
+                ParquetFile.open(file.path, file.options)
+                if file.is_parquet
+                else RootFile.open(file.path, file.tree, file.options)
+            )
         entries = opened.entries
         alike = file.uuid is None or opened.is_stated(file.uuid)
+    except MissingPackageError:
+        raise
     except FileReadError as error:
         msg = f"dataset {file.dataset!r}: {error}"
         raise FileReadError(msg) from error
     except Exception as error:
-        msg = f"dataset {file.dataset!r}: {file.path} cannot be read as a {kind} file: {error}"
+        msg = f"dataset {file.dataset!r}: {file.path} cannot be read as a {kind} file: {reason(file.path, file.options, error)}"
         raise FileReadError(msg) from error
     if file.entries not in (None, entries):
         raise _other(file, "entries", file.entries, entries)

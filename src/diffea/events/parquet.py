@@ -26,6 +26,7 @@ from coffea.nanoevents.util import tuple_to_key
 from diffea.errors import ColumnError
 from diffea.events.arrow import Columns, Leaf
 from diffea.events.filesets import Chunk
+from diffea.events.servers import Part, fsspec_options, is_remote
 from diffea.types import Events
 
 HEAD = 65_536  # bytes
@@ -43,16 +44,17 @@ class ParquetFile:
     path: str
     uuid: str
     _table: pq.ParquetFile
+    _options: Mapping[str, object]
 
     @classmethod
-    def open(cls, path: str) -> ParquetFile:
+    def open(cls, path: str, options: Mapping[str, object]) -> ParquetFile:
         """Open a file by its path or address.
 
         Raises:
             OSError, ValueError: as fsspec and pyarrow, if it is not there or no whole Parquet file.
         """
-        handle = fsspec.open(path, "rb").open()
-        return cls(path, _identity(handle), pq.ParquetFile(handle, pre_buffer=True))
+        handle = Part(path, options) if is_remote(path) else fsspec.open(path, "rb").open()
+        return cls(path, _identity(handle), pq.ParquetFile(handle, pre_buffer=True), options)
 
     @property
     def entries(self) -> int:
@@ -72,7 +74,11 @@ class ParquetFile:
 
     def is_stated(self, uuid: str) -> bool:
         """Whether it is the file that a preprocessed fileset means by what awkward calls a UUID, or by ours."""
-        return uuid == self.uuid or uuid == ak.metadata_from_parquet(self.path)["uuid"]
+        return (
+            uuid == self.uuid
+            or uuid
+            == ak.metadata_from_parquet(self.path, storage_options=fsspec_options(self.path, self._options))["uuid"]
+        )
 
     def events(
         self, chunk: Chunk, schemaclass: type, metadata: Mapping[str, object], accessed: list[Any] | None

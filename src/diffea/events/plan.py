@@ -18,7 +18,7 @@ import contextlib
 import dataclasses
 import math
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -33,7 +33,13 @@ from diffea.types import Fileset, Map
 
 
 def plan(
-    fileset: Fileset, chunksize: int, map_files: Map = map, *, skip: bool = False, observed: bool = False
+    fileset: Fileset,
+    chunksize: int,
+    map_files: Map = map,
+    *,
+    skip: bool = False,
+    observed: bool = False,
+    options: Mapping[str, object] | None = None,
 ) -> tuple[list[Chunk], list[tuple[File, str]]]:
     """The chunks of a fileset.
 
@@ -43,6 +49,7 @@ def plan(
         map_files: how to apply a function to all files (a cluster's ``map``).
         skip: leave out files that cannot be opened.
         observed: take the datasets that are marked as data, instead of those that are not.
+        options: by which to open them, ``uproot_options``.
 
     Returns:
         the chunks; and the files that were left out, each with the reason.
@@ -53,7 +60,7 @@ def plan(
         FileReadError: if a file cannot be opened.
     """
     check_chunksize(chunksize)
-    files = files_of(fileset)
+    files = files_of(fileset, options)
     names = chosen({file.dataset: file.is_data for file in files}, observed=observed)
     files = [file for file in files if file.dataset in names]
     found = list(map_files(_inspect_or_say if skip else inspect, files))
@@ -82,7 +89,7 @@ def inspect(file: File) -> File:
     """
     if file.entries and file.uuid is not None and not file.is_parquet:
         return file
-    opened = patiently(partial(open_file, file))
+    opened = patiently(partial(open_file, file), file.path, file.options)
     with contextlib.closing(opened):
         return dataclasses.replace(file, entries=opened.entries, uuid=opened.uuid, row_groups=opened.row_groups)
 

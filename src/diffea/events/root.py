@@ -11,6 +11,7 @@ from coffea.nanoevents import NanoEventsFactory
 
 from diffea.errors import FileReadError
 from diffea.events.filesets import Chunk
+from diffea.events.servers import options_for
 from diffea.types import Events
 
 
@@ -30,14 +31,14 @@ class RootFile:
     row_groups: None = None
 
     @classmethod
-    def open(cls, path: str, tree: str) -> RootFile:
+    def open(cls, path: str, tree: str, options: Mapping[str, object]) -> RootFile:
         """Open a file by its path or address.
 
         Raises:
             FileReadError: if it has no such tree.
             whatever uproot raises, if it is not there or no whole ROOT file.
         """
-        directory = uproot.open({path: None})
+        directory = uproot.open({path: None}, **options_for(path, options))
         if tree not in directory:
             found = ", ".join(sorted({key.split(";")[0] for key in directory.keys(recursive=False)}))
             msg = f"{path} has no tree {tree!r}; it has: {found or 'nothing'}"
