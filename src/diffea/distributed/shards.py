@@ -54,7 +54,8 @@ class Source:
     def read(self, chunk: Chunk) -> Columns:
         """The columns of a chunk, tried again after passing errors."""
         columns, schemaclass = self.program.processor.columns, self.schemaclass.value
-        return patiently(partial(read, chunk, columns, schemaclass, self.split, identify=self.identify))
+        ask = partial(read, chunk, columns, schemaclass, self.split, identify=self.identify)
+        return patiently(ask, chunk.file.path, chunk.file.options)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,17 +10,18 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-from coffea.nanoevents import NanoEventsFactory
 
 from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranchError, NotFiniteError
 from diffea.events.collections import Partition
 from diffea.events.failures import while_reading
 from diffea.events.filesets import Chunk
 from diffea.events.kinds import EventArray, Signature, agree, is_jagged, kind_of
-from diffea.events.plan import open_file
+from diffea.events.opening import open_file
+from diffea.events.parquet import ParquetFile
 from diffea.events.ragged import Ragged, signed
 from diffea.events.replicas import event_hashes
 from diffea.events.scalars import Static, plain
+from diffea.events.servers import reason
 from diffea.events.splits import Split, identity
 from diffea.events.tracking import Tracked
 from diffea.types import Events
@@ -94,7 +95,8 @@ def read(
         if missing := _missing_branch(error, events, chunk):
             raise missing from error
         if while_reading(error):
-            msg = f"{chunk}: reading a branch failed: {type(error).__name__}: {error}"
+            why = reason(chunk.file.path, chunk.file.options, error)
+            msg = f"{chunk}: reading a branch failed: {type(error).__name__}: {why}"
             raise FileReadError(msg) from error
         error.add_note(f"in `columns`, reading {chunk}")
         raise
@@ -134,7 +136,7 @@ def open_events(chunk: Chunk, schemaclass: type, accessed: list[Any] | None = No
         FilesetError: if the file has other entries, or another UUID, than planned.
         FileReadError: if the file cannot be read.
     """
-    root = open_file(chunk.file)
+    opened = open_file(chunk.file)
     metadata = {
         **chunk.file.metadata,
         "filename": chunk.file.path,
@@ -144,16 +146,7 @@ def open_events(chunk: Chunk, schemaclass: type, accessed: list[Any] | None = No
         "entrystop": chunk.stop,
     }
     try:
-        return NanoEventsFactory.from_root(
-            root,
-            treepath=chunk.file.tree,
-            entry_start=chunk.start,
-            entry_stop=chunk.stop,
-            schemaclass=schemaclass,
-            metadata=metadata,
-            mode="virtual",
-            access_log=accessed,
-        ).events()
+        return opened.events(chunk, schemaclass, metadata, accessed)
     except Exception as error:
         msg = f"{chunk}: {schemaclass.__name__} cannot open it: {error}"
         raise FileReadError(msg) from error
@@ -260,6 +253,8 @@ def _check_numbers(array: EventArray, place: str) -> None:
         kind_of(array)
         flat = signed(_flat(array))
     except (ColumnError, ValueError, TypeError) as error:
+        if while_reading(error):
+            raise
         msg = f"{place}: {error}"
         raise ColumnError(msg) from error
     bad = np.flatnonzero(~np.isfinite(flat))
@@ -297,5 +292,15 @@ def _missing_branch(error: Exception, events: Events, chunk: Chunk) -> MissingBr
         *(f"{name}.{field}" for name in events.fields for field in getattr(events[name], "fields", ())),
     ]
     near = get_close_matches(asked[1], known, n=5, cutoff=0.5) or sorted(known)[:20]
-    msg = f"{chunk}: there is no branch {asked[1]!r} (read by `columns`); near to it: {', '.join(near)}"
+    msg = f"{chunk}: there is no branch {asked[1]!r} (read by `columns`){_kind_of_others(asked[1], chunk)}; near to it: {', '.join(near)}"
     return MissingBranchError(msg)
+
+
+def _kind_of_others(name: str, chunk: Chunk) -> str:
+    """What a column is that Parquet has, and that cannot be read."""
+    opened = open_file(chunk.file)
+    others = opened.columns.others if isinstance(opened, ParquetFile) else {}
+    kinds = {
+        other: kind for other, kind in others.items() if name in (other, other.replace(".", "_"), *other.split("."))
+    }
+    return "".join(f", since {other!r} in the file is of the type {kind}, no number" for other, kind in kinds.items())
