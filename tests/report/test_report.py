@@ -98,7 +98,9 @@ def test_each_picture_is_a_file_with_its_numbers(out: Path) -> None:
 
 def test_cutflow_is_a_table_for_each_channel(page: str) -> None:
     words = text(page)
-    assert "untagged, after signal ttbar wjets before these cuts 36.00 ± 0.30 2700.00 ± 0.30 1500.00 ± 0.30" in words, words
+    assert "untagged, after signal ttbar wjets before these cuts 36.00 ± 0.30 2700.00 ± 0.30 1500.00 ± 0.30" in words, (
+        words
+    )
     assert "met > 121.7 24.00 ± 0.20" in words
     assert "not largest btag > 0.5 12.00 ± 0.10" in words
 

@@ -74,4 +74,5 @@ def gathered(
 
 
 def _read(chunk: Chunk, processor: DifferentiableProcessor, schemaclass: type, split: Split | None) -> Columns:
-    return patiently(partial(read, chunk, processor.columns, schemaclass, split))
+    ask = partial(read, chunk, processor.columns, schemaclass, split)
+    return patiently(ask, chunk.file.path, chunk.file.options)
