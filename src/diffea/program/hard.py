@@ -153,10 +153,8 @@ def _index(axis: Axis, numbers: np.ndarray) -> np.ndarray:
 
 def filled(entered: Iterable[Entries], whole: Layout) -> np.ndarray:
     """Exact sums of weights and of their squares, in the places of a layout, shape ``(2, whole.size)``."""
-    sums = np.zeros((2, whole.size), object)
-    for entries in entered:
-        span = whole.spans[entries.key]
-        _, places, weight = places_of(entries, whole)
-        for kind, numbers in enumerate((weight, weight**2)):
-            sums[kind, span] += exact_sums(places - span.start, numbers, span.stop - span.start)
-    return sums
+    placed = [places_of(entries, whole)[1:] for entries in entered]
+    if not placed:
+        return np.zeros((2, whole.size), object)
+    places, weight = map(np.concatenate, zip(*placed, strict=True))
+    return np.stack([exact_sums(places, numbers, whole.size) for numbers in (weight, weight**2)])
