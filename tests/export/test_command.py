@@ -37,8 +37,8 @@ def read(path: Path) -> dict:
 def test_a_processor_fills_the_histograms_of_the_run_to_the_last_bit(toy_run, tmp_path, run_it, chunksize) -> None:
     out, _, data = toy_run
     exported(out, "--to", "coffea", "--analysis", TOY, "--into", tmp_path / "plain")
-    source = tmp_path / "plain" / "processor.py"
-    source.write_text(source.read_text().replace("CHUNKSIZE = 2000", f"CHUNKSIZE = {chunksize}"))
+    source, stored = (tmp_path / "plain" / name for name in ("processor.py", "parameters.json"))
+    stored.write_text(json.dumps({**read(stored), "chunksize": chunksize}))
     printed = run_it(tmp_path / "plain", data).splitlines()[-1]
     templates = read(out / "templates.json")["after"]["hard_test"]
     assert printed.startswith(f"{len(templates)} of {len(templates)} histograms are those of diffea to the last bit")
