@@ -33,7 +33,7 @@ README = """# {name}: the selection, to run without diffea
 
 {title}
 
-- `processor.py`: a plain coffea processor, `{cls}()`, with exact cuts. Its result is one `hist.Hist` a channel, with the axes sample,
+- `processor.py`: a plain coffea processor, `{cls}()`, with exact cuts. Its result is one `hist.Hist` a channel, with the axes process (the sample),
   variation and the channel's own, and Weight storage. Sums are rounded once, at the end, so that they are the same bits with any executor
   and chunk size.
 - `parameters.json`: the optimum{folds}.
