@@ -206,3 +206,20 @@ def test_what_cabinetry_has_no_place_for_is_named(toy_run, change: dict, message
     next(one for one in workspace["channels"][0]["samples"] if one["name"] == "background")["modifiers"].append(change)
     with pytest.raises(ExportError, match=message):
         configuration(workspace)
+
+
+def test_observed_events_are_those_that_diffea_observes(toy_run, tmp_path, without_diffea) -> None:
+    _, seen, data = toy_run
+    exported(seen, "--to", "coffea", "--analysis", TOY, "--into", tmp_path / "plain")
+    code = f"""
+import json, pathlib
+sys.path.insert(0, ".")
+import processor
+from coffea.nanoevents import BaseSchema
+from coffea.processor import IterativeExecutor, Runner
+fileset = {{"seen": processor.fileset(pathlib.Path({str(data)!r}))["seen"]}}
+found = Runner(IterativeExecutor(status=False), schema=BaseSchema)(fileset, processor.Toy())
+print(json.dumps({{name: one["seen", "nominal", :].values().tolist() for name, one in found.items()}}))
+"""
+    found = json.loads(without_diffea(tmp_path / "plain", code).splitlines()[-1])
+    assert found == {one["name"]: one["data"] for one in read(seen / "workspace-observed.json")["observations"]}
