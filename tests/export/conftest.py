@@ -64,7 +64,11 @@ def without_diffea() -> Callable[..., str]:
 
     def run(folder: Path, code: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", WITHOUT + code], cwd=folder, capture_output=True, text=True, check=False
+            [sys.executable, "-W", "error::UserWarning:processor", "-c", WITHOUT + code],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

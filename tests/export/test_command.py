@@ -37,8 +37,8 @@ def read(path: Path) -> dict:
 def test_a_processor_fills_the_histograms_of_the_run_to_the_last_bit(toy_run, tmp_path, run_it, chunksize) -> None:
     out, _, data = toy_run
     exported(out, "--to", "coffea", "--analysis", TOY, "--into", tmp_path / "plain")
-    source = tmp_path / "plain" / "processor.py"
-    source.write_text(source.read_text().replace("CHUNKSIZE = 2000", f"CHUNKSIZE = {chunksize}"))
+    source, stored = (tmp_path / "plain" / name for name in ("processor.py", "parameters.json"))
+    stored.write_text(json.dumps({**read(stored), "chunksize": chunksize}))
     printed = run_it(tmp_path / "plain", data).splitlines()[-1]
     templates = read(out / "templates.json")["after"]["hard_test"]
     assert printed.startswith(f"{len(templates)} of {len(templates)} histograms are those of diffea to the last bit")
@@ -206,3 +206,20 @@ def test_what_cabinetry_has_no_place_for_is_named(toy_run, change: dict, message
     next(one for one in workspace["channels"][0]["samples"] if one["name"] == "background")["modifiers"].append(change)
     with pytest.raises(ExportError, match=message):
         configuration(workspace)
+
+
+def test_observed_events_are_those_that_diffea_observes(toy_run, tmp_path, without_diffea) -> None:
+    _, seen, data = toy_run
+    exported(seen, "--to", "coffea", "--analysis", TOY, "--into", tmp_path / "plain")
+    code = f"""
+import json, pathlib
+sys.path.insert(0, ".")
+import processor
+from coffea.nanoevents import BaseSchema
+from coffea.processor import IterativeExecutor, Runner
+fileset = {{"seen": processor.fileset(pathlib.Path({str(data)!r}))["seen"]}}
+found = Runner(IterativeExecutor(status=False), schema=BaseSchema)(fileset, processor.Toy())
+print(json.dumps({{name: one["seen", "nominal", :].values().tolist() for name, one in found.items()}}))
+"""
+    found = json.loads(without_diffea(tmp_path / "plain", code).splitlines()[-1])
+    assert found == {one["name"]: one["data"] for one in read(seen / "workspace-observed.json")["observations"]}

@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import awkward as ak
+import hist
 import numpy as np
 import pytest
 
 from diffea.analysis import load_analysis
 from diffea.demo import analysis as demo
 from diffea.demo import make_data
+from diffea.errors import ExportError
 from diffea.events.splits import Split, identity
+from diffea.export import processors
 from diffea.export.plain.processor import parts
 from diffea.export.processors import write_processor
+from diffea.processor import DifferentiableProcessor
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("DIFFEA_DATA", ROOT.parent / "shared" / "data"))
@@ -93,3 +97,38 @@ def test_open_data(tmp_path: Path, judged, run_it, name: str, variant: str) -> N
     assert float(printed.rsplit(" ", 1)[1]) < 1e-14
     if variant != "neural":
         assert exact == len(result.templates)
+
+
+class Held(DifferentiableProcessor):
+    """A processor that holds something, or learns edges."""
+
+    channels: ClassVar = {"c": hist.axis.Regular(2, 0, 1, name="x")}
+
+    def __init__(self, **held: object) -> None:
+        vars(self).update(held)
+
+    def edges(self, params):
+        return {"c": np.array([0.0, params, 1.0])}
+
+
+class Point(NamedTuple):
+    """Parameters that are neither a dict nor a list."""
+
+    x: np.ndarray
+
+
+def test_what_has_no_text_is_refused() -> None:
+    assert processors._settings(Held(lumi=3.5, names=["a", {"b": (1, None)}])) == [
+        "Held.lumi = 3.5",
+        "Held.names = ['a', {'b': (1, None)}]",
+    ]
+    with pytest.raises(ExportError, match="holds table = ndarray"):
+        processors._settings(Held(table=np.zeros(2)))
+    assert processors._json({"a": [np.array(1.5), np.zeros(2)]}) == {"a": [1.5, [0.0, 0.0]]}
+    with pytest.raises(ExportError, match="dicts and lists of numbers and arrays, got Point"):
+        processors._json({"a": Point(np.zeros(2))})
+    assert processors._edges(Held(), [0.3, 0.3]) == {"c": [0.0, 0.3, 1.0]}
+    with pytest.raises(ExportError, match="unlike bin edges"):
+        processors._edges(Held(), [0.3, 0.4])
+    with pytest.raises(ExportError, match="one part of the events only"):
+        processors._split(Split(part="train"))

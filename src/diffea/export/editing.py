@@ -47,8 +47,18 @@ class Editor(ast.NodeVisitor):
         return REMARKS.sub("", b"".join(lines).decode()).rstrip()
 
     def replace(self, node: ast.expr, new: str) -> None:
+        """Give a name of the text another one.
+
+        Raises:
+            ExportError: if Python does not say where it stands, as within an f-string before 3.12.
+        """
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
+        there = self.module.lines[node.lineno - 1][node.col_offset : node.end_col_offset].decode(errors="replace")
+        old = ".".join(chain_of(node) or [])
+        if node.lineno != node.end_lineno or there != old:
+            msg = f"{self.module.place(node)}: {old} cannot be replaced there: write it on one line, and out of an f-string"
+            raise ExportError(msg)
         self.edits.append((node.lineno, node.col_offset, node.end_lineno, node.end_col_offset, new.encode()))
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:

@@ -33,7 +33,7 @@ README = """# {name}: the selection, to run without diffea
 
 {title}
 
-- `processor.py`: a plain coffea processor, `{cls}()`, with exact cuts. Its result is one `hist.Hist` a channel, with the axes sample,
+- `processor.py`: a plain coffea processor, `{cls}()`, with exact cuts. Its result is one `hist.Hist` a channel, with the axes process (the sample),
   variation and the channel's own, and Weight storage. Sums are rounded once, at the end, so that they are the same bits with any executor
   and chunk size.
 - `parameters.json`: the optimum{folds}.
@@ -59,54 +59,58 @@ def write_processor(result: Result, analysis: Analysis, folder: Path) -> None:
     """
     variant = result.check_analysis(analysis)
     processor, params = variant.processor, result.params(variant)
+    chosen = Slice()
+    chosen.need_processor(type(processor))
+    schema = _named(analysis.schemaclass, chosen)
+    fileset, why = _fileset(analysis, chosen)
     stored = {
+        "processor": type(processor).__name__,
+        "schema": schema,
+        "chunksize": analysis.chunksize,
         "params": [_json(one) for one in params],
         "edges": _edges(processor, params),
         "split": _split(analysis.split),
     }
-    cls = type(processor)
-    chosen = Slice()
-    chosen.need_processor(cls)
-    schema = _named(analysis.schemaclass, chosen)
-    fileset, why = _fileset(analysis, chosen)
-    chosen = fileset or chosen
-    imports, body = chosen.source()
-    ending = [f"SCHEMA = {schema}", f"CHUNKSIZE = {analysis.chunksize}", *_settings(processor)]
-    others = sorted(
-        {line.split()[1].partition(".")[0] for line in chosen.imports} - sys.stdlib_module_names - set(_KNOWN)
-    )
-    header = HEADER.format(
-        title=analysis.title,
-        version=result.result["versions"].get("diffea", ""),
-        name=result.name,
-        more="".join(f", {name}" for name in others),
-    )
-    text = f"{header}{imports}\n\n\n{body}\n\n\n" + "\n".join([*ending, f"processor = {cls.__name__}"]) + "\n"
-    try:
-        compile(text, "processor.py", "exec")
-    except SyntaxError as error:
-        msg = f"the text of {cls.__name__} cannot be copied into one file: {error}"
-        raise ExportError(msg) from error
-    runs = (
-        "`python run.py DATA`, with the folder of the data, runs it with coffea's Runner."
-        if fileset
-        else f"not here: {why}."
-    )
+    several = f", one for each of {len(params)} folds: an event is judged by the parameters that did not see it"
     readme = README.format(
         name=result.name,
         title=analysis.title,
-        cls=cls.__name__,
-        folds=f", one for each of {len(params)} folds: an event is judged by the parameters that did not see it"
-        if len(params) > 1
-        else "",
-        run=runs,
+        cls=type(processor).__name__,
+        folds=several if len(params) > 1 else "",
+        run="`python run.py DATA`, with the folder of the data, runs it with coffea's Runner."
+        if fileset
+        else f"not here: {why}.",
     )
-    (folder / "processor.py").write_text(text, encoding="utf-8")
-    (folder / "parameters.json").write_text(json.dumps(stored, indent=1), encoding="utf-8")
-    (folder / "expected.json").write_text(json.dumps(result.templates, indent=1), encoding="utf-8")
-    (folder / "README.md").write_text(readme, encoding="utf-8")
+    files = {
+        "processor.py": _text(fileset or chosen, processor, analysis, result),
+        "parameters.json": json.dumps(stored, indent=1),
+        "expected.json": json.dumps(result.templates, indent=1),
+        "README.md": readme,
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
     if fileset:
         shutil.copyfile(Path(__file__).with_name("plain") / "run.py", folder / "run.py")
+
+
+def _text(chosen: Slice, processor: DifferentiableProcessor, analysis: Analysis, result: Result) -> str:
+    """Of processor.py."""
+    imports, body = chosen.source()
+    packages = {line.split()[1].partition(".")[0] for line in chosen.imports} - sys.stdlib_module_names
+    header = HEADER.format(
+        title=analysis.title.replace("\\", "\\\\").replace('"', '\\"'),
+        version=result.result["versions"].get("diffea", ""),
+        name=result.name,
+        more="".join(f", {name}" for name in sorted(packages - set(_KNOWN))),
+    )
+    parts = [f"{header}{imports}", body, *_settings(processor)]
+    text = "\n\n\n".join(parts) + "\n"
+    try:
+        compile(text, "processor.py", "exec")
+    except SyntaxError as error:
+        msg = f"the text of {type(processor).__name__} cannot be copied into one file: {error}"
+        raise ExportError(msg) from error
+    return text
 
 
 def _named(cls: type, chosen: Slice) -> str:
@@ -116,6 +120,7 @@ def _named(cls: type, chosen: Slice) -> str:
         return cls.__name__
     line = f"from {cls.__module__} import {cls.__name__}"
     chosen.imports.add(line)
+    chosen.claim(cls.__name__, line, f"the schema {cls.__module__}.{cls.__name__}")
     return cls.__name__
 
 

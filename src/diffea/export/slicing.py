@@ -82,7 +82,7 @@ class Slice:
             ExportError: likewise.
         """
         module = self._module(module_name)
-        self._claim(name, (module_name, name), module.place(module.statements[0]))
+        self.claim(name, (module_name, name), module.place(module.statements[0]))
         for number in module.binders.get(name, ()):
             if (module_name, number) not in self.texts:
                 self.texts[module_name, number] = ""  # so that what needs itself ends
@@ -95,7 +95,17 @@ class Slice:
             self.modules[name] = Module(name)
         return self.modules[name]
 
-    def _claim(self, name: str, what: object, where: str) -> None:
+    def claim(self, name: str, what: object, where: str) -> None:
+        """Take a name at the top level of the file.
+
+        Args:
+            name: to be taken.
+            what: is to have it.
+            where: it is needed, for the message.
+
+        Raises:
+            ExportError: if something else has it.
+        """
         if self.names.setdefault(name, what) != what:
             msg = f"{where}: {name!r} is one thing here and another in a module that the processor needs too: give one of them another name"
             raise ExportError(msg)
@@ -128,11 +138,11 @@ class Slice:
                 raise ExportError(msg)
             case NumpyName(name):
                 self.imports.add("import numpy as np")
-                self._claim("np", "import numpy as np", module.place(node))
+                self.claim("np", "import numpy as np", module.place(node))
                 return f"np.{name}"
             case Imported(line, name):
                 self.imports.add(line)
-                self._claim(name, line, module.place(node))
+                self.claim(name, line, module.place(node))
                 return None
             case Twin(where, name) | Own(where, name):
                 self.need(where, name)

@@ -33,7 +33,7 @@ class Fill(NamedTuple):
 class PlainProcessor(ProcessorABC):
     """Selects with exact cuts, and fills plain histograms.
 
-    The result is one `hist.Hist` for each channel, with the axes sample, variation and those of the channel, and Weight storage.
+    The result is one `hist.Hist` for each channel, with the axes process (the sample), variation and those of the channel, and Weight storage.
 
     Args:
         stored: what parameters.json holds; by default that of the file beside this one.
@@ -115,7 +115,7 @@ class PlainProcessor(ProcessorABC):
         result = {}
         for channel in self.channels:
             samples, variations = (sorted({key[i] for key in keys if key[0] == channel}) for i in (1, 2))
-            names = hist.axis.StrCategory(samples, name="sample"), hist.axis.StrCategory(variations, name="variation")
+            names = hist.axis.StrCategory(samples, name="process"), hist.axis.StrCategory(variations, name="variation")
             axes = self.axes(channel)
             histogram = hist.Hist(*names, *axes, storage=hist.storage.Weight())
             view = histogram.view(flow=True)

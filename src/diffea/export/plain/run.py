@@ -15,9 +15,12 @@ from coffea.processor import IterativeExecutor, Runner
 def main(data: Path) -> int:
     """Print how the histograms compare; 1 if they are not the same within rounding."""
     fileset = {name: one for name, one in processor.fileset(data).items() if not one.get("metadata", {}).get("is_data")}
-    run = Runner(IterativeExecutor(), schema=processor.SCHEMA, chunksize=processor.CHUNKSIZE)
-    found = run(fileset, processor.processor())
-    expected = json.loads(Path(__file__).with_name("expected.json").read_text(encoding="utf-8"))
+    stored, expected = (
+        json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+        for name in ("parameters.json", "expected.json")
+    )
+    cls, schema = (getattr(processor, stored[name]) for name in ("processor", "schema"))
+    found = Runner(IterativeExecutor(), schema=schema, chunksize=stored["chunksize"])(fileset, cls())
     same, largest = 0, 0.0
     for name, stored in expected.items():
         channel, rest = name.split("/", 1)
