@@ -10,6 +10,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+from coffea.nanoevents.mapping.base import Accessed
 
 from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranchError, NotFiniteError
 from diffea.events.collections import Partition
@@ -83,7 +84,7 @@ def read(
     """
     if isinstance(chunk, Partition):
         return check(chunk.compute(), chunk.rows, str(chunk))
-    accessed: list[Any] = []
+    accessed: list[Accessed] = []
     events = open_events(chunk, schemaclass, accessed, frozenset(needed or ()))
     try:
         known = identity(events, str(chunk.file.uuid), chunk.start) if split is not None or identify else ()
@@ -110,7 +111,7 @@ def read(
 
 def branches(chunk: Chunk, columns: Callable[[Events], object], schemaclass: type) -> tuple[str, ...]:
     """The branches of a chunk that ``columns`` reads, in the order of their names."""
-    accessed: list[Any] = []
+    accessed: list[Accessed] = []
     events = open_events(chunk, schemaclass, accessed)
     check(columns(events), len(events), str(chunk))  # which reads what is still virtual
     return tuple(sorted({access.branch for access in accessed}))
@@ -130,7 +131,9 @@ def _identified(
     return dataclasses.replace(found, hashes=None if rows is None else event_hashes(known, chunk.file.dataset)[rows])
 
 
-def open_events(chunk: Chunk, schemaclass: type, accessed: list[Any], needed: frozenset[str] = frozenset()) -> Events:
+def open_events(
+    chunk: Chunk, schemaclass: type, accessed: list[Accessed], needed: frozenset[str] = frozenset()
+) -> Events:
     """NanoEvents of a chunk, with the metadata that coffea's Runner gives.
 
     Args:

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from coffea.nanoevents import BaseSchema, NanoEventsFactory
 from coffea.nanoevents.mapping import PreloadedSourceMapping
-from coffea.nanoevents.mapping.base import BaseSourceMapping
+from coffea.nanoevents.mapping.base import Accessed, BaseSourceMapping
 from coffea.nanoevents.util import tuple_to_key
 
 from diffea.errors import ColumnError
@@ -85,7 +85,7 @@ class ParquetFile:
         chunk: Chunk,
         schemaclass: type,
         metadata: Mapping[str, object],
-        accessed: list[Any],
+        accessed: list[Accessed],
         needed: frozenset[str],
     ) -> Events:
         """NanoEvents of a chunk: what is known to be needed is read at once, any other column when it is asked for.
@@ -169,7 +169,7 @@ class _Column:
 class _Lazy(PreloadedSourceMapping):
     """coffea's source of arrays, asked for each when it is needed."""
 
-    def __init__(self, source: _Source, accessed: list[Any]) -> None:
+    def __init__(self, source: _Source, accessed: list[Accessed]) -> None:
         BaseSourceMapping.__init__(self, None, source.chunk.start, source.chunk.stop, access_log=accessed, virtual=True)
         self.source = source
 

@@ -6,10 +6,10 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import uproot
 from coffea.nanoevents import NanoEventsFactory
+from coffea.nanoevents.mapping.base import Accessed
 from uproot.behaviors.TBranch import HasBranches
 
 from diffea.errors import FileReadError
@@ -65,7 +65,7 @@ class RootFile:
         chunk: Chunk,
         schemaclass: type,
         metadata: Mapping[str, object],
-        accessed: list[Any],
+        accessed: list[Accessed],
         needed: frozenset[str],
     ) -> Events:
         """NanoEvents of a chunk: what is known to be needed is read at once, any other branch when it is asked for.
