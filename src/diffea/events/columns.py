@@ -10,10 +10,11 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+from coffea.nanoevents.mapping.base import Accessed
 
 from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranchError, NotFiniteError
 from diffea.events.collections import Partition
-from diffea.events.failures import while_reading
+from diffea.events.failures import AT_ONCE, while_reading
 from diffea.events.filesets import Chunk
 from diffea.events.kinds import EventArray, Signature, agree, is_jagged, kind_of
 from diffea.events.opening import open_file
@@ -64,6 +65,7 @@ def read(
     split: Split | None,
     *,
     identify: bool = False,
+    needed: set[str] | None = None,
 ) -> Columns:
     """Open a chunk as NanoEvents, and keep the columns of the events that belong to the split.
 
@@ -73,6 +75,7 @@ def read(
         schemaclass: of NanoEvents.
         split: which events to keep, if not all.
         identify: whether to keep a hash of what identifies each event too.
+        needed: branches that other chunks needed, which are read at once; those that this one needs are added.
 
     Raises:
         FileReadError: if the file cannot be read.
@@ -81,14 +84,15 @@ def read(
     """
     if isinstance(chunk, Partition):
         return check(chunk.compute(), chunk.rows, str(chunk))
-    events = open_events(chunk, schemaclass)
+    accessed: list[Accessed] = []
+    events = open_events(chunk, schemaclass, accessed, frozenset(needed or ()))
     try:
         known = identity(events, str(chunk.file.uuid), chunk.start) if split is not None or identify else ()
         if identify:
-            return _identified(chunk, columns, events, known, split)
-        if split is not None:
-            events = events[split.mask(known)]
-        return check(columns(events), len(events), str(chunk))
+            found = _identified(chunk, columns, events, known, split)
+        else:
+            some = events if split is None else events[split.mask(known)]
+            found = check(columns(some), len(some), str(chunk))
     except DiffeaError:
         raise
     except Exception as error:
@@ -100,11 +104,14 @@ def read(
             raise FileReadError(msg) from error
         error.add_note(f"in `columns`, reading {chunk}")
         raise
+    if needed is not None:
+        needed.update(access.branch for access in accessed)
+    return found
 
 
 def branches(chunk: Chunk, columns: Callable[[Events], object], schemaclass: type) -> tuple[str, ...]:
     """The branches of a chunk that ``columns`` reads, in the order of their names."""
-    accessed: list[Any] = []
+    accessed: list[Accessed] = []
     events = open_events(chunk, schemaclass, accessed)
     check(columns(events), len(events), str(chunk))  # which reads what is still virtual
     return tuple(sorted({access.branch for access in accessed}))
@@ -124,13 +131,16 @@ def _identified(
     return dataclasses.replace(found, hashes=None if rows is None else event_hashes(known, chunk.file.dataset)[rows])
 
 
-def open_events(chunk: Chunk, schemaclass: type, accessed: list[Any] | None = None) -> Events:
+def open_events(
+    chunk: Chunk, schemaclass: type, accessed: list[Accessed], needed: frozenset[str] = frozenset()
+) -> Events:
     """NanoEvents of a chunk, with the metadata that coffea's Runner gives.
 
     Args:
         chunk: of a file.
         schemaclass: of NanoEvents.
-        accessed: to which coffea adds each branch when it is read.
+        accessed: to which coffea adds each branch when it is asked for.
+        needed: branches to read at once.
 
     Raises:
         FilesetError: if the file has other entries, or another UUID, than planned.
@@ -146,9 +156,15 @@ def open_events(chunk: Chunk, schemaclass: type, accessed: list[Any] | None = No
         "entrystop": chunk.stop,
     }
     try:
-        return opened.events(chunk, schemaclass, metadata, accessed)
+        return opened.events(chunk, schemaclass, metadata, accessed, needed)
+    except DiffeaError:
+        raise
     except Exception as error:
-        msg = f"{chunk}: {schemaclass.__name__} cannot open it: {error}"
+        why = reason(chunk.file.path, chunk.file.options, error)
+        if needed and while_reading(error, AT_ONCE):
+            msg = f"{chunk}: reading a branch failed: {type(error).__name__}: {why}"
+        else:
+            msg = f"{chunk}: {schemaclass.__name__} cannot open it: {why}"
         raise FileReadError(msg) from error
 
 

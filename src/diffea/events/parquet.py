@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from coffea.nanoevents import BaseSchema, NanoEventsFactory
 from coffea.nanoevents.mapping import PreloadedSourceMapping
-from coffea.nanoevents.mapping.base import BaseSourceMapping
+from coffea.nanoevents.mapping.base import Accessed, BaseSourceMapping
 from coffea.nanoevents.util import tuple_to_key
 
 from diffea.errors import ColumnError
@@ -81,9 +81,14 @@ class ParquetFile:
         )
 
     def events(
-        self, chunk: Chunk, schemaclass: type, metadata: Mapping[str, object], accessed: list[Any] | None
+        self,
+        chunk: Chunk,
+        schemaclass: type,
+        metadata: Mapping[str, object],
+        accessed: list[Accessed],
+        needed: frozenset[str],
     ) -> Events:
-        """NanoEvents of a chunk, whose columns are read when they are asked for.
+        """NanoEvents of a chunk: what is known to be needed is read at once, any other column when it is asked for.
 
         A schema that leaves branches as they are (``BaseSchema``) meets records as records; any other meets the names that NanoAOD gives
         their fields, and the counts of lists.
@@ -92,7 +97,7 @@ class ParquetFile:
         form, counts = (self.columns.form, {}) if as_they_are else self.columns.flat()
         form["parameters"] = {"__doc__": self.path, "metadata": dict(metadata)}
         key = self.uuid, "", f"{chunk.start}-{chunk.stop}"
-        mapping = _Lazy(_Source(self, chunk, counts), accessed)
+        mapping = _Lazy(_Source(self, chunk, counts, needed), accessed)
         mapping.preload_column_source(key[0], key[1], mapping.source)
         return NanoEventsFactory(schemaclass(form), mapping, tuple_to_key(key), mode="virtual").events()
 
@@ -122,11 +127,12 @@ class ParquetFile:
 class _Source(Mapping[str, "_Column"]):
     """The columns of a chunk, each with what was read of it."""
 
-    def __init__(self, file: ParquetFile, chunk: Chunk, counts: Mapping[str, Leaf]) -> None:
+    def __init__(self, file: ParquetFile, chunk: Chunk, counts: Mapping[str, Leaf], needed: frozenset[str]) -> None:
         self.chunk = chunk
         self._file = file
         self._counts = counts
-        self._found: dict[str, ak.Array] = {}
+        at_once = {leaf.name: leaf for leaf in map(self._leaf, sorted(needed & set(self)))}
+        self._found = file.read(at_once.values(), chunk) if at_once else {}
 
     def __getitem__(self, name: str) -> _Column:
         return _Column(self, name)
@@ -139,11 +145,14 @@ class _Source(Mapping[str, "_Column"]):
 
     def read(self, name: str) -> ak.Array:
         """The numbers of a leaf, or the counts of its lists."""
-        leaf = self._counts.get(name) or self._file.columns.leaves[name]
+        leaf = self._leaf(name)
         if leaf.name not in self._found:
             self._found |= self._file.read([leaf], self.chunk)
         found = self._found[leaf.name]
         return ak.values_astype(ak.num(found), np.int32) if name in self._counts else found
+
+    def _leaf(self, name: str) -> Leaf:
+        return self._counts.get(name) or self._file.columns.leaves[name]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +169,7 @@ class _Column:
 class _Lazy(PreloadedSourceMapping):
     """coffea's source of arrays, asked for each when it is needed."""
 
-    def __init__(self, source: _Source, accessed: list[Any] | None) -> None:
+    def __init__(self, source: _Source, accessed: list[Accessed]) -> None:
         BaseSourceMapping.__init__(self, None, source.chunk.start, source.chunk.stop, access_log=accessed, virtual=True)
         self.source = source
 

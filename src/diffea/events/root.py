@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import uproot
 from coffea.nanoevents import NanoEventsFactory
+from coffea.nanoevents.mapping.base import Accessed
+from uproot.behaviors.TBranch import HasBranches
 
 from diffea.errors import FileReadError
 from diffea.events.filesets import Chunk
@@ -58,9 +61,19 @@ class RootFile:
         return uuid == self.uuid
 
     def events(
-        self, chunk: Chunk, schemaclass: type, metadata: Mapping[str, object], accessed: list[Any] | None
+        self,
+        chunk: Chunk,
+        schemaclass: type,
+        metadata: Mapping[str, object],
+        accessed: list[Accessed],
+        needed: frozenset[str],
     ) -> Events:
-        """NanoEvents of a chunk, whose branches are read when they are asked for."""
+        """NanoEvents of a chunk: what is known to be needed is read at once, any other branch when it is asked for.
+
+        Fields of an RNTuple are read one by one in any case, by uproot.
+        """
+        tree = self._directory[self.tree]
+        at_once = needed & _told_by_name(tree.keys()) if isinstance(tree, HasBranches) else frozenset[str]()
         return NanoEventsFactory.from_root(
             self._directory,
             treepath=self.tree,
@@ -70,8 +83,17 @@ class RootFile:
             metadata=metadata,
             mode="virtual",
             access_log=accessed,
+            preload=(lambda branch: branch.name in at_once) if at_once else None,
         ).events()
 
     def close(self) -> None:
         """Let go of the file."""
         self._directory.close()
+
+
+def _told_by_name(keys: Iterable[str]) -> set[str]:
+    """The branches at the top of a tree whose names no other has, since coffea knows those that it has read by their last names."""
+    keys = list(keys)
+    last = Counter(re.split(r"[/.]", key)[-1] for key in keys)
+    above = {re.split(r"[/.]", key)[0] for key in keys if re.search(r"[/.]", key)}
+    return {key for key in keys if last[key] == 1 and key not in above}
