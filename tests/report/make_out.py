@@ -99,6 +99,35 @@ def make_selection() -> dict[str, Any]:
     return made
 
 
+def make_diagnostics() -> dict[str, Any]:
+    """What the cuts select, and what the result rests on."""
+    difference = {"difference": -0.07, "error": 0.01}
+    names = ["mu", "ttbar_norm", "jes"]
+    rows = [
+        {"name": name, "kind": "normsys", "pull": pull, "constraint": width, "impact": impact}
+        for name, pull, width, impact in (
+            ("ttbar_norm", 0.3, 0.8, 0.2),
+            ("jes", -0.1, 1.0, -0.1),
+            ("mcstat[0]", None, None, 0.0),
+        )
+    ]
+    trust = {
+        **dict.fromkeys(("improvement", "overtraining", "soft_less_hard"), difference),
+        "bias": {"bias": -0.01, "error": 0.08},
+        "at_bounds": ["muon_pt"],
+        "few_events": [{"bin": "tagged[5]", "events": 6.2}],
+        "injected": [{"strength": 3.0, "found": 3.0, "uncertainty": 0.6}],
+        "sensitivity": {
+            f"{channel}/{sample}": {"by_yield": (0.01 * np.arange(len(edges) - 1)).tolist()}
+            for channel, edges in EDGES.items()
+            for sample in SAMPLES
+        },
+        "fit": {"parameters": rows, "correlations": {"parameters": names, "matrix": np.eye(3).tolist()}},
+    }
+    along = {"met": {"values": [10.0, 121.7, 300.0], "losses": [0.09, 0.014, None]}}
+    return {"selection": make_selection(), "trust": trust, "along": along}
+
+
 def make_result(**changes: Any) -> dict[str, Any]:
     steps = np.arange(25)
     result = {
@@ -117,7 +146,6 @@ def make_result(**changes: Any) -> dict[str, Any]:
         "after": {"soft": 0.0131, "hard_train": 0.0137, "hard_test": 0.0152},
         "limit_before": 1.271,
         "limit_after": 0.712,
-        "selection": make_selection(),
         "history": [
             {"step": int(i), "loss": float(0.013 + 0.08 * np.exp(-i / 5)), "gradient_norm": float(np.exp(-i / 4)), "seconds": 0.31}
             for i in steps

@@ -31,6 +31,7 @@ from diffea.program.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, ch
 from diffea.runtime import keep_error, named_errors
 from diffea.soft.context import width_scale
 from diffea.templates import Layout, TemplateJacobian, TemplateSet
+from diffea.templates.layout import NOMINAL
 from diffea.types import Params, PyTree
 
 FIRST_ONLY = "templates have first derivatives only: for a curvature take optimizer='gauss-newton' of diffea.optimise, or differences of gradients"
@@ -54,6 +55,7 @@ class Templates:
             passes.
         moved: bytes of parameters and sums that passes sent between processes so far, parameters counted once a shard.
         memory: bytes resident in the worker that had most of it in the last pass.
+        yields: sum of weights of each nominal template, by ``channel/sample``, in the last pass that filled them at one point.
     """
 
     def __init__(self, program: Program, lane: Lane, ledger: Ledger, gradient: Gradient) -> None:
@@ -64,6 +66,7 @@ class Templates:
         self.seconds = {"read": ledger.read_seconds, "compile": 0.0, "compute": 0.0, "reduce": 0.0, "wall": 0.0}
         self.moved = 0
         self.memory = 0
+        self.yields: dict[str, float] = {}
         self._lane = lane
         self._closed = False
         self._gradient = gradient
@@ -345,6 +348,13 @@ class Templates:
         self.moved += self._lane.remote * sum(leaf.nbytes for leaf in jax.tree.leaves((params, more, partial.total)))
         self.memory = partial.memory
         self.ledger.check(partial.events)
+        if count == 1 and mode in ("values", "hard", *ONE_PASS):
+            sums = (partial.total[0] if mode in ONE_PASS else partial.total)[0, 0] * of[0]
+            self.yields = {
+                f"{channel}/{sample}": float(sums[span].sum())
+                for (channel, sample, variation), span in layout.value.spans.items()
+                if variation == NOMINAL
+            }
         for name, spent in {**partial.seconds, "wall": time.perf_counter() - began}.items():
             self.seconds[name] += spent
         return jax.tree.map(lambda leaf: (rounded(leaf).T * of).T, partial.total)

@@ -22,9 +22,9 @@ def along(run: Run) -> Iterator[Picture]:
     for number, (name, scan) in enumerate((run.result["along"] or {}).items()):
         values, losses = np.asarray(scan["values"], float), np.asarray(scan["losses"], float)
         with styled():
-            figure = Figure(figsize=(3.6, 2.4))
+            figure = Figure(figsize=(3.1, 2.1))
             figure.set_layout_engine("none")
-            axes = figure.add_axes((0.2, 0.18, 0.76, 0.78))
+            axes = figure.add_axes((0.22, 0.21, 0.74, 0.75))
             axes.plot(values, losses, marker="o", color=BLUE, label="objective, exact cuts")
             for when, found, form, colour in (("before", first, ":", "#777777"), ("after", last, "-", INK)):
                 if name in found and found[name].size == 1:

@@ -47,9 +47,9 @@ def _distribution(
     edges, sums = edges[shown.start : shown.stop + 1], {name: values[shown] for name, values in sums.items()}
     backgrounds = sorted((name for name in sums if name not in signals), key=lambda name: sums[name].sum())
     with styled():
-        figure = Figure(figsize=(3.6, 2.6))
+        figure = Figure(figsize=(3.1, 2.3))
         figure.set_layout_engine("none")
-        axes, total = figure.add_axes((0.15, 0.17, 0.81, 0.79)), np.zeros(len(edges) - 1)
+        axes, total = figure.add_axes((0.17, 0.19, 0.79, 0.77)), np.zeros(len(edges) - 1)
         for name in backgrounds:
             axes.stairs(total + sums[name], edges, baseline=total, fill=True, color=colours.get(name), label=name)
             total = total + sums[name]
