@@ -7,7 +7,7 @@ import functools
 import operator
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import hist
 import numpy as np
@@ -21,12 +21,16 @@ from diffea.errors import JudgementError, ReplicaError, SplitError
 from diffea.events.folds import check_samples
 from diffea.events.splits import Split
 from diffea.judge import Judge
+from diffea.notebook import pictures, tables
 from diffea.observed import Observed
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
 from diffea.statistics.model import BoundModel
 from diffea.templates import Key, TemplateSet
 from diffea.types import Fileset, JSONDict, Params, Scalar
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _AGREEMENT = 0.05
 
@@ -55,6 +59,13 @@ class Evaluation:
     def hists(self) -> dict[Key, hist.Hist]:
         """Every template as a ``hist.Hist`` with Weight storage."""
         return self.templates.to_hists()
+
+    def plot(self, channel: str | None = None, ax: Axes | None = None) -> Axes:
+        """The samples of a channel with hard cuts, the signal as a line; the channel may be left out where there is one."""
+        return pictures.plot_channel(self.templates, channel, pictures.signals(self.model), ax)
+
+    def _repr_html_(self) -> str:
+        return tables.of_evaluation(self)
 
     def workspace(self) -> JSONDict:
         """A valid pyhf workspace (JSON); its observations are the background-only Asimov data."""

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from diffea.demo.data import make_data
-from diffea.demo.search import Search, analysis
+from diffea.demo.search import LUMINOSITY, DemoSchema, Search, analysis, fileset
 
-__all__ = ["Search", "analysis", "make_data"]
+__all__ = ["LUMINOSITY", "DemoSchema", "Search", "analysis", "fileset", "make_data"]

@@ -7,7 +7,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Hashable, Sequence
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from diffea.distributed.steps import AnyMode, points
 from diffea.errors import ClosedError, CountError, StrategyError, WidthError
 from diffea.events.minibatches import Part, chosen_part
 from diffea.events.scalars import plain
+from diffea.notebook import tables
 from diffea.parameters import as_arrays
 from diffea.portable import Portable
 from diffea.processor import axes_of
@@ -33,6 +34,9 @@ from diffea.soft.context import width_scale
 from diffea.templates import Layout, TemplateJacobian, TemplateSet
 from diffea.templates.layout import NOMINAL
 from diffea.types import Params, PyTree
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FIRST_ONLY = "templates have first derivatives only: for a curvature take optimizer='gauss-newton' of diffea.optimise, or differences of gradients"
 EXACT = "templates of exact cuts have no derivative: call them outside of jax.grad and the like, or templates(params) without soft.hard()"
@@ -74,6 +78,13 @@ class Templates:
         self._program = program
         self._layouts: dict[Hashable, Portable[Layout]] = {}
         self._functions: dict[Hashable, Callable[..., PyTree]] = {}
+
+    def plot(self, channel: str | None, params: Params, ax: Axes | None = None) -> Axes:
+        """The samples of a channel with soft cuts at these parameters, on top of each other."""
+        return self(params).plot(channel, ax)
+
+    def _repr_html_(self) -> str:
+        return tables.of_templates(self)
 
     @property
     def workers(self) -> int:

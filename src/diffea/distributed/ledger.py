@@ -12,6 +12,7 @@ from diffea.distributed.storage import Place
 from diffea.errors import FilesetError, LedgerError
 from diffea.events.filesets import Chunk
 from diffea.events.kinds import Signature, agree
+from diffea.notebook import tables
 from diffea.program import Structure
 
 
@@ -91,6 +92,9 @@ class Ledger:
             unopened = sum(entry.entries is None for entry in here)
             lost[dataset] = 1.0 - kept / (known * (1 + unopened / len(files))) if kept else 1.0
         return lost
+
+    def _repr_html_(self) -> str:
+        return tables.of_ledger(self)
 
     def check(self, counted: int) -> None:
         """See that a pass counted all that is held.

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from diffea.notebook import pictures, tables
 from diffea.types import Params
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +84,13 @@ class Result:
     hard: float | None = None
     scans: Mapping[str, Scan] = dataclasses.field(default_factory=dict)
     constraints: tuple[float, ...] = ()
+
+    def plot(self, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
+        """The loss and the parameters against the step; see ``diffea.notebook.pictures``."""
+        return pictures.plot_path(self, axes)
+
+    def _repr_html_(self) -> str:
+        return tables.of_result(self)
 
     @property
     def passes(self) -> int:

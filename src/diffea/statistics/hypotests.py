@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from diffea.errors import MethodError
+from diffea.notebook import tables
 from diffea.statistics import asymptotics
 from diffea.statistics.config import free_poi_index
 from diffea.statistics.fits import Fit, ensure
@@ -43,6 +44,9 @@ class HypoTest:
     q: Array
     q_asimov: Array
     fits: dict[str, Fit]
+
+    def _repr_html_(self) -> str:
+        return tables.of_hypotest(self)
 
 
 @functools.partial(jax.jit, static_argnames=("test_stat", "solver"), inline=True)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from diffea.errors import MethodError
+from diffea.notebook import tables
 from diffea.statistics import asymptotics, likelihood
 from diffea.statistics.config import free_poi_index, poi_index
 from diffea.statistics.fits import Fit, anchored, at_poi, ensure, minimise, profiles
@@ -40,6 +41,9 @@ class Limit:
     band: Array | None
     steps: Array
     fits: dict[str, Fit]
+
+    def _repr_html_(self) -> str:
+        return tables.of_limit(self)
 
 
 class Line(Protocol):

@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from diffea.errors import DataError, SpecError
+from diffea.notebook import tables
 from diffea.statistics import likelihood
 from diffea.statistics.config import ModelConfig, refuse_several_pois
 from diffea.statistics.formats import datacard_read
@@ -54,6 +55,9 @@ class BoundModel:
     def tree_unflatten(cls, static: tuple[Layout, Settings], children: tuple[Any, ...]) -> BoundModel:
         """Inverse of `tree_flatten`."""
         return cls(*static, *children)
+
+    def _repr_html_(self) -> str:
+        return tables.of_bound(self)
 
     def prepared(self) -> Prepared:
         """The yields spread over samples and bins."""
@@ -384,6 +388,9 @@ class HistFactory:
             YieldError, UnknownTemplateError: as for calling the model.
         """
         return write_datacard(folder, self.workspace(numbers, observations), self(numbers).config)
+
+    def _repr_html_(self) -> str:
+        return tables.of_model(self)
 
     def _structure(self, nbins: Mapping[str, int]) -> tuple[Layout, Pieces]:
         key = tuple(nbins.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from types import EllipsisType
+from typing import TYPE_CHECKING
 
 import hist
 import jax
@@ -12,8 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffea.errors import TemplateError, UnknownTemplateError
+from diffea.notebook import pictures, tables
 from diffea.templates.layout import Key, Layout, as_key, with_edges
 from diffea.types import AnyArray, Axis, PyTree
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +96,13 @@ class TemplateSet(Mapping[Key, Template]):
             self._axes(key[0]),
             *(flat[..., span].reshape(*flat.shape[:-1], *shape) for flat in (self.values_flat, self.variances_flat)),
         )
+
+    def plot(self, channel: str | None = None, ax: Axes | None = None) -> Axes:
+        """The samples of a channel on top of each other; the channel may be left out where there is one."""
+        return pictures.plot_channel(self, channel, ax=ax)
+
+    def _repr_html_(self) -> str:
+        return tables.of_template_set(self)
 
     def with_variances_times(self, factor: float) -> TemplateSet:
         """The same templates as if they were made of one over ``factor`` times as many simulated events, with the same yields."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffea.notebook.canvas import axes_for
 from diffea.statistics.estimates import Estimates
-from diffea.statistics.plots.canvas import axes_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

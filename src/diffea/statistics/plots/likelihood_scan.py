@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffea.errors import MethodError
-from diffea.statistics.plots.canvas import BLUE, GREY, INK, RED, axes_for
+from diffea.notebook.canvas import BLUE, GREY, INK, RED, axes_for
 from diffea.statistics.scans import Scan
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax import Array
 
+from diffea.notebook.canvas import GREEN_BAND, INK, RED, YELLOW_BAND, axes_for
 from diffea.statistics.limit_scans import LimitScan
-from diffea.statistics.plots.canvas import GREEN_BAND, INK, RED, YELLOW_BAND, axes_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

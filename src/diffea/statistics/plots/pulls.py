@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffea.errors import SpecError
+from diffea.notebook.canvas import GREEN_BAND, INK, YELLOW_BAND, axes_for, list_parameters
 from diffea.statistics.diagnostics import Nuisances
-from diffea.statistics.plots.canvas import GREEN_BAND, INK, YELLOW_BAND, axes_for, list_parameters
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

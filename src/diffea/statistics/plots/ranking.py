@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffea.statistics.plots.canvas import BLUE, INK, ORANGE, axes_for, list_parameters
+from diffea.notebook.canvas import BLUE, INK, ORANGE, axes_for, list_parameters
 from diffea.statistics.ranking import Ranking
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffea.errors import DataError
+from diffea.notebook.canvas import FILLS, GREY, INK, axes_with_ratio
 from diffea.statistics.model import BoundModel
-from diffea.statistics.plots.canvas import FILLS, GREY, INK, axes_with_ratio
 from diffea.statistics.predictions import Prediction, postfit, prefit
 from diffea.statistics.solver import Solver
 
