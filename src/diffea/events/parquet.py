@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
 
 import awkward as ak
 import fsspec
@@ -27,7 +26,7 @@ from diffea.errors import ColumnError
 from diffea.events.arrow import Columns, Leaf
 from diffea.events.filesets import Chunk
 from diffea.events.servers import Part, fsspec_options, is_remote
-from diffea.types import Events
+from diffea.types import Events, PyTree
 
 HEAD = 65_536  # bytes
 
@@ -174,7 +173,7 @@ class _Lazy(PreloadedSourceMapping):
         self.source = source
 
 
-def _identity(handle: Any) -> str:
+def _identity(handle: PyTree) -> str:
     """Of what the file has inside."""
     size = handle.seek(0, 2)
     handle.seek(max(size - 8, 0))

@@ -10,14 +10,13 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 
 from diffea.errors import ExportError
 from diffea.export.results import Result
-from diffea.types import JSONDict, JSONMapping
+from diffea.types import JSONDict, JSONMapping, PyTree
 
 CODES = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
 """How cabinetry interpolates."""
@@ -142,7 +141,7 @@ def _check_parameters(parameters: Mapping[str, JSONMapping], factors: Iterable[J
 
 def _systematics(placed: Iterable[Placed]) -> Iterator[JSONDict]:
     """One systematic for what has the same effect, and one for each sample and channel otherwise."""
-    alike: dict[tuple[Any, ...], list[tuple[str, str]]] = defaultdict(list)
+    alike: dict[tuple[PyTree, ...], list[tuple[str, str]]] = defaultdict(list)
     kinds: dict[tuple[str, str, str], str] = {}
     for channel, sample, modifier in placed:
         if modifier["type"] not in ("normsys", "histosys"):

@@ -7,16 +7,16 @@ import io
 import itertools
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
 from diffea.errors import ExportError, MissingPackageError
 from diffea.export.results import Result
 from diffea.report.contents import leaves
-from diffea.types import JSONMapping
+from diffea.types import JSONMapping, PyTree
 
 DIGITS = 8
 
@@ -47,7 +47,7 @@ def write_hepdata(result: Result, folder: Path) -> None:
             raise ExportError(msg) from error
 
 
-def _library() -> Any:
+def _library() -> ModuleType:
     try:
         import hepdata_lib
     except ImportError as error:
@@ -56,7 +56,7 @@ def _library() -> Any:
     return hepdata_lib
 
 
-def _tables(library: Any, result: Result) -> Iterator[Any]:
+def _tables(library: ModuleType, result: Result) -> Iterator[PyTree]:
     for channel in result.workspace["channels"]:
         yield _channel_table(library, result, channel)
     parameters = library.Table("Parameters of the selection")
@@ -82,7 +82,7 @@ def _tables(library: Any, result: Result) -> Iterator[Any]:
         yield _limits(library, result)
 
 
-def _channel_table(library: Any, result: Result, channel: JSONMapping) -> Any:
+def _channel_table(library: ModuleType, result: Result, channel: JSONMapping) -> PyTree:
     """Expected yields of each sample with their statistical and systematic uncertainties, and observed events once they were looked at."""
     table = library.Table(f"Yields in {channel['name']}")
     table.description = f"Expected events of each sample in the channel {channel['name']}, at the optimised selection."
@@ -105,7 +105,7 @@ def _channel_table(library: Any, result: Result, channel: JSONMapping) -> Any:
     return table
 
 
-def _uncertainty(library: Any, nominal: list[float], modifier: JSONMapping) -> Any:
+def _uncertainty(library: ModuleType, nominal: list[float], modifier: JSONMapping) -> PyTree:
     data, name, events = modifier["data"], modifier["name"], np.array(nominal)
     match modifier["type"]:
         case "staterror":
@@ -130,7 +130,7 @@ def _uncertainty(library: Any, nominal: list[float], modifier: JSONMapping) -> A
     return found
 
 
-def _limits(library: Any, result: Result) -> Any:
+def _limits(library: ModuleType, result: Result) -> PyTree:
     """Limits at 95 % confidence level, before and after."""
     table = library.Table("Upper limits")
     table.description = "Upper limits on the parameter of interest at 95 % confidence level (CLs)."
@@ -147,7 +147,7 @@ def _limits(library: Any, result: Result) -> Any:
     return table
 
 
-def _variable(library: Any, name: str, values: list[Any], *, independent: bool = False) -> Any:
+def _variable(library: ModuleType, name: str, values: Sequence[object], *, independent: bool = False) -> PyTree:
     found = library.Variable(
         name, is_independent=independent, is_binned=False, values=values, zero_uncertainties_warning=False
     )

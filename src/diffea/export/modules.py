@@ -7,10 +7,10 @@ import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from diffea.errors import ExportError
 from diffea.sources import of_a_user
+from diffea.types import PyTree
 
 COPIED = ("diffea.demo", "diffea.export.plain")
 
@@ -44,7 +44,7 @@ class Module:
         text = self.path.read_bytes()
         self.lines = text.splitlines(keepends=True)
         self.statements = ast.parse(text).body
-        self.globals: dict[str, Any] = vars(found)
+        self.globals: dict[str, PyTree] = vars(found)
 
     @functools.cached_property
     def binders(self) -> dict[str, list[int]]:

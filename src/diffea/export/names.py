@@ -6,7 +6,7 @@ import ast
 import importlib
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,13 @@ from diffea import soft
 from diffea.events.ragged import Ragged
 from diffea.export.modules import Module, is_own
 from diffea.processor import DifferentiableProcessor, Fill
+from diffea.types import PyTree
 
 TWINS = "diffea.export.plain"
 FOREIGN = ("jax", "jaxlib", "jaxopt", "diffea", "optax", "optimistix", "equinox", "flax")
 """Packages that an exported file does without."""
 
-_TWINS: dict[str, dict[str, Any]] = {
+_TWINS: dict[str, dict[str, PyTree]] = {
     "processor": {"PlainProcessor": DifferentiableProcessor, "Fill": Fill},
     "ragged": {"Ragged": Ragged},
     "cuts": {
@@ -118,7 +119,7 @@ def _package(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _twin_of(value: Any) -> Twin | None:
+def _twin_of(value: object) -> Twin | None:
     """The twin of a function or class of diffea or JAX, if it has one."""
     if not callable(value):
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -93,7 +92,7 @@ def _read(program: Program, structure: Structure, shapes: Params) -> Reading:
         noted.append((recorder.made, [key for key, _ in fills]))
         return recorder, weights
 
-    def passed(params: Params, arrays: PyTree) -> tuple[list[Any], list[jax.Array]]:
+    def passed(params: Params, arrays: PyTree) -> tuple[list[PyTree], list[jax.Array]]:
         recorder, weights = run(params, None, arrays)
         return [_array(made.passed) for made in recorder.made], weights
 
@@ -131,7 +130,7 @@ def _read(program: Program, structure: Structure, shapes: Params) -> Reading:
     )
 
 
-def _needed(jaxpr: Any, outputs: Iterable[Any]) -> set[Any]:
+def _needed(jaxpr: PyTree, outputs: Iterable[PyTree]) -> set[PyTree]:
     """What some of the outputs are computed from."""
     needed = {variable for variable in outputs if not hasattr(variable, "val")}
     for equation in reversed(jaxpr.eqns):
@@ -148,7 +147,7 @@ def _named(made: Iterable[Made]) -> Iterator[Cut]:
         yield Cut(*known, seen[known])
 
 
-def _array(column: Column) -> Any:
+def _array(column: Column) -> PyTree:
     return column.values if isinstance(column, Ragged) else column
 
 
@@ -174,7 +173,7 @@ def _decisive(made: Made) -> jax.Array:
     return jnp.where(jnp.isfinite(ordered[:, rank]), sign * ordered[:, rank], jnp.nan)
 
 
-def _fixed(threshold: Any) -> jax.Array:
+def _fixed(threshold: PyTree) -> jax.Array:
     number = jnp.asarray(threshold, float)
     return number if number.ndim == 0 else jnp.asarray(jnp.nan)
 

@@ -13,7 +13,7 @@ import numpy as np
 from diffea.errors import NotFiniteError
 
 UNIT = 1074  # minus the exponent of the smallest number
-BITS = 26  # of which sums of up to 2²⁶ numbers are exact in floating point
+BITS = 36  # of which sums of AT_ONCE numbers are exact in floating point
 AT_ONCE = 1 << 17  # numbers, which stay in the processor's cache
 
 

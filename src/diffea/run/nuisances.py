@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from diffea import statistics
 from diffea.run.numbers import numbers
 from diffea.statistics.model import BoundModel
-from diffea.types import JSONDict
+from diffea.types import AnyArray, JSONDict
 
 CORRELATED = 0.05  # what correlates less with all others is left out of the matrix
 
 
-def fitted(bound: BoundModel, data: Any = None) -> JSONDict:
+def fitted(bound: BoundModel, data: AnyArray | None = None) -> JSONDict:
     """Pulls, constraints, ranking and correlations, from the likelihood's curvature at the best fit.
 
     Args:
