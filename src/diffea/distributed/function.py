@@ -359,8 +359,9 @@ class Templates:
         self.moved += self._lane.remote * sum(leaf.nbytes for leaf in jax.tree.leaves((params, more, partial.total)))
         self.memory = partial.memory
         self.ledger.check(partial.events)
+        total = jax.tree.map(lambda leaf: (rounded(leaf).T * of).T, partial.total)
         if count == 1 and mode in ("values", "hard", *ONE_PASS):
-            sums = (partial.total[0] if mode in ONE_PASS else partial.total)[0, 0] * of[0]
+            sums = (total[0] if mode in ONE_PASS else total)[0, 0]
             self.yields = {
                 f"{channel}/{sample}": float(sums[span].sum())
                 for (channel, sample, variation), span in layout.value.spans.items()
@@ -368,7 +369,7 @@ class Templates:
             }
         for name, spent in {**partial.seconds, "wall": time.perf_counter() - began}.items():
             self.seconds[name] += spent
-        return jax.tree.map(lambda leaf: (rounded(leaf).T * of).T, partial.total)
+        return total
 
 
 def _closed() -> ClosedError:

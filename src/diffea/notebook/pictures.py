@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diffea.errors import TemplateError
 from diffea.notebook.canvas import FILLS, INK, RED, axes_for, axes_with_ratio
+from diffea.types import PyTree
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def plot_path(result: Any, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
+def plot_path(result: PyTree, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
     """The loss of every step above, and the parameters below, each between its smallest (0) and largest value (1).
 
     Args:
@@ -41,7 +42,7 @@ def plot_path(result: Any, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes,
 
 
 def plot_channel(
-    templates: Mapping[Any, Any], channel: str | None = None, signal: Collection[str] = (), ax: Axes | None = None
+    templates: Mapping[PyTree, PyTree], channel: str | None = None, signal: Collection[str] = (), ax: Axes | None = None
 ) -> Axes:
     """The nominal samples of a channel on top of each other with their statistical error, signals as lines before them.
 
@@ -86,7 +87,7 @@ def plot_channel(
     return ax
 
 
-def signals(model: Any) -> set[str]:
+def signals(model: PyTree) -> set[str]:
     """Samples that the parameter of interest multiplies."""
     poi = (model.settings.poi_name, "normfactor")
     return {
