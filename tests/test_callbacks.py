@@ -63,7 +63,9 @@ def test_the_callbacks_of_the_documentation_work(templates, module, monkeypatch)
     fake.SummaryWriter = SummaryWriter
     monkeypatch.setitem(sys.modules, module, fake)
     (block,) = (
-        text for text in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL) if module in text
+        text
+        for text in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+        if module in text
     )
     assert len(block.splitlines()) <= 4
     names = {"templates": templates}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Jaxpr, Var
+from jax.typing import ArrayLike
 
 from diffea.events.blocks import Blocks
 from diffea.events.ragged import Column, Ragged
@@ -93,7 +94,7 @@ def _read(program: Program, structure: Structure, shapes: Params) -> Reading:
         noted.append((recorder.made, [key for key, _ in fills]))
         return recorder, weights
 
-    def passed(params: Params, arrays: PyTree) -> tuple[list[Any], list[jax.Array]]:
+    def passed(params: Params, arrays: PyTree) -> tuple[list[PyTree], list[jax.Array]]:
         recorder, weights = run(params, None, arrays)
         return [_array(made.passed) for made in recorder.made], weights
 
@@ -131,12 +132,12 @@ def _read(program: Program, structure: Structure, shapes: Params) -> Reading:
     )
 
 
-def _needed(jaxpr: Any, outputs: Iterable[Any]) -> set[Any]:
+def _needed(jaxpr: Jaxpr, outputs: Iterable[object]) -> set[Var]:
     """What some of the outputs are computed from."""
-    needed = {variable for variable in outputs if not hasattr(variable, "val")}
+    needed = {variable for variable in outputs if isinstance(variable, Var)}
     for equation in reversed(jaxpr.eqns):
         if needed.intersection(equation.outvars):
-            needed.update(variable for variable in equation.invars if not hasattr(variable, "val"))
+            needed.update(variable for variable in equation.invars if isinstance(variable, Var))
     return needed
 
 
@@ -148,7 +149,7 @@ def _named(made: Iterable[Made]) -> Iterator[Cut]:
         yield Cut(*known, seen[known])
 
 
-def _array(column: Column) -> Any:
+def _array(column: Column) -> PyTree:
     return column.values if isinstance(column, Ragged) else column
 
 
@@ -174,7 +175,7 @@ def _decisive(made: Made) -> jax.Array:
     return jnp.where(jnp.isfinite(ordered[:, rank]), sign * ordered[:, rank], jnp.nan)
 
 
-def _fixed(threshold: Any) -> jax.Array:
+def _fixed(threshold: ArrayLike) -> jax.Array:
     number = jnp.asarray(threshold, float)
     return number if number.ndim == 0 else jnp.asarray(jnp.nan)
 

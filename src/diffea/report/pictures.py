@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import mplhep
 import numpy as np
@@ -23,7 +23,7 @@ from matplotlib.patches import StepPatch
 
 from diffea.files import whole
 from diffea.run.numbers import numbers
-from diffea.types import JSONDict
+from diffea.types import JSONDict, PyTree
 
 FOLDER = "figures"
 Format = Literal["svg", "pdf", "png"]
@@ -132,7 +132,7 @@ def drawn(axes: Axes) -> JSONDict:
             sizes = [_numbers([part.get_width(), part.get_height()]) for part in bar]
             content.append({"label": str(bar.get_label()), "centres": places, "sizes": sizes})
     for found in bars:
-        points: Any = found.lines[0]
+        points: PyTree = found.lines[0]
         errors = [
             _numbers(np.diff(np.asarray(part.get_segments()), axis=1).sum(axis=(1, 2)) / 2) for part in found.lines[2]
         ]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from jax.typing import ArrayLike
 
 from diffea import statistics
 from diffea.run.numbers import numbers
@@ -14,7 +13,7 @@ from diffea.types import JSONDict
 CORRELATED = 0.05  # what correlates less with all others is left out of the matrix
 
 
-def fitted(bound: BoundModel, data: Any = None) -> JSONDict:
+def fitted(bound: BoundModel, data: ArrayLike | None = None) -> JSONDict:
     """Pulls, constraints, ranking and correlations, from the likelihood's curvature at the best fit.
 
     Args:

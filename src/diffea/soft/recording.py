@@ -8,11 +8,12 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from diffea.events.ragged import Column, Ragged
 from diffea.types import AnyArray, PyTree
@@ -42,7 +43,7 @@ class Made:
     column: str | None
     parameters: tuple[str | None, ...]
     value: Column
-    thresholds: tuple[Any, ...]
+    thresholds: tuple[ArrayLike, ...]
     passed: Column
     object: int | None = None
 
@@ -56,14 +57,14 @@ class Recorder:
         outcomes: of each cut: 1 if everything passes, 0 if nothing does, ``AS_IT_IS`` otherwise; for no cut if left away.
     """
 
-    def __init__(self, columns: Mapping[str, Any], params: Mapping[str, Any], outcomes: jax.Array | None) -> None:
+    def __init__(self, columns: Mapping[str, PyTree], params: Mapping[str, PyTree], outcomes: jax.Array | None) -> None:
         self.made: list[Made] = []
         self.outcomes = outcomes
         self._columns = {id(_array(column)): name for name, column in columns.items()}
         self._params = {id(leaf): name for name, leaf in params.items()}
         self._level = _level(next(iter(jax.tree.leaves(dict(columns))), None))
 
-    def note(self, kind: str, value: Column, thresholds: tuple[Any, ...], passed: Column) -> Column:
+    def note(self, kind: str, value: Column, thresholds: tuple[ArrayLike, ...], passed: Column) -> Column:
         """What the cut is to give. Cuts on what is neither one number an event nor one an object are not noted."""
         if not (isinstance(value, Ragged) or np.ndim(value) == 1) or _level(_array(value)) != self._level:
             return passed
@@ -111,10 +112,10 @@ def recorded(cut: Callable[P, R]) -> Callable[P, R]:
         if (recorder := _recorder.get()) is None:
             return cut(*args, **kwargs)
         with recording(None):
-            passed: Any = cut(*args, **kwargs)
+            passed: PyTree = cut(*args, **kwargs)
         given = inspect.signature(cut).bind(*args, **kwargs).arguments
         value, *thresholds = (given[name] for name in given if name not in ("width", "shape"))
-        found: Any = recorder.note(cut.__name__, value, tuple(thresholds), passed)
+        found: PyTree = recorder.note(cut.__name__, value, tuple(thresholds), passed)
         return found
 
     return noted
@@ -126,7 +127,7 @@ def counted(cut: object, decides: int) -> None:
         recorder.count(cut, decides)
 
 
-def _array(column: Any) -> Any:
+def _array(column: PyTree) -> PyTree:
     return column.values if isinstance(column, Ragged) else column
 
 
