@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Jaxpr, Var
+from jax.typing import ArrayLike
 
 from diffea.events.blocks import Blocks
 from diffea.events.ragged import Column, Ragged
@@ -130,12 +132,12 @@ def _read(program: Program, structure: Structure, shapes: Params) -> Reading:
     )
 
 
-def _needed(jaxpr: PyTree, outputs: Iterable[PyTree]) -> set[PyTree]:
+def _needed(jaxpr: Jaxpr, outputs: Iterable[object]) -> set[Var]:
     """What some of the outputs are computed from."""
-    needed = {variable for variable in outputs if not hasattr(variable, "val")}
+    needed = {variable for variable in outputs if isinstance(variable, Var)}
     for equation in reversed(jaxpr.eqns):
         if needed.intersection(equation.outvars):
-            needed.update(variable for variable in equation.invars if not hasattr(variable, "val"))
+            needed.update(variable for variable in equation.invars if isinstance(variable, Var))
     return needed
 
 
@@ -173,7 +175,7 @@ def _decisive(made: Made) -> jax.Array:
     return jnp.where(jnp.isfinite(ordered[:, rank]), sign * ordered[:, rank], jnp.nan)
 
 
-def _fixed(threshold: PyTree) -> jax.Array:
+def _fixed(threshold: ArrayLike) -> jax.Array:
     number = jnp.asarray(threshold, float)
     return number if number.ndim == 0 else jnp.asarray(jnp.nan)
 

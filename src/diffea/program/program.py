@@ -68,7 +68,7 @@ class Program(Portable[DifferentiableProcessor]):
         self._compiled: dict[Hashable, Any] = {}
         self._operations: dict[Hashable, float] = {}
         self._layouts: dict[str, Portable[Layout]] = {}
-        self._remembered: dict[Hashable, Any] = {}
+        self._remembered: dict[Hashable, PyTree] = {}
         self._spent = threading.local()
         self._tracing = threading.RLock()
 

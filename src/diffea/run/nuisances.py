@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from diffea import statistics
 from diffea.run.numbers import numbers
 from diffea.statistics.model import BoundModel
-from diffea.types import AnyArray, JSONDict
+from diffea.types import JSONDict
 
 CORRELATED = 0.05  # what correlates less with all others is left out of the matrix
 
 
-def fitted(bound: BoundModel, data: AnyArray | None = None) -> JSONDict:
+def fitted(bound: BoundModel, data: ArrayLike | None = None) -> JSONDict:
     """Pulls, constraints, ranking and correlations, from the likelihood's curvature at the best fit.
 
     Args:

@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from diffea.events.ragged import Column, Ragged
 from diffea.types import AnyArray, PyTree
@@ -42,7 +43,7 @@ class Made:
     column: str | None
     parameters: tuple[str | None, ...]
     value: Column
-    thresholds: tuple[PyTree, ...]
+    thresholds: tuple[ArrayLike, ...]
     passed: Column
     object: int | None = None
 
@@ -63,7 +64,7 @@ class Recorder:
         self._params = {id(leaf): name for name, leaf in params.items()}
         self._level = _level(next(iter(jax.tree.leaves(dict(columns))), None))
 
-    def note(self, kind: str, value: Column, thresholds: tuple[PyTree, ...], passed: Column) -> Column:
+    def note(self, kind: str, value: Column, thresholds: tuple[ArrayLike, ...], passed: Column) -> Column:
         """What the cut is to give. Cuts on what is neither one number an event nor one an object are not noted."""
         if not (isinstance(value, Ragged) or np.ndim(value) == 1) or _level(_array(value)) != self._level:
             return passed
