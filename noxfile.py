@@ -63,6 +63,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def facilities(session: nox.Session) -> None:
+    """Slurm, a dask-gateway server and TLS on this machine: minutes; Slurm takes root, and Debian's munge, slurmctld, slurmd and slurm-client."""
+    session.install(".[test]", "dask-gateway", "dask-gateway-server[local]", "dask-jobqueue")
+    session.run("pytest", "tests/facilities", *session.posargs, env={"DIFFEA_FACILITIES": "1"})
+
+
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """The documentation, in docs/_build."""
     session.install(".[docs]")

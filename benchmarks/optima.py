@@ -1,7 +1,7 @@
 """How good an optimum each optimizer finds, at what cost, and what is left of it on other events. Prints JSON.
 
     python benchmarks/optima.py --data FOLDER [--cuts 2 4 8 18] [--demo FOLDER] [--splits 10] [--first 0] \
-        [--methods auto grid random tpe cma gp] [--evaluations 500] [--out FILE]
+        [--methods auto grid random tpe cma gp] [--evaluations 500] [--known FILE] [--out FILE]
 
 For each number of free cuts of htautau (and the demo's six) and each split into halves, every optimizer minimises the expected limit by
 hard cuts on the training half. What it found is then judged on the other half. Cost is told in fills (one pass at one point with exact
@@ -84,8 +84,8 @@ def auto(task: Any, templates: Any, trace: Trace) -> Any:
     return diffea.optimise(task.loss(templates), task.variant.params, bounds=task.variant.bounds, progress=note)
 
 
-def split(task: Any, data: Path, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every method on one split."""
+def split(task: Any, data: Path, seed: int, arguments: argparse.Namespace, tpe: float | None) -> dict[str, Any]:
+    """Every method on one split; TPE's best may be known already."""
     boxes = load("black_boxes")
     found: dict[str, Any] = {}
     with task.read(data, "train", seed) as train, task.read(data, "test", seed) as test:
@@ -100,7 +100,8 @@ def split(task: Any, data: Path, seed: int, arguments: argparse.Namespace) -> di
                 point = box_of(start, boxes.BLACK_BOXES[name], arguments.evaluations, seed, trace)
             rows[name], found[name] = point, trace
         losses = {n: [float(half.hard(point[None])[0]) for half in (start, judge)] for n, point in rows.items()}
-    level = WITHIN * found["tpe"].lowest if "tpe" in found else None
+    tpe = found["tpe"].lowest if "tpe" in found else tpe
+    level = WITHIN * tpe if tpe else None
     return {
         name: {
             "train": losses[name][0],
@@ -157,10 +158,14 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first split")
     parser.add_argument("--methods", nargs="+", default=["auto", "grid", "random", "tpe", "cma", "gp"])
     parser.add_argument("--evaluations", type=int, default=500, help="of a black box")
+    parser.add_argument(
+        "--known", type=Path, help="what this wrote before: methods that are not asked for are taken from it"
+    )
     parser.add_argument("--out", type=Path, help="also write it there, after every split")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("jax._src.debugging").disabled = True
+    earlier = json.loads(arguments.known.read_text())["tasks"] if arguments.known else {}
     tasks = [(name, arguments.data) for name in arguments.cuts if arguments.data]
     tasks += [("demo", arguments.demo)] if arguments.demo else []
     report: dict[str, Any] = {"evaluations": arguments.evaluations, "tasks": {}}
@@ -168,7 +173,8 @@ def main() -> None:
     for name, data in tasks:
         task, done = kinds.Task.of(name), []
         for seed in range(arguments.first, arguments.first + arguments.splits):
-            done.append({"seed": seed, **split(task, data, seed, arguments)})
+            known = next((row for row in earlier.get(name, {}).get("splits", []) if row["seed"] == seed), {})
+            done.append(known | {"seed": seed} | split(task, data, seed, arguments, known.get("tpe", {}).get("train")))
             rows = [{key: value for key, value in row.items() if key != "seed"} for row in done]
             table = summary(rows, compared) if "auto" in arguments.methods else {}
             report["tasks"][name] = {"summary": table, "splits": done}

@@ -91,7 +91,7 @@ def on_two_workers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]
 def test_demo_leaves_a_whole_run(on_two_workers: tuple[Path, str]) -> None:
     out, printed = on_two_workers
     assert {path.name for path in out.iterdir()} == {
-        "checkpoint", "data", "report.html", "result.json", "templates.json", "workspace.json",
+        "checkpoint", "data", "figures", "report.html", "result.json", "templates.json", "workspace.json",
     }  # fmt: skip
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
@@ -128,4 +128,10 @@ def test_in_process_is_the_same_to_the_last_digits(
         )
     assert alone["params"]["after"] == pytest.approx(cluster["params"]["after"], rel=1e-12)
     assert alone["events"] == cluster["events"]
+    for when in ("before", "after"):
+        here, there = (found["selection"][when]["cutflow"]["tagged"] for found in (alone, cluster))
+        assert len(here["cuts"]) == 6
+        for sample, left in here["samples"].items():
+            assert left["events"] == there["samples"][sample]["events"]
+            assert left["yields"] == pytest.approx(there["samples"][sample]["yields"], rel=1e-9)
     assert alone["after"] == pytest.approx(cluster["after"], rel=1e-9)

@@ -14,7 +14,7 @@ import diffea
 SOURCE = Path(diffea.__file__).parent
 ROOMS = (
     "errors", "types", "notebook", "files", "sources", "portable", "compilations", "runtime", "parameters", "events", "soft", "histograms", "templates", "processor", "program", "distributed", "exchange",
-    "statistics", "objectives", "learning", "optimise", "bootstrap", "judge", "observed", "evaluate", "fetch", "analysis", "check", "run", "report", "demo", "scaffold", "cli",
+    "statistics", "objectives", "learning", "optimise", "bootstrap", "judge", "observed", "evaluate", "fetch", "analysis", "check", "run", "report", "export", "demo", "scaffold", "cli",
 )  # fmt: skip
 FOREIGN = dict.fromkeys(
     ("soft", "histograms", "templates", "statistics"), ("dask", "distributed", "dask_awkward", "coffea", "uproot")

@@ -22,8 +22,8 @@ PARAMETERS = {
     "Fill": "channel observable weight sample variation bandwidth kernel",
     "HistFactory": "spec poi_name modifier_settings",
     "Split": "train validation seed part folds fold",
-    "distribute": "processor fileset client schemaclass chunksize split precision on_bad_file memory gradient identify observed timeout",
-    "evaluate": "processor fileset params model client schemaclass chunksize split on_bad_file memory replicas observed",
+    "distribute": "processor fileset client schemaclass chunksize split precision on_bad_file memory gradient identify observed timeout uproot_options",
+    "evaluate": "processor fileset params model client schemaclass chunksize split on_bad_file memory replicas observed uproot_options",
     "histogram": "x edges weights bandwidth kernel flow reflect",
     "optimise": "loss params optimizer steps bounds widths schedules batches constraint checkpoint resume progress validate validate_every patience",
 }

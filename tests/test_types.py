@@ -9,5 +9,7 @@ import diffea
 
 
 def test_any_is_rare() -> None:
-    files = Path(diffea.__file__).parent.rglob("*.py")
+    source = Path(diffea.__file__).parent
+    plain = source / "export" / "plain"  # what an exported file is made of, which knows no types of diffea
+    files = [path for path in source.rglob("*.py") if plain not in path.parents]
     assert sum(len(re.findall(r"\bAny\b", path.read_text(encoding="utf-8"))) for path in files) < 250

@@ -209,3 +209,7 @@ class UnblindError(DiffeaError):
 
 class UnblindedWarning(UserWarning):
     """Warned when parameters changed after observed data were looked at."""
+
+
+class ExportError(DiffeaError):
+    """Raised when a result cannot be handed on in the form that is asked for."""

@@ -208,6 +208,7 @@ def evaluate(
     memory: int | str = "auto",
     replicas: int = 0,
     observed: bool = False,
+    uproot_options: Mapping[str, object] | None = None,
 ) -> Evaluation:
     """Run the analysis once with hard cuts into real histograms.
 
@@ -226,6 +227,7 @@ def evaluate(
         replicas: of the events, from which every number has its error; 100 cost about a hundred fills in the same pass.
         observed: read what is marked as data (``metadata["is_data"]``) too, all of it, and give results of it: ``Evaluation.observed``.
             By default nothing looks at these events.
+        uproot_options: by which files are opened, see ``distribute``.
 
     Raises:
         SplitError: if there are not as many parameters as folds, or a fold has no events of a sample.
@@ -244,6 +246,7 @@ def evaluate(
         chunksize=chunksize,
         on_bad_file=on_bad_file,
         memory=memory,
+        uproot_options=uproot_options,
     )
     by_fold = split is not None and split.folds is not None and split.fold is None
     if split is not None and by_fold:

@@ -55,6 +55,24 @@ def test_what_a_callable_returns_is_used_and_closed(name) -> None:
     assert client.status == "closed"
 
 
+def test_a_cluster_that_does_not_close_costs_neither_result_nor_error(monkeypatch, caplog) -> None:
+    close = LocalCluster.close
+
+    def fails(self):
+        assert self.status is None, "Status.created"  # as dask says where no job could be submitted
+
+    def use():
+        with cluster(None, None, "facility:local", ["n_workers=1"]):
+            monkeypatch.setattr(LocalCluster, "close", fails)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        use()
+    monkeypatch.undo()
+    close(sys.modules["facility"].made[0])
+    assert "the cluster was not closed: AssertionError: Status.created" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("made_by", "arguments", "message"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from tests.samples import write
@@ -43,6 +45,24 @@ def test_a_preprocessed_fileset_keeps_its_steps(path) -> None:
     assert chunks[0].file.sample == "s"
 
 
+def test_what_coffeas_dataset_tools_make_is_a_fileset(tmp_path) -> None:
+    pytest.importorskip("dask_awkward", reason="coffea preprocesses filesets with dask-awkward, an optional extra")
+    from coffea.dataset_tools import DataGroupSpec, filter_files, max_chunks, max_files, preprocess
+
+    paths = {str(tmp_path / f"{n}.root"): 500 * n for n in range(3)}
+    for path, events in paths.items():
+        write(path, events, events)
+    given = DataGroupSpec.model_validate({"d": {"files": dict.fromkeys(paths, "Events"), "metadata": {"sample": "s"}}})
+    usable, updated = preprocess(given, step_size=200, save_form=True)
+    for made in (usable, updated, filter_files(usable), json.loads(usable.model_dump_json()), max_chunks(usable, 99)):
+        chunks, _ = plan(made, 100_000)
+        assert [chunk.rows for chunk in chunks] == [250] * 2 + [200] * 5
+        assert {chunk.file.sample for chunk in chunks} == {"s"}
+    assert [chunk.rows for chunk in plan(max_files(usable, 2), 100_000)[0]] == [250] * 2
+    with pytest.raises(FilesetError, match="in none of its steps, which would lose their events"):
+        plan(max_chunks(usable, 2), 100_000)
+
+
 def test_a_data_group_spec_is_a_fileset(path) -> None:
     from coffea.dataset_tools import DataGroupSpec
 
@@ -58,7 +78,7 @@ def test_a_data_group_spec_is_a_fileset(path) -> None:
         ({"d": {"files": []}, "e": ["e.root"]}, "'d' names no files"),
         ({"d": {"files": {"a": 3}}}, "name of its tree"),
         ({"d": ["a.root", "b.root", "a.root"]}, "a.root is listed 2 times"),
-        ({"d": ["data/*.root"]}, "is a pattern; list the files"),
+        ({"d": ["data/*.root"]}, r"data/\*.root stands for no files"),
         ({"d": ["root://x//a.root:Events"]}, "write {'root://x//a.root': 'Events'}"),
         ("a.root", "a fileset is a dict"),
         ({1: ["a.root"]}, "name of a dataset is a text, got 1"),

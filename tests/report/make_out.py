@@ -64,6 +64,70 @@ def make_workspace(templates: dict[str, Any]) -> dict[str, Any]:
     return {"version": "1.0.0", "channels": channels, "observations": observations, "measurements": measurements}
 
 
+def make_selection() -> dict[str, Any]:
+    """Two cuts, the second of which divides events between the channels."""
+    made = {}
+    for when, met in (("before", 50.0), ("after", 121.7)):
+        values = {sample: np.exp(-np.arange(30) / 9) * yield_ for sample, (_, yield_) in SAMPLES.items()}
+        decided = {sample: {"values": found.tolist(), "variances": found.tolist()} for sample, found in values.items()}
+        cuts = [
+            {
+                "name": name,
+                "on": on,
+                "sign": ">",
+                "parameters": [on],
+                "thresholds": [[threshold]],
+                "edges": np.linspace(0, 300, 31).tolist(),
+                "decided": decided,
+            }
+            for name, on, threshold in (("met|", "met", met), ("btag|", "largest btag", 0.5))
+        ]
+        left = {
+            sample: {"yields": [3 * y, 2 * y, y], "errors": [0.3, 0.2, 0.1], "events": [30, 20, 10]}
+            for sample, (_, y) in SAMPLES.items()
+        }
+        flows = {
+            channel: {
+                "cuts": ["met|", "btag|"],
+                "inverted": [False, channel == "untagged"],
+                "samples": left,
+                "not_judged": None,
+            }
+            for channel in EDGES
+        }
+        made[when] = {"cuts": cuts, "cutflow": flows, "not_judged": None}
+    return made
+
+
+def make_diagnostics() -> dict[str, Any]:
+    """What the cuts select, and what the result rests on."""
+    difference = {"difference": -0.07, "error": 0.01}
+    names = ["mu", "ttbar_norm", "jes"]
+    rows = [
+        {"name": name, "kind": "normsys", "pull": pull, "constraint": width, "impact": impact}
+        for name, pull, width, impact in (
+            ("ttbar_norm", 0.3, 0.8, 0.2),
+            ("jes", -0.1, 1.0, -0.1),
+            ("mcstat[0]", None, None, 0.0),
+        )
+    ]
+    trust = {
+        **dict.fromkeys(("improvement", "overtraining", "soft_less_hard"), difference),
+        "bias": {"bias": -0.01, "error": 0.08},
+        "at_bounds": ["muon_pt"],
+        "few_events": [{"bin": "tagged[5]", "events": 6.2}],
+        "injected": [{"strength": 3.0, "found": 3.0, "uncertainty": 0.6}],
+        "sensitivity": {
+            f"{channel}/{sample}": {"by_yield": (0.01 * np.arange(len(edges) - 1)).tolist()}
+            for channel, edges in EDGES.items()
+            for sample in SAMPLES
+        },
+        "fit": {"parameters": rows, "correlations": {"parameters": names, "matrix": np.eye(3).tolist()}},
+    }
+    along = {"met": {"values": [10.0, 121.7, 300.0], "losses": [0.09, 0.014, None]}}
+    return {"selection": make_selection(), "trust": trust, "along": along}
+
+
 def make_result(**changes: Any) -> dict[str, Any]:
     steps = np.arange(25)
     result = {

@@ -22,14 +22,21 @@ from diffea.report.contents import Run, read_run
 from diffea.report.nuisances import nuisances
 from diffea.report.page import leaves
 
+PICTURES = 1 + 2 + 1 + 2 + 3 * len(made.EDGES)  # history, cuts, along, nuisance parameters; channels
+
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    out = made.make_out(tmp_path_factory.mktemp("out") / "run")
-    path = report.write(out)
-    assert path == out / "report.html"
-    assert sorted(p.name for p in out.iterdir()) == ["report.html", "result.json", "templates.json", "workspace.json"]
-    return path.read_text(encoding="utf-8")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = made.make_out(tmp_path_factory.mktemp("out") / "run", **made.make_diagnostics())
+    assert report.write(out) == out / "report.html"
+    files = ["figures", "report.html", "result.json", "templates.json", "workspace.json"]
+    assert sorted(p.name for p in out.iterdir()) == files
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(out: Path) -> str:
+    return (out / "report.html").read_text(encoding="utf-8")
 
 
 def text(page: str) -> str:
@@ -60,11 +67,71 @@ def test_page_needs_nothing_from_elsewhere(page: str) -> None:
     outside = page.replace("http://www.w3.org", "")
     assert "http" not in outside
     sources = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
-    assert len(sources) == 1 + 2 * len(made.EDGES)
+    assert len(sources) == PICTURES
     assert page.count("<img") == len(sources)
     assert page.count('alt=""') == 0
     for source in sources:
         assert ET.fromstring(base64.b64decode(source)).tag.endswith("svg")
+
+
+def test_each_picture_is_a_file_with_its_numbers(out: Path) -> None:
+    folder = out / "figures"
+    names = {path.stem for path in folder.iterdir()}
+    assert names == {"history", "n-1-00-met", "n-1-01-largest-btag", "along-00-met", "ranking", "correlations"} | {
+        f"{kind}-{channel}" for kind in ("templates", "soft-hard", "sensitivity") for channel in made.EDGES
+    }
+    assert len(names) == PICTURES
+    begins = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "json": b"{"}
+    for name in names:
+        for ending, begin in begins.items():
+            assert (folder / f"{name}.{ending}").read_bytes().startswith(begin), (name, ending)
+    (panel,) = json.loads((folder / "n-1-00-met.json").read_text())["panels"]
+    content = {entry["label"]: entry for entry in panel["content"]}
+    yields = made.make_selection()["after"]["cuts"][0]["decided"]
+    np.testing.assert_allclose(content["signal"]["values"], yields["signal"]["values"])
+    stacked = np.asarray(content["ttbar"]["values"]) - np.asarray(content["ttbar"]["from"])
+    np.testing.assert_allclose(stacked, yields["ttbar"]["values"])
+    assert content["before: 50"]["x"] == [50.0, 50.0]
+    assert content["after: 121.7"]["x"] == [121.7, 121.7]
+    (along,) = json.loads((folder / "along-00-met.json").read_text())["panels"]
+    assert along["content"][0]["y"] == [0.09, 0.014, None]
+    assert [entry["x"] for entry in along["content"][1:]] == [[50.0, 50.0], [121.7, 121.7]]
+    impacts, pulls = json.loads((folder / "ranking.json").read_text())["panels"]
+    (bars,) = impacts["content"]
+    np.testing.assert_allclose(np.asarray(bars["sizes"])[:, 0], [0.2, -0.1])
+    points = next(entry for entry in pulls["content"] if "errors" in entry)
+    assert points["x"] == [0.3, -0.1]
+    np.testing.assert_allclose(points["errors"], [[0.8, 1.0]])
+    losses = json.loads((folder / "history.json").read_text())["panels"][0]["content"][0]["y"]
+    assert losses == [step["loss"] for step in made.make_result()["history"]]
+
+
+def test_what_it_rests_on_is_told(page: str) -> None:
+    words = text(page)
+    for expected in (
+        "improvement of Expected CLs at μ = 1 on events not trained on, after − before −0.070 ± 0.010",
+        "soft − hard cuts, of the same training events −0.070 ± 0.010",
+        "found of a signal of strength 3.0 3.0 ± 0.6",
+        "parameters at their bounds muon_pt",
+        "bins of too few simulated events tagged[5] (6.2)",
+        "Impact of each nuisance parameter on μ, its pull and constraint, expected without signal",
+    ):
+        assert expected in words, words
+
+
+def test_cutflow_is_a_table_for_each_channel(page: str) -> None:
+    words = text(page)
+    assert "untagged, after signal ttbar wjets before these cuts 36.00 ± 0.30 2700.00 ± 0.30 1500.00 ± 0.30" in words, (
+        words
+    )
+    assert "met > 121.7 24.00 ± 0.20" in words
+    assert "not largest btag > 0.5 12.00 ± 0.10" in words
+
+
+def test_what_has_no_cuts_says_so(tmp_path: Path) -> None:
+    none = {"cuts": [], "cutflow": {}, "not_judged": "fill makes no cut"}
+    out = made.make_out(tmp_path / "run", selection={"before": none, "after": none})
+    assert "Selection fill makes no cut." in text(report.write(out, ("svg",)).read_text(encoding="utf-8"))
 
 
 def test_variants_get_a_page_each_and_one_that_compares(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``diffea demo``, ``new``, ``check``, ``run``, ``report``, ``compare``, ``list`` and ``fetch``."""
+"""The command line: ``diffea demo``, ``new``, ``check``, ``run``, ``report``, ``compare``, ``export``, ``list`` and ``fetch``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from diffea.analysis import Analysis, load_analysis
 from diffea.check import findings, look
 from diffea.cli import checks, comparison
 from diffea.cli.clusters import cluster
+from diffea.cli.exports import export_command
 from diffea.cli.interrupts import interrupts
 from diffea.cli.progress import progress
 from diffea.cli.tables import spread, summary
@@ -202,8 +203,8 @@ def check_command(analysis: str, data: Path | None, variant: str | None, chunks:
 @main.command(name="report")
 @click.argument("out", type=EXISTING_FOLDER)
 def report_command(out: Path) -> None:
-    """Write report.html again from what a run left in OUT."""
-    out_console.print(f"report: {escape(str(report.write(out)))}", soft_wrap=True)
+    """Write report.html again from what a run left in OUT, and its pictures as PDF and PNG too."""
+    out_console.print(f"report: {escape(str(report.write(out, formats=('svg',))))}", soft_wrap=True)
 
 
 @main.command(name="compare")
@@ -217,6 +218,9 @@ def compare_command(outs: tuple[Path, ...], as_json: bool) -> None:
         return
     for table in comparison.tables(runs):
         out_console.print(table)
+
+
+main.add_command(export_command)
 
 
 @main.command(name="list")
@@ -312,7 +316,7 @@ def run_analysis(
         out_console.print(summary(name or analysis.name, found[0]))
     if seeds > 1:
         out_console.print(spread(results))
-    page = report.write(out)
+    page = report.write(out, formats=("svg",))
     if variant is None and analysis.figures:
         for figure in analysis.figures(out):
             out_console.print(f"figure: {escape(str(figure))}", soft_wrap=True)

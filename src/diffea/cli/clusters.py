@@ -17,6 +17,8 @@ from distributed.diagnostics.plugin import PipInstall
 from diffea.errors import ClusterError
 from diffea.types import PyTree
 
+log = logging.getLogger(__name__)
+
 LOST = "1 day"  # by default dask gives up, 15 s later, a worker that happens to be down again just then
 ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 
@@ -122,10 +124,10 @@ def _made(made_by: str, arguments: dict[str, object]) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         if isinstance(made, Client):
             if made.cluster is not None:
-                stack.callback(made.cluster.close)
+                stack.callback(_close, made.cluster)
             client = stack.enter_context(made)
         elif callable(getattr(made, "get_client", None)):  # as dask's own clusters have, and dask-gateway's
-            stack.callback(made.close)
+            stack.callback(_close, made)
             client = stack.enter_context(made.get_client())
         else:
             msg = f"--cluster {made_by} returns a dask cluster or a dask.distributed.Client, got {made!r}"
@@ -134,6 +136,14 @@ def _made(made_by: str, arguments: dict[str, object]) -> Iterator[Client]:
             msg = f"--cluster {made_by} is asynchronous: a run takes a synchronous cluster or client"
             raise ClusterError(msg)
         yield client
+
+
+def _close(made: PyTree) -> None:
+    """Close a cluster, which fails in dask-jobqueue where no job could be submitted, and is then no reason to lose results or the first error."""
+    try:
+        made.close()
+    except (AssertionError, OSError, RuntimeError) as error:
+        log.warning("the cluster was not closed: %s: %s", type(error).__name__, error)
 
 
 def _callable(made_by: str) -> Callable[..., PyTree]:

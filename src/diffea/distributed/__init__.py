@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Literal
 
 from coffea.nanoevents import BaseSchema, NanoAODSchema
@@ -19,6 +20,7 @@ from diffea.events.batches import batches_of
 from diffea.events.blocks import block_rows
 from diffea.events.collections import is_collection, plan_collections
 from diffea.events.plan import plan
+from diffea.events.servers import check_options
 from diffea.events.splits import Split
 from diffea.portable import Portable
 from diffea.processor import DifferentiableProcessor
@@ -45,6 +47,7 @@ def distribute(
     identify: bool = False,
     observed: bool = False,
     timeout: float | None = None,
+    uproot_options: Mapping[str, object] | None = None,
 ) -> Templates:
     """Read the columns of all events once, and make them a JAX function of the parameters.
 
@@ -70,23 +73,31 @@ def distribute(
         observed: read the datasets that are marked as data (``metadata["is_data"]``), and these only; by default they are left alone.
         timeout: seconds for which the cluster may be without a worker, here and at every step; by default one is waited for as long
             as it takes, which the log tells.
+        uproot_options: what ``uproot.open`` and fsspec take, such as credentials; ``"timeout"`` is how many seconds a server may
+            take for an answer (60 by default). They travel to the workers.
 
     Returns:
         the function, also a context manager that frees the workers' memory at its end.
 
     Raises:
         BudgetError: if ``memory`` is no number of bytes.
-        StrategyError, OptionError, SplitError: if ``gradient``, ``precision``, ``on_bad_file`` or ``split`` is none of these.
+        StrategyError, OptionError, SplitError: if ``gradient``, ``precision``, ``on_bad_file``, ``uproot_options`` or ``split`` is
+            none of these.
         FilesetError: if the fileset is malformed or has no events.
         ObservationError: if observed data are asked for, and nothing is marked as such.
         FileReadError, MissingBranchError, ColumnError, NotFiniteError: naming dataset, file and entries.
         FillError, HistogramError: if the processor cannot be copied, or templates on its axes would not add up.
+        MissingPackageError: if a kind of address needs a package that is not installed.
         WorkerMismatchError: if a worker's versions differ from the driver's, or it lacks a package.
         ClusterError: if there was no worker for longer than ``timeout``, or the scheduler is lost.
     """
     check(gradient)
     _check_options(client, schemaclass, split, precision, on_bad_file)
     _check_timeout(timeout)
+    options = check_options(uproot_options)
+    if options and is_collection(fileset):
+        msg = "a dask-awkward collection has its own uproot_options: give them to NanoEventsFactory.from_root"
+        raise OptionError(msg)
     budget = budget_of(memory)
     program = processor if isinstance(processor, Program) else Program(processor, precision)
     lane: Lane = InProcess() if client is None else OnCluster(client, program.name, timeout)
@@ -96,7 +107,7 @@ def distribute(
         chunks, left_out = (
             (plan_collections(fileset, program.processor.columns, split, lane.map, observed=observed), [])
             if is_collection(fileset)
-            else plan(fileset, chunksize, lane.map, skip=skip, observed=observed)
+            else plan(fileset, chunksize, lane.map, skip=skip, observed=observed, options=options)
         )
         batches = batches_of(chunks)
         fraction = 1.0 if split is None else split.share

@@ -27,11 +27,12 @@ from diffea.notebook import tables
 from diffea.parameters import as_arrays
 from diffea.portable import Portable
 from diffea.processor import axes_of
-from diffea.program import Program
+from diffea.program import Program, rounded
 from diffea.program.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest, exchange, fills
 from diffea.runtime import keep_error, named_errors
 from diffea.soft.context import width_scale
 from diffea.templates import Layout, TemplateJacobian, TemplateSet
+from diffea.templates.layout import NOMINAL
 from diffea.types import Params, PyTree
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Templates:
             passes.
         moved: bytes of parameters and sums that passes sent between processes so far, parameters counted once a shard.
         memory: bytes resident in the worker that had most of it in the last pass.
+        yields: sum of weights of each nominal template, by ``channel/sample``, in the last pass that filled them at one point.
     """
 
     def __init__(self, program: Program, lane: Lane, ledger: Ledger, gradient: Gradient) -> None:
@@ -68,6 +70,7 @@ class Templates:
         self.seconds = {"read": ledger.read_seconds, "compile": 0.0, "compute": 0.0, "reduce": 0.0, "wall": 0.0}
         self.moved = 0
         self.memory = 0
+        self.yields: dict[str, float] = {}
         self._lane = lane
         self._closed = False
         self._gradient = gradient
@@ -161,6 +164,12 @@ class Templates:
         edges = jax.tree.map(np.asarray, dict(self.processor.edges(params)))
         layout = self.layout(params)
         return TemplateSet(layout, sums[0], sums[1], edges), TemplateSet(layout, several[:, 0], several[:, 1], edges)
+
+    def summed(self, mode: AnyMode, params: Params, *more: np.ndarray) -> PyTree:
+        """What a pass at one point sums up, see ``diffea.distributed.steps``."""
+        params = self._known(params)
+        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths(), np.array([0, 1, 0]), more))
+        return jax.tree.map(lambda leaf: leaf[0], self._step(mode, self._layout(params), *point[:3], *point[3]))
 
     def batch(self, number: int | jax.Array, *, of: int | jax.Array, seed: int | jax.Array = 0) -> MiniBatch:
         """The templates as one of some disjoint parts of all events estimates them, for about that part of the price.
@@ -350,9 +359,16 @@ class Templates:
         self.moved += self._lane.remote * sum(leaf.nbytes for leaf in jax.tree.leaves((params, more, partial.total)))
         self.memory = partial.memory
         self.ledger.check(partial.events)
+        if count == 1 and mode in ("values", "hard", *ONE_PASS):
+            sums = (partial.total[0] if mode in ONE_PASS else partial.total)[0, 0] * of[0]
+            self.yields = {
+                f"{channel}/{sample}": float(sums[span].sum())
+                for (channel, sample, variation), span in layout.value.spans.items()
+                if variation == NOMINAL
+            }
         for name, spent in {**partial.seconds, "wall": time.perf_counter() - began}.items():
             self.seconds[name] += spent
-        return jax.tree.map(lambda leaf: (leaf.T * of).T, partial.total)
+        return jax.tree.map(lambda leaf: (rounded(leaf).T * of).T, partial.total)
 
 
 def _closed() -> ClosedError:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import get_args
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from diffea.events.splits import Split
 from diffea.portable import Portable
 from diffea.program import Program, Structure, pieces
 from diffea.runtime import check_worker
+
+_needed: WeakKeyDictionary[Program, dict[tuple[type, str], set[str]]] = WeakKeyDictionary()
+"""The branches that this process has needed of a dataset so far; they are read at once of its next chunk."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +58,9 @@ class Source:
     def read(self, chunk: Chunk) -> Columns:
         """The columns of a chunk, tried again after passing errors."""
         columns, schemaclass = self.program.processor.columns, self.schemaclass.value
-        return patiently(partial(read, chunk, columns, schemaclass, self.split, identify=self.identify))
+        needed = _needed.setdefault(self.program, {}).setdefault((schemaclass, chunk.file.dataset), set())
+        ask = partial(read, chunk, columns, schemaclass, self.split, identify=self.identify, needed=needed)
+        return patiently(ask, chunk.file.path, chunk.file.options)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import functools
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeGuard, get_args
 
 import jax
 import numpy as np
@@ -19,14 +19,16 @@ from diffea.events.blocks import Blocks
 from diffea.events.minibatches import Part
 from diffea.parameters import brief, finite
 from diffea.portable import Portable
-from diffea.program import Mode, Program, Structure, hard_sums, replicated_sums
+from diffea.program import Mode, Program, Structure, hard_sums, replicated_sums, selected, surveyed
 from diffea.program.explain import explain
 from diffea.runtime import check_worker
 from diffea.templates import Layout
 from diffea.types import AnyArray, Params, PyTree
 
-AnyMode: TypeAlias = Mode | Literal["hard", "replicas"]
-"""What to sum: see ``Program.run``; ``hard`` for exact cuts and plain histograms, ``replicas`` for those and their bootstrap."""
+Exact: TypeAlias = Literal["hard", "replicas", "survey", "selection"]
+AnyMode: TypeAlias = Mode | Exact
+"""What to sum: see ``Program.run``; ``hard`` for exact cuts and plain histograms, ``replicas`` for those and their bootstrap, ``survey`` and
+``selection`` for what each cut does, see ``diffea.program.cuts``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Point:
         params: pytree of float64 arrays.
         widths: scale of the widths of soft cuts.
         part: of the events, as number, parts and seed of a ``Part``.
-        more: the cotangents, for ``vjp``; the numbers of the replicas, for ``replicas``.
+        more: the cotangents, for ``vjp``; the numbers of the replicas, for ``replicas``; names of cuts and channels, for ``survey``, and then
+            ranges and directions, for ``selection``.
     """
 
     params: Params
@@ -138,7 +141,7 @@ def _sum(
         for piece, start, stop in windows
     )
     count, summed = functools.reduce(functools.partial(jax.tree.map, np.add), sums)
-    if mode != "hard" and mode != "replicas" and not finite(summed):
+    if _is_soft(mode) and not finite(summed):
         raise _not_finite(program, held, blocks, scale, mode, whole, point)
     return int(count), summed
 
@@ -156,7 +159,7 @@ def _of_window(
     point: Point,
 ) -> tuple[int, PyTree]:
     sample, params = held.batch.file.sample, point.params
-    if mode != "hard" and mode != "replicas":
+    if _is_soft(mode):
         window = blocks.window(start, stop)
         return program.run(mode, structure, sample, whole, params, window, scale, *point.more, widths=point.widths)
     chunks = held.batch.chunks
@@ -165,9 +168,20 @@ def _of_window(
         return replicated_sums(
             program, structure, sample, whole, params, blocks, scale, where, np.asarray(point.more[0])
         )
+    if mode == "survey":
+        names, channels = (list(map(str, more)) for more in point.more)
+        return surveyed(program, structure, sample, params, blocks, names, channels)
+    if mode == "selection":
+        names, channels = (list(map(str, more)) for more in point.more[:2])
+        ranges, directions = map(np.asarray, point.more[2:])
+        return selected(program, structure, sample, whole, params, blocks, scale, names, channels, ranges, directions)
     parts = [blocks] if (start, stop) == (0, int(blocks.rows)) else blocks.parts(np.arange(start, stop))
     sums = (hard_sums(program, structure, sample, whole, params, part, scale, where) for part in parts)
-    return functools.reduce(functools.partial(jax.tree.map, np.add), sums, (0, np.zeros((2, whole.size))))
+    return functools.reduce(functools.partial(jax.tree.map, np.add), sums, (0, np.zeros((2, whole.size), object)))
+
+
+def _is_soft(mode: AnyMode) -> TypeGuard[Mode]:
+    return mode not in get_args(Exact)
 
 
 def _not_finite(

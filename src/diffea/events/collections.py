@@ -48,6 +48,7 @@ class Partition(Chunk):
 
         Raises:
             FileReadError: if a file behind the partition cannot be read.
+            FilesetError: if it is an RNTuple.
         """
         try:
             keys = list(self.keys.values())
@@ -55,6 +56,12 @@ class Partition(Chunk):
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("dask_awkward"):
                 raise _missing_extra() from error
+            if "RField" in str(error):
+                msg = (
+                    f"{self}: coffea's dask mode cannot read RNTuples ({error}); give the fileset itself, {{dataset: {{path: tree}}}}, in place "
+                    "of the collection"
+                )
+                raise FilesetError(msg) from error
             if while_reading(error):
                 msg = f"{self}: reading a branch failed: {type(error).__name__}: {error}"
                 raise FileReadError(msg) from error

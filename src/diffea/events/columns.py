@@ -10,17 +10,19 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-from coffea.nanoevents import NanoEventsFactory
+from coffea.nanoevents.mapping.base import Accessed
 
 from diffea.errors import ColumnError, DiffeaError, FileReadError, MissingBranchError, NotFiniteError
 from diffea.events.collections import Partition
-from diffea.events.failures import while_reading
+from diffea.events.failures import AT_ONCE, while_reading
 from diffea.events.filesets import Chunk
 from diffea.events.kinds import EventArray, Signature, agree, is_jagged, kind_of
-from diffea.events.plan import open_file
+from diffea.events.opening import open_file
+from diffea.events.parquet import ParquetFile
 from diffea.events.ragged import Ragged, signed
 from diffea.events.replicas import event_hashes
 from diffea.events.scalars import Static, plain
+from diffea.events.servers import reason
 from diffea.events.splits import Split, identity
 from diffea.events.tracking import Tracked
 from diffea.types import Events
@@ -63,6 +65,7 @@ def read(
     split: Split | None,
     *,
     identify: bool = False,
+    needed: set[str] | None = None,
 ) -> Columns:
     """Open a chunk as NanoEvents, and keep the columns of the events that belong to the split.
 
@@ -72,6 +75,7 @@ def read(
         schemaclass: of NanoEvents.
         split: which events to keep, if not all.
         identify: whether to keep a hash of what identifies each event too.
+        needed: branches that other chunks needed, which are read at once; those that this one needs are added.
 
     Raises:
         FileReadError: if the file cannot be read.
@@ -80,29 +84,34 @@ def read(
     """
     if isinstance(chunk, Partition):
         return check(chunk.compute(), chunk.rows, str(chunk))
-    events = open_events(chunk, schemaclass)
+    accessed: list[Accessed] = []
+    events = open_events(chunk, schemaclass, accessed, frozenset(needed or ()))
     try:
         known = identity(events, str(chunk.file.uuid), chunk.start) if split is not None or identify else ()
         if identify:
-            return _identified(chunk, columns, events, known, split)
-        if split is not None:
-            events = events[split.mask(known)]
-        return check(columns(events), len(events), str(chunk))
+            found = _identified(chunk, columns, events, known, split)
+        else:
+            some = events if split is None else events[split.mask(known)]
+            found = check(columns(some), len(some), str(chunk))
     except DiffeaError:
         raise
     except Exception as error:
         if missing := _missing_branch(error, events, chunk):
             raise missing from error
         if while_reading(error):
-            msg = f"{chunk}: reading a branch failed: {type(error).__name__}: {error}"
+            why = reason(chunk.file.path, chunk.file.options, error)
+            msg = f"{chunk}: reading a branch failed: {type(error).__name__}: {why}"
             raise FileReadError(msg) from error
         error.add_note(f"in `columns`, reading {chunk}")
         raise
+    if needed is not None:
+        needed.update(access.branch for access in accessed)
+    return found
 
 
 def branches(chunk: Chunk, columns: Callable[[Events], object], schemaclass: type) -> tuple[str, ...]:
     """The branches of a chunk that ``columns`` reads, in the order of their names."""
-    accessed: list[Any] = []
+    accessed: list[Accessed] = []
     events = open_events(chunk, schemaclass, accessed)
     check(columns(events), len(events), str(chunk))  # which reads what is still virtual
     return tuple(sorted({access.branch for access in accessed}))
@@ -122,19 +131,22 @@ def _identified(
     return dataclasses.replace(found, hashes=None if rows is None else event_hashes(known, chunk.file.dataset)[rows])
 
 
-def open_events(chunk: Chunk, schemaclass: type, accessed: list[Any] | None = None) -> Events:
+def open_events(
+    chunk: Chunk, schemaclass: type, accessed: list[Accessed], needed: frozenset[str] = frozenset()
+) -> Events:
     """NanoEvents of a chunk, with the metadata that coffea's Runner gives.
 
     Args:
         chunk: of a file.
         schemaclass: of NanoEvents.
-        accessed: to which coffea adds each branch when it is read.
+        accessed: to which coffea adds each branch when it is asked for.
+        needed: branches to read at once.
 
     Raises:
         FilesetError: if the file has other entries, or another UUID, than planned.
         FileReadError: if the file cannot be read.
     """
-    root = open_file(chunk.file)
+    opened = open_file(chunk.file)
     metadata = {
         **chunk.file.metadata,
         "filename": chunk.file.path,
@@ -144,18 +156,15 @@ def open_events(chunk: Chunk, schemaclass: type, accessed: list[Any] | None = No
         "entrystop": chunk.stop,
     }
     try:
-        return NanoEventsFactory.from_root(
-            root,
-            treepath=chunk.file.tree,
-            entry_start=chunk.start,
-            entry_stop=chunk.stop,
-            schemaclass=schemaclass,
-            metadata=metadata,
-            mode="virtual",
-            access_log=accessed,
-        ).events()
+        return opened.events(chunk, schemaclass, metadata, accessed, needed)
+    except DiffeaError:
+        raise
     except Exception as error:
-        msg = f"{chunk}: {schemaclass.__name__} cannot open it: {error}"
+        why = reason(chunk.file.path, chunk.file.options, error)
+        if needed and while_reading(error, AT_ONCE):
+            msg = f"{chunk}: reading a branch failed: {type(error).__name__}: {why}"
+        else:
+            msg = f"{chunk}: {schemaclass.__name__} cannot open it: {why}"
         raise FileReadError(msg) from error
 
 
@@ -260,6 +269,8 @@ def _check_numbers(array: EventArray, place: str) -> None:
         kind_of(array)
         flat = signed(_flat(array))
     except (ColumnError, ValueError, TypeError) as error:
+        if while_reading(error):
+            raise
         msg = f"{place}: {error}"
         raise ColumnError(msg) from error
     bad = np.flatnonzero(~np.isfinite(flat))
@@ -297,5 +308,15 @@ def _missing_branch(error: Exception, events: Events, chunk: Chunk) -> MissingBr
         *(f"{name}.{field}" for name in events.fields for field in getattr(events[name], "fields", ())),
     ]
     near = get_close_matches(asked[1], known, n=5, cutoff=0.5) or sorted(known)[:20]
-    msg = f"{chunk}: there is no branch {asked[1]!r} (read by `columns`); near to it: {', '.join(near)}"
+    msg = f"{chunk}: there is no branch {asked[1]!r} (read by `columns`){_kind_of_others(asked[1], chunk)}; near to it: {', '.join(near)}"
     return MissingBranchError(msg)
+
+
+def _kind_of_others(name: str, chunk: Chunk) -> str:
+    """What a column is that Parquet has, and that cannot be read."""
+    opened = open_file(chunk.file)
+    others = opened.columns.others if isinstance(opened, ParquetFile) else {}
+    kinds = {
+        other: kind for other, kind in others.items() if name in (other, other.replace(".", "_"), *other.split("."))
+    }
+    return "".join(f", since {other!r} in the file is of the type {kind}, no number" for other, kind in kinds.items())

@@ -13,7 +13,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from diffea.errors import FilesetError, ObservationError
+from diffea.errors import FileReadError, FilesetError, ObservationError
+from diffea.events.listing import is_parquet, listed
 from diffea.events.scalars import plain
 from diffea.types import Fileset
 
@@ -28,7 +29,10 @@ class File:
     Attributes:
         steps: entry ranges, where the fileset was preprocessed; otherwise made from the chunk size.
         entries: of the tree, as the fileset states or the file says.
-        uuid: likewise.
+        uuid: likewise; of a Parquet file, which has none, what stands for it.
+        is_parquet: rather than ROOT.
+        row_groups: where those of a Parquet file begin, and the last ends.
+        options: by which uproot and fsspec open it, credentials among them.
     """
 
     dataset: str
@@ -38,6 +42,9 @@ class File:
     steps: Steps | None = None
     entries: int | None = None
     uuid: str | None = None
+    is_parquet: bool = False
+    row_groups: tuple[int, ...] | None = None
+    options: Mapping[str, object] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def sample(self) -> str:
@@ -73,11 +80,16 @@ class Chunk:
         return f"{self.file}, entries {self.start}–{self.stop}"
 
 
-def files_of(fileset: Fileset) -> list[File]:
+def files_of(fileset: Fileset, options: Mapping[str, object] | None = None) -> list[File]:
     """The files of a coffea fileset (a dict, or a ``DataGroupSpec``).
+
+    Args:
+        fileset: whose paths may be folders and patterns.
+        options: by which to open them.
 
     Raises:
         FilesetError: if it is of another form, or a dataset has no files.
+        FileReadError: if a server does not list the files of a pattern or a folder.
     """
     fileset = _dumped(fileset)
     if not isinstance(fileset, Mapping) or not fileset:
@@ -86,7 +98,10 @@ def files_of(fileset: Fileset) -> list[File]:
     if unnamed := [name for name in fileset if not _named(name)]:
         msg = f"the name of a dataset is a text, got {', '.join(map(_short, unnamed))}"
         raise FilesetError(msg)
-    return [file for name, dataset in fileset.items() for file in _files_of_dataset(str(name), _dumped(dataset))]
+    options = options or {}
+    return [
+        file for name, dataset in fileset.items() for file in _files_of_dataset(str(name), _dumped(dataset), options)
+    ]
 
 
 def chosen(datasets: Mapping[str, bool], *, observed: bool) -> set[str]:
@@ -130,7 +145,7 @@ def metadata_of(dataset: str, given: object) -> dict[str, object]:
     return metadata
 
 
-def _files_of_dataset(name: str, dataset: object) -> list[File]:
+def _files_of_dataset(name: str, dataset: object, options: Mapping[str, object]) -> list[File]:
     content = dataset if isinstance(dataset, Mapping) and "files" in dataset else {"files": dataset}
     metadata = metadata_of(name, content.get("metadata"))
     tree = content.get("treename")
@@ -148,12 +163,20 @@ def _files_of_dataset(name: str, dataset: object) -> list[File]:
     if not items:
         msg = f"dataset {name!r} names no files; leave it away, or look at the pattern that its files were found by"
         raise FilesetError(msg)
-    items = [(_path(name, path), spec) for path, spec in items]
+    items = [pair for path, spec in items for pair in _expanded(name, _path(name, path), spec, options)]
     for path, times in Counter(path for path, _ in items).items():
         if times > 1:
             msg = f"dataset {name!r}: {path} is listed {times} times, which would count its events as often"
             raise FilesetError(msg)
-    return [_file(name, path, spec, metadata) for path, spec in items]
+    found = [dataclasses.replace(_file(name, path, spec, metadata), options=options) for path, spec in items]
+    if len({file.is_parquet for file in found}) > 1:
+        first = {file.is_parquet: file.path for file in reversed(found)}
+        msg = (
+            f"dataset {name!r} has files of both formats, such as {first[True]} (Parquet) and {first[False]} (ROOT): make it two datasets, "
+            "whose metadata may name one sample"
+        )
+        raise FilesetError(msg)
+    return found
 
 
 def _path(dataset: str, path: object) -> str:
@@ -161,27 +184,50 @@ def _path(dataset: str, path: object) -> str:
         msg = f"dataset {dataset!r}: a file is given by its path or address, got {_short(path)}"
         raise FilesetError(msg)
     path = os.fspath(path)
-    if "*" in path:
-        msg = f"dataset {dataset!r}: {path} is a pattern; list the files, such as by sorted(glob.glob(…))"
-        raise FilesetError(msg)
     if found := re.fullmatch(r"(.+\.root):([^/:]+)", path):
         msg = f"dataset {dataset!r}: {path} names file and tree in one; write {{{found[1]!r}: {found[2]!r}}}"
         raise FilesetError(msg)
     return path
 
 
+def _expanded(dataset: str, path: str, spec: object, options: Mapping[str, object]) -> list[tuple[str, object]]:
+    """The files that a path stands for, each with what the fileset says of it."""
+    try:
+        found = listed(path, options)
+    except (FilesetError, FileReadError) as error:
+        msg = f"dataset {dataset!r}: {error}"
+        raise type(error)(msg) from error
+    stated = _dumped(spec)
+    of_one = [
+        key for key in ("steps", "num_entries", "uuid") if isinstance(stated, Mapping) and stated.get(key) is not None
+    ]
+    if of_one and found != [path]:
+        msg = f"dataset {dataset!r}: {path} stands for {len(found)} files, so that {', '.join(of_one)} of one file cannot be theirs; list the files"
+        raise FilesetError(msg)
+    return [(file, spec) for file in found]
+
+
 def _file(dataset: str, path: str, spec: object, metadata: Mapping[str, object]) -> File:
-    spec = {"object_path": spec} if isinstance(spec, str) else _dumped(spec)
-    if not isinstance(spec, Mapping) or not _named(spec.get("object_path")):
+    spec = {"object_path": spec} if isinstance(spec, str) or spec is None else _dumped(spec)
+    parquet = _in_parquet(dataset, path, spec.get("format") if isinstance(spec, Mapping) else None)
+    if not isinstance(spec, Mapping) or not (parquet or _named(spec.get("object_path"))):
         msg = f"dataset {dataset!r}: for {path} expected the name of its tree, or a dict with 'object_path', got {_short(spec)}"
         raise FilesetError(msg)
-    file = File(dataset, path, str(spec["object_path"]), metadata)
+    file = File(dataset, path, "" if parquet else str(spec["object_path"]), metadata, is_parquet=parquet)
     return dataclasses.replace(
         file,
         steps=_steps(file, spec.get("steps")),
         entries=_entries(file, spec.get("num_entries")),
         uuid=_uuid(file, spec.get("uuid")),
     )
+
+
+def _in_parquet(dataset: str, path: str, stated: object) -> bool:
+    """Whether a file is of Parquet, by the last of coffea's endings in its name, or as the fileset states."""
+    if stated not in (None, "root", "parquet"):
+        msg = f"dataset {dataset!r}, file {path}: format is 'root' or 'parquet', got {_short(stated)}"
+        raise FilesetError(msg)
+    return stated == "parquet" if stated else is_parquet(path)
 
 
 def _steps(file: File, given: object) -> Steps | None:
@@ -204,8 +250,8 @@ def _entries(file: File, given: object) -> int | None:
 
 
 def _uuid(file: File, given: Any) -> str | None:
-    if given is None:
-        return None
+    if given is None or (file.is_parquet and isinstance(given, str) and re.fullmatch("[0-9a-f]{64}", given)):
+        return given  # of Parquet coffea takes a hash of awkward's
     try:
         return str(uuid.UUID(given))
     except (ValueError, AttributeError, TypeError) as error:

@@ -1,5 +1,6 @@
 """The plan: which entries of which files are read, proved to be every event of the fileset once.
 
+- The chunks of a Parquet file are whole row groups, as many as come nearest to the chunk size, where the fileset has no steps.
 - The steps of a file are disjoint, lie within it and leave nothing out.
 - ``num_entries`` and ``uuid`` of a preprocessed fileset are those of the file. Since every chunk's file is opened to read it, that is
   where they are compared (``open_file``), so that a plan of many files costs no more than before; files of which the fileset
@@ -12,26 +13,33 @@ Two samples that ``fill`` gives one name, and files that share events but not th
 
 from __future__ import annotations
 
+import bisect
+import contextlib
 import dataclasses
 import math
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import uproot
-
 from diffea.errors import FileReadError, FilesetError
 from diffea.events.filesets import Chunk, File, chosen, files_of
+from diffea.events.opening import open_file
 from diffea.events.patience import patiently
 from diffea.types import Fileset, Map
 
 
 def plan(
-    fileset: Fileset, chunksize: int, map_files: Map = map, *, skip: bool = False, observed: bool = False
+    fileset: Fileset,
+    chunksize: int,
+    map_files: Map = map,
+    *,
+    skip: bool = False,
+    observed: bool = False,
+    options: Mapping[str, object] | None = None,
 ) -> tuple[list[Chunk], list[tuple[File, str]]]:
     """The chunks of a fileset.
 
@@ -41,6 +49,7 @@ def plan(
         map_files: how to apply a function to all files (a cluster's ``map``).
         skip: leave out files that cannot be opened.
         observed: take the datasets that are marked as data, instead of those that are not.
+        options: by which to open them, ``uproot_options``.
 
     Returns:
         the chunks; and the files that were left out, each with the reason.
@@ -51,7 +60,7 @@ def plan(
         FileReadError: if a file cannot be opened.
     """
     check_chunksize(chunksize)
-    files = files_of(fileset)
+    files = files_of(fileset, options)
     names = chosen({file.dataset: file.is_data for file in files}, observed=observed)
     files = [file for file in files if file.dataset in names]
     found = list(map_files(_inspect_or_say if skip else inspect, files))
@@ -72,16 +81,17 @@ def check_chunksize(chunksize: Any) -> None:
 
 
 def inspect(file: File) -> File:
-    """Note the entries and the UUID of a file, opening it unless the fileset states both and a chunk will be read.
+    """Note the entries, the UUID and the row groups of a file, opening it unless the fileset states what there is and a chunk will be read.
 
     Raises:
         FilesetError: if the fileset states other entries, or another UUID.
         FileReadError: if the file or its tree cannot be opened.
     """
-    if file.entries and file.uuid is not None:
+    if file.entries and file.uuid is not None and not file.is_parquet:
         return file
-    with patiently(partial(open_file, file)) as root:
-        return dataclasses.replace(file, entries=int(root[file.tree].num_entries), uuid=str(root.file.uuid))
+    opened = patiently(partial(open_file, file), file.path, file.options)
+    with contextlib.closing(opened):
+        return dataclasses.replace(file, entries=opened.entries, uuid=opened.uuid, row_groups=opened.row_groups)
 
 
 def _inspect_or_say(file: File) -> File | str:
@@ -89,35 +99,6 @@ def _inspect_or_say(file: File) -> File | str:
         return inspect(file)
     except FileReadError as error:
         return str(error)
-
-
-def open_file(file: File) -> uproot.ReadOnlyDirectory:
-    """Open a file that has the tree, the number of entries and the UUID that the fileset or the plan says.
-
-    Raises:
-        FilesetError: if entries or UUID are others.
-        FileReadError: if the file or its tree cannot be opened.
-    """
-    try:
-        root = uproot.open({file.path: None})
-        if file.tree not in root:
-            found = ", ".join(sorted({key.split(";")[0] for key in root.keys(recursive=False)}))
-            msg = f"dataset {file.dataset!r}: {file.path} has no tree {file.tree!r}; it has: {found or 'nothing'}"
-            raise FileReadError(msg)
-        entries, uuid = int(root[file.tree].num_entries), str(root.file.uuid)
-    except FileReadError:
-        raise
-    except Exception as error:
-        msg = f"dataset {file.dataset!r}: {file.path} cannot be read as a ROOT file: {error}"
-        raise FileReadError(msg) from error
-    for name, stated, inside in (("entries", file.entries, entries), ("UUID", file.uuid, uuid)):
-        if stated not in (None, inside):
-            msg = (
-                f"{file}: expected the {name} {stated} that the fileset states, or the file had when this began, got {inside}: "
-                "it is another file by now; preprocess the fileset again, or leave num_entries, uuid and steps away"
-            )
-            raise FilesetError(msg)
-    return root
 
 
 def chunks_of(files: Iterable[File], chunksize: int) -> list[Chunk]:
@@ -139,8 +120,11 @@ def _steps(file: File, chunksize: int) -> list[tuple[int, int]]:
     """Ranges of at least one entry that hold every entry of the file once, in order."""
     entries = file.entries or 0
     if file.steps is None:
-        number = min(max(round(entries / chunksize), 1), entries)
-        return [(entries * i // number, entries * (i + 1) // number) for i in range(number)]
+        number = max(min(round(entries / chunksize), entries), 1)
+        ends = [entries * i // number for i in range(number + 1)]
+        if file.row_groups is not None:
+            ends = [_nearest(file.row_groups, end) for end in ends]
+        return [(start, stop) for start, stop in pairwise(ends) if stop > start]
     steps = sorted(file.steps)
     for start, stop in steps:
         if not 0 <= start <= stop <= entries:
@@ -154,10 +138,16 @@ def _steps(file: File, chunksize: int) -> list[tuple[int, int]]:
         if start > end:
             msg = (
                 f"{file}: the entries {end}–{start} of {entries} are in none of its steps, which would lose their events; "
-                "to read a part of the data, list fewer files"
+                "to read a part of the data, list fewer files (coffea's max_files)"
             )
             raise FilesetError(msg)
     return steps
+
+
+def _nearest(ends: Sequence[int], wanted: int) -> int:
+    """The one of some numbers in order that is nearest to another."""
+    after = bisect.bisect_left(ends, wanted)
+    return min(ends[max(after - 1, 0) : after + 1], key=lambda end: abs(end - wanted))
 
 
 def _check_once(files: Iterable[File]) -> None:

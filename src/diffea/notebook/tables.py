@@ -6,16 +6,16 @@ The objects come from rooms further down, which call this one, so their types ha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from diffea.notebook.html import block, line, number, path, size, table
+from diffea.types import PyTree
 
 SIGMAS = ("−2σ", "−1σ", "median", "+1σ", "+2σ")
 
 
-def of_ledger(ledger: Any) -> str:
+def of_ledger(ledger: PyTree) -> str:
     """Events by dataset, where their columns lie, and what was left out."""
     events = table(["dataset", "events held", "left out"], [
         [name, count, f"{ledger.lost[name]:.2%}" if name in ledger.lost else "–"] for name, count in ledger.events.items()
@@ -24,13 +24,13 @@ def of_ledger(ledger: Any) -> str:
     return block("Ledger", events, line(f"{len(ledger.chunks):,} chunks; {places or 'no columns held'}"))
 
 
-def of_templates(templates: Any) -> str:
+def of_templates(templates: PyTree) -> str:
     """What is held where, and what was done with it."""
     did = f"{templates.workers} at once; {templates.passes:,} passes over the data so far, {templates.fills:,.0f} fills"
     return block(f"Templates of {type(templates.processor).__name__}", of_ledger(templates.ledger), line(did))
 
 
-def of_template_set(templates: Any) -> str:
+def of_template_set(templates: PyTree) -> str:
     """The yield of every sample in every channel, with its statistical error, and how many variations it has."""
     keys = list(templates)
     return block("TemplateSet", table(["channel", "sample", "yield", "± (simulation)", "bins", "variations"], [
@@ -39,7 +39,7 @@ def of_template_set(templates: Any) -> str:
     ]))  # fmt: skip
 
 
-def of_model(model: Any) -> str:
+def of_model(model: PyTree) -> str:
     """The modifiers of every sample in every channel, as in the specification."""
     return block(f"HistFactory; parameter of interest: {model.settings.poi_name or 'none'}", table(["channel", "sample", "modifiers"], [
         [channel.name, sample.name, ", ".join(f"{found.name} ({found.type})" for found in sample.modifiers.values()) or "none"]
@@ -47,7 +47,7 @@ def of_model(model: Any) -> str:
     ]))  # fmt: skip
 
 
-def of_bound(bound: Any) -> str:
+def of_bound(bound: PyTree) -> str:
     """Parameters with where they start and end, and the expected events there."""
     config = bound.config
     rows = zip(
@@ -66,7 +66,7 @@ def of_bound(bound: Any) -> str:
     )  # fmt: skip
 
 
-def of_result(result: Any) -> str:
+def of_result(result: PyTree) -> str:
     """Parameters before and after with what the scans say of them, and the path of the loss."""
     history = result.history
     first: Mapping[str, float] = (history[0].params if history else None) or {}
@@ -85,7 +85,7 @@ def of_result(result: Any) -> str:
     )  # fmt: skip
 
 
-def of_evaluation(final: Any) -> str:
+def of_evaluation(final: PyTree) -> str:
     """Yields with hard cuts, and those results that were asked for already."""
     known = [
         [name, number(vars(final)[name])]
@@ -101,7 +101,7 @@ def of_evaluation(final: Any) -> str:
     return block("Evaluation: hard cuts, pyhf", of_template_set(final.templates), asked, line(f"events read: {events}"))
 
 
-def of_limit(limit: Any) -> str:
+def of_limit(limit: PyTree) -> str:
     """Observed and expected limits with their band."""
     band = (
         []
@@ -115,13 +115,13 @@ def of_limit(limit: Any) -> str:
     )
 
 
-def of_hypotest(test: Any) -> str:
+def of_hypotest(test: PyTree) -> str:
     """CLs of the data, and its expected band."""
     rows = [["CLs", number(test.cls)], ["CLs+b", number(test.clsb)], ["CLb", number(test.clb)]]
     band = [[f"CLs expected, {sigma}", number(value)] for sigma, value in zip(SIGMAS, test.band, strict=True)]
     return block("Hypothesis test", table(["", "value"], [*rows, *band]))
 
 
-def _sum(template: Any) -> tuple[float, float, int]:
+def _sum(template: PyTree) -> tuple[float, float, int]:
     values, variances = np.asarray(template.values), np.asarray(template.variances)
     return float(values.sum()), float(np.sqrt(variances.sum())), values.size

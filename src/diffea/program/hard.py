@@ -1,14 +1,11 @@
-"""The hard twin: the same ``fill`` with exact cuts, into real histograms."""
+"""The hard twin: the same ``fill`` with exact cuts, into real histograms, in bins that boost-histogram finds."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
-from boost_histogram import Histogram
-from boost_histogram.storage import Weight
 
 from diffea.errors import NotFiniteError
 from diffea.events.blocks import Blocks
@@ -17,12 +14,13 @@ from diffea.histograms import category_values
 from diffea.histograms.window import checked_edges
 from diffea.parameters import brief
 from diffea.processor.base import axes_of
+from diffea.program.exact import exact_sums
 from diffea.program.program import Program
 from diffea.program.structure import Structure
 from diffea.program.traced import of_sample
 from diffea.templates import Key, Layout
 from diffea.templates.layout import with_edges
-from diffea.types import Axis, Params
+from diffea.types import Axis, Params, PyTree
 
 
 def hard_sums(
@@ -35,7 +33,7 @@ def hard_sums(
     scale: float,
     where: str,
 ) -> tuple[int, np.ndarray]:
-    """Sums of a batch under ``soft.hard()``, filled by boost-histogram.
+    """Sums of a batch under ``soft.hard()``.
 
     Args:
         program: of the processor.
@@ -48,7 +46,8 @@ def hard_sums(
         where: the batch comes from, for the message.
 
     Returns:
-        the number of rows that were filled, and the sums of weights and of their squares, shape ``(2, whole.size)``.
+        the number of rows that were filled, and the sums of weights and of their squares, shape ``(2, whole.size)``, exact as
+        ``exact_sums`` gives them.
 
     Raises:
         NotFiniteError: if an observable or a weight is NaN or infinite.
@@ -108,7 +107,13 @@ def hard_entries(
             category_values(axis, numbers) if axis.traits.discrete else numbers
             for axis, numbers in zip(axes[fill.channel], observables, strict=True)
         ]
-        yield Entries(key, axes[fill.channel], entered, weights * scale, events)
+        scaled = weights * scale
+        with np.errstate(over="ignore"):
+            squares = scaled**2
+        if not np.isfinite(squares).all():
+            msg = f"{where}: weights of {'/'.join(key)} have squares that are infinite, as the variances are: scale the weights"
+            raise NotFiniteError(msg)
+        yield Entries(key, axes[fill.channel], entered, scaled, events)
 
 
 def _one_row_each(*columns: Column, rows: int) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -124,17 +129,32 @@ def _one_row_each(*columns: Column, rows: int) -> tuple[np.ndarray, list[np.ndar
     return np.nonzero(mask)[0], each
 
 
+def places_of(entries: Entries, whole: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Event, place in the flat vector of bins and weight of each entry that is in a bin and has a weight."""
+    kept, place = entries.weight != 0.0, np.zeros(len(entries.weight), np.intp)
+    for axis, numbers, bins in zip(entries.axes, entries.observables, whole.shape(entries.key[0]), strict=True):
+        index = _index(axis, numbers)
+        traits = axis.traits
+        kept &= ((index > 0) | traits.underflow) & ((index < bins - 1) | traits.overflow)
+        place = place * bins + index
+    return entries.events[kept], place[kept] + whole.spans[entries.key].start, entries.weight[kept]
+
+
+def _index(axis: Axis, numbers: np.ndarray) -> np.ndarray:
+    """The bin of each number, counted from the underflow on, as boost-histogram fills it."""
+    if not axis.traits.discrete or axis.traits.ordered:
+        ordered: PyTree = axis
+        return np.asarray(ordered.index(numbers)) + 1
+    index = np.full(len(numbers), len(axis) + 1)
+    for place, value in enumerate(axis):
+        index[numbers == value] = place + 1
+    return index
+
+
 def filled(entered: Iterable[Entries], whole: Layout) -> np.ndarray:
-    """Sums of weights and of their squares by boost-histogram, in the places of a layout, shape ``(2, whole.size)``."""
-    histograms: dict[Key, Histogram] = {}
-    for entries in entered:
-        if entries.key not in histograms:
-            histograms[entries.key] = Histogram(*entries.axes, storage=Weight())
-        histograms[entries.key].fill(*entries.observables, weight=entries.weight)
-    sums = np.zeros((2, whole.size))
-    for key, histogram in histograms.items():
-        view: Any = histogram.view(flow=True)
-        inner = tuple(slice(int(not ax.traits.underflow), None if ax.traits.overflow else -1) for ax in histogram.axes)
-        for kind, part in enumerate(("value", "variance")):
-            sums[kind, whole.spans[key]].reshape(whole.shape(key[0]))[inner] = view[part]
-    return sums
+    """Exact sums of weights and of their squares, in the places of a layout, shape ``(2, whole.size)``."""
+    placed = [places_of(entries, whole)[1:] for entries in entered]
+    if not placed:
+        return np.zeros((2, whole.size), object)
+    places, weight = map(np.concatenate, zip(*placed, strict=True))
+    return np.stack([exact_sums(places, numbers, whole.size) for numbers in (weight, weight**2)])

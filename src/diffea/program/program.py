@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Hashable
-from typing import Any, Literal
+from collections.abc import Callable, Hashable
+from typing import Any, Literal, TypeVar
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ from diffea.soft.context import exactly
 from diffea.templates import Key, Layout
 from diffea.types import Params, PyTree, Scalar
 
+T = TypeVar("T")
 Mode = Literal["values", "vjp", "jacobian", "by-bin"]
 COMPILER = {
     "xla_cpu_prefer_vector_width": 512,
@@ -67,6 +68,7 @@ class Program(Portable[DifferentiableProcessor]):
         self._compiled: dict[Hashable, Any] = {}
         self._operations: dict[Hashable, float] = {}
         self._layouts: dict[str, Portable[Layout]] = {}
+        self._remembered: dict[Hashable, Any] = {}
         self._spent = threading.local()
         self._tracing = threading.RLock()
 
@@ -115,6 +117,14 @@ class Program(Portable[DifferentiableProcessor]):
     def keep(self, layout: Portable[Layout]) -> Layout:
         """A layout that arrived with a step; the next step finds it here."""
         return self._layouts.setdefault(layout.token, layout).value
+
+    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What was made under this key, or is made now."""
+        with self._tracing:
+            if key not in self._remembered:
+                self._remembered[key] = make()
+            found: T = self._remembered[key]
+            return found
 
     def operations(self, structure: Structure, params: Params) -> float:
         """How many operations XLA counts in the fills of one event; nothing is computed.

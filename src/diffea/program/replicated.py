@@ -8,11 +8,11 @@ import scipy.sparse
 from diffea.errors import ReplicaError
 from diffea.events.blocks import Blocks
 from diffea.events.replicas import poisson_weights
-from diffea.program.hard import Entries, filled, hard_entries
+from diffea.program.hard import filled, hard_entries, places_of
 from diffea.program.program import Program
 from diffea.program.structure import Structure
 from diffea.templates import Layout
-from diffea.types import Axis, Params, PyTree
+from diffea.types import Params
 
 AT_ONCE = 4_096  # events whose weights of all replicas are held
 REPEATED = 0.01  # of the events, of which more than one is called the same
@@ -49,7 +49,7 @@ def replicated_sums(
     hashes = _checked(blocks, where)
     entered = list(hard_entries(program, structure, sample, params, blocks, scale, where))
     events, places, weights = (
-        np.concatenate(parts) for parts in zip(*(_places(entries, whole) for entries in entered), strict=True)
+        np.concatenate(parts) for parts in zip(*(places_of(entries, whole) for entries in entered), strict=True)
     )
     found, events = np.unique(events, return_inverse=True)
     shape = (2 * whole.size, len(found))
@@ -79,25 +79,3 @@ def _checked(blocks: Blocks, where: str) -> np.ndarray:
         )
         raise ReplicaError(msg)
     return hashes
-
-
-def _places(entries: Entries, whole: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Event, place in the flat vector of bins and weight of each entry that is in a bin and has a weight."""
-    kept, place = entries.weight != 0.0, np.zeros(len(entries.weight), np.intp)
-    for axis, numbers, bins in zip(entries.axes, entries.observables, whole.shape(entries.key[0]), strict=True):
-        index = _index(axis, numbers)
-        traits = axis.traits
-        kept &= ((index > 0) | traits.underflow) & ((index < bins - 1) | traits.overflow)
-        place = place * bins + index
-    return entries.events[kept], place[kept] + whole.spans[entries.key].start, entries.weight[kept]
-
-
-def _index(axis: Axis, numbers: np.ndarray) -> np.ndarray:
-    """The bin of each number, counted from the underflow on, as boost-histogram fills it."""
-    if not axis.traits.discrete or axis.traits.ordered:
-        ordered: PyTree = axis
-        return np.asarray(ordered.index(numbers)) + 1
-    index = np.full(len(numbers), len(axis) + 1)
-    for place, value in enumerate(axis):
-        index[numbers == value] = place + 1
-    return index

@@ -15,6 +15,7 @@ from diffea.events.blocks import Blocks
 from diffea.events.columns import check
 from diffea.parameters import as_arrays, brief, finite
 from diffea.processor.base import DifferentiableProcessor, axes_of
+from diffea.program.exact import rounded
 from diffea.program.hard import hard_sums
 from diffea.program.program import Mode, Program
 from diffea.program.structure import Structure, pieces
@@ -78,7 +79,8 @@ class ProcessorAt(ProcessorABC):
 
         found = functools.reduce(functools.partial(jax.tree.map, np.add), map(summed, structures, blocks))
         if self.hard:
-            return {dataset: TemplateSet(layout, found[0], found[1], edges)}
+            values, variances = rounded(found)
+            return {dataset: TemplateSet(layout, values, variances, edges)}
         if not finite(found):
             msg = (
                 f"{where}: a template{' or its derivative' if self.jacobian else ''} is NaN or infinite; look at "

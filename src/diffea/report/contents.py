@@ -38,6 +38,8 @@ OPTIONAL = (
     "unblinded",
     "verdict",
     "trust",
+    "selection",
+    "along",
     "not_judged",
     "events",
     "chunks",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from diffea.errors import DiffeaError, FitError, ReportError
 from diffea.files import whole
 from diffea.report.contents import RESULT, WORKSPACE, Run, find_runs, leaves, read_run
 from diffea.report.nuisances import doubts, nuisances
+from diffea.report.pictures import FOLDER, FORMATS, Format, Picture
 from diffea.types import JSONDict, JSONMapping, PyTree
 
 __all__ = ["leaves", "write"]
@@ -24,12 +24,15 @@ PAGE = "report.html"
 NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
 
 
-def write(out: Path) -> Path:
+def write(out: Path, formats: Sequence[Format] = FORMATS) -> Path:
     """Write ``report.html`` for a run, or for each variant of a run with a page that compares them.
+
+    Each picture of a page is in ``figures/`` beside it too, with the numbers drawn as JSON.
 
     Args:
         out: the folder that a run wrote, with ``result.json``, ``workspace.json`` and ``templates.json`` in it or, for an
             analysis with variants, in its folders.
+        formats: of the pictures' files.
 
     Returns:
         The path of ``out/report.html``.
@@ -42,14 +45,19 @@ def write(out: Path) -> Path:
         msg = f"{out} holds no result.json, nor does any folder in it: expected what `diffea run --out` wrote"
         raise ReportError(msg)
     for run in runs.values():
-        _save(run.folder / PAGE, _render("run.html.j2", **_run(run)))
+        values, pictures = _run(run)
+        for picture in pictures:
+            picture.save(run.folder / FOLDER, formats)
+        _save(run.folder / PAGE, _render("run.html.j2", **values))
     if "" not in runs:
         _save(out / PAGE, _render("index.html.j2", **_index(runs)))
     return out / PAGE
 
 
-def _run(run: Run) -> JSONDict:
-    from diffea.report import plots
+def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
+    """What the page says, and its pictures."""
+    from diffea.report import diagnostics, plots
+    from diffea.report.selections import cutflows, distributions
 
     model = _model(run)
     samples = {name: run.samples(name) for name in run.channels}
@@ -57,26 +65,40 @@ def _run(run: Run) -> JSONDict:
     signals = dict.fromkeys(s for pair in samples.values() for s in pair[1])
     colours = {name: plots.COLOURS[i % len(plots.COLOURS)] for i, name in enumerate(backgrounds)}
     colours |= dict.fromkeys(signals, plots.SIGNAL)
-    return {
+    history, decided = plots.history(run.result["history"]), list(distributions(run, colours))
+    along = list(diagnostics.along(run))
+    trust, seen, poi = run.result["trust"] or {}, run.result["observed"] or {}, "μ" if run.poi == "mu" else run.poi
+    fitted = list(diagnostics.parameters(seen.get("fit") or trust.get("fit"), poi))
+    channels: list[JSONDict] = []
+    drawn = [history, *decided, *along, *fitted]
+    values = {
         "result": run.result,
         "objective": _objective(run.result["objective"]),
         "events": _events(run.result["events"]),
-        "poi": "μ" if run.poi == "mu" else run.poi,
-        "history": _image(plots.history(run.result["history"]), "Loss and gradient norm at every step"),
-        "channels": [
-            {
-                "name": name,
-                "stacks": _image(plots.stacks(run, name, colours), f"Templates of {name} before and after"),
-                "gap": _image(plots.soft_and_hard(run, name), f"Soft and hard templates of {name}") if fitted else None,
-                "yields": [_yields(run, name, sample) for pair in samples[name] for sample in pair],
-            }
-            for name in run.channels
-            for fitted in [any(channel == name for channel, _ in run.modifiers)]
-        ],
+        "poi": poi,
+        "trust": trust,
+        "along": along,
+        "fitted": fitted,
+        "history": history,
+        "channels": channels,
+        "decided": decided,
+        "cutflows": cutflows(run),
+        "no_cuts": ((run.result["selection"] or {}).get("after") or {}).get("not_judged"),
         "parameters": _parameters(run.result),
         "by_fold": _by_fold(run.result["folds"] or []),
         **model,
     }
+    for name in run.channels:
+        modelled = any(channel == name for channel, _ in run.modifiers)
+        pictures = {
+            "stacks": plots.stacks(run, name, colours),
+            "gap": plots.soft_and_hard(run, name) if modelled else None,
+            "sensitivity": diagnostics.sensitivity(run, name, colours),
+        }
+        yields = [_yields(run, name, sample) for pair in samples[name] for sample in pair]
+        channels.append({"name": name, "yields": yields, **pictures})
+        drawn += [picture for picture in pictures.values() if picture is not None]
+    return values, drawn
 
 
 def _model(run: Run) -> JSONDict:
@@ -181,11 +203,6 @@ def _index(runs: Mapping[str, Run]) -> JSONDict:
 
 def _total(events: Mapping[str, Mapping[str, int]] | None) -> int | None:
     return sum(count for _, count, _ in _events(events)) or None
-
-
-def _image(svg: str, alternative: str) -> dict[str, str]:
-    encoded = base64.b64encode(svg.encode()).decode()
-    return {"src": f"data:image/svg+xml;base64,{encoded}", "alt": alternative}
 
 
 def _number(value: float | None, digits: int = 3) -> str:

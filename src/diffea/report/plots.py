@@ -2,61 +2,32 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import mplhep
 import numpy as np
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from diffea.report.contents import WHEN, Run
+from diffea.report.pictures import INK, Picture, file_name, styled
 from diffea.types import JSONDict
 
 __all__ = ["history", "soft_and_hard", "stacks"]
 
 COLOURS = ("#5790fc", "#f89c20", "#964a8b", "#9c9ca1", "#7a21dd", "#86c8dd", "#b9ac70", "#717581", "#92dadd", "#a96b59")
-SIGNAL, INK = "#e42536", "#222222"
-STYLE: dict[str, object] = {
-    "font.size": 9.0,
-    "axes.labelsize": 9.5,
-    "axes.titlesize": 9.5,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "legend.fontsize": 8.0,
-    "legend.handlelength": 1.3,
-    "legend.borderpad": 0.2,
-    "axes.linewidth": 0.8,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4.0,
-    "xtick.major.size": 5.0,
-    "ytick.major.size": 5.0,
-    "xtick.minor.size": 2.5,
-    "ytick.minor.size": 2.5,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "xtick.minor.width": 0.5,
-    "ytick.minor.width": 0.5,
-    "axes.formatter.limits": (-4, 5),
-    "axes.edgecolor": INK,
-    "figure.constrained_layout.use": True,
-    "savefig.bbox": None,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "diffea",
-}
+SIGNAL = "#e42536"
 
 
-def history(steps: Sequence[JSONDict]) -> str:
+def history(steps: Sequence[JSONDict]) -> Picture:
     """Loss and gradient norm of every step, side by side; steps with exact cuts have no gradient, and squares for the loss."""
     number = np.array([step.get("step", i) for i, step in enumerate(steps)])
     sloped = np.array([step["gradient_norm"] is not None for step in steps], dtype=bool)
     norms = [step["gradient_norm"] for step in steps if step["gradient_norm"] is not None]
     losses = np.array([step["loss"] for step in steps])
-    with _style():
+    with styled():
         figure = Figure(figsize=(7.6, 2.7))
         loss, gradient = figure.subplots(1, 2)
         loss.plot(number[sloped], losses[sloped], marker="o", color=COLOURS[0], label="soft")
@@ -78,13 +49,13 @@ def history(steps: Sequence[JSONDict]) -> str:
         for axes in (loss, gradient):
             axes.set_xlabel("step")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return _svg(figure)
+        return Picture("history", figure, "Loss and gradient norm at every step")
 
 
-def stacks(run: Run, channel: str, colours: dict[str, str]) -> str:
+def stacks(run: Run, channel: str, colours: dict[str, str]) -> Picture:
     """Hard templates of a channel before and after: stacked backgrounds, their uncertainty, the signal."""
     filled = [w for w in WHEN if any(key.startswith(f"{channel}/") for key in run.templates[w]["hard_test"])]
-    with _style():
+    with styled():
         figure = Figure(figsize=(7.6, 3.5))
         panels, lowest, highest = figure.subplots(1, 2, sharey=True), [], []
         for axes in panels[len(filled) :]:
@@ -99,7 +70,7 @@ def stacks(run: Run, channel: str, colours: dict[str, str]) -> str:
         panels[0].set_ylim(bottom, max(highest) * (max(highest) / bottom) ** 0.45)
         panels[0].set_ylabel("expected events per bin")
         panels[len(filled) - 1].legend(loc="upper right", ncols=2)
-        return _svg(figure)
+        return Picture(file_name("templates", channel), figure, f"Templates of {channel} before and after")
 
 
 def _stack(axes: Axes, run: Run, when: str, channel: str, colours: dict[str, str]) -> tuple[float, float]:
@@ -135,9 +106,9 @@ def _stack(axes: Axes, run: Run, when: str, channel: str, colours: dict[str, str
     return min(positive), max(positive)
 
 
-def soft_and_hard(run: Run, channel: str) -> str:
+def soft_and_hard(run: Run, channel: str) -> Picture:
     """All backgrounds and all signals of a channel after the optimisation, with soft and with hard cuts, and their ratio."""
-    with _style():
+    with styled():
         figure = Figure(figsize=(7.6, 3.0))
         upper, lower = figure.subplots(2, 2, sharex=True, height_ratios=(2.4, 1.0))
         groups = zip(("background", "signal"), run.samples(channel), (COLOURS[0], SIGNAL), strict=True)
@@ -160,20 +131,10 @@ def soft_and_hard(run: Run, channel: str) -> str:
             lower[column].set(ylim=(0.5, 1.5), xlim=(histogram.edges[0], histogram.edges[-1]), xlabel=histogram.label)
         upper[0].set_ylabel("events per bin")
         lower[0].set_ylabel("soft / hard")
-        return _svg(figure)
+        return Picture(file_name("soft-hard", channel), figure, f"Soft and hard templates of {channel}")
 
 
 def _sum(run: Run, kind: str, channel: str, samples: Sequence[str]) -> tuple[Any, Any, Any]:
     """Values, variances and one of the histograms (None without any) of the sum of the samples after the optimisation."""
     found = [h for sample in samples if (h := run.histogram("after", kind, channel, sample)) is not None]
     return sum(h.values for h in found), sum(h.variances for h in found), found[0] if found else None
-
-
-def _style() -> AbstractContextManager[None]:
-    return style.context([mplhep.style.ROOT, STYLE])
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()

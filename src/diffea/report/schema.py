@@ -39,6 +39,38 @@ STEPS = {
     "items": _object(("loss", "gradient_norm"), step=COUNT, loss=NUMBER, gradient_norm=_optional(NUMBER)),
 }
 SIDE = {"anyOf": [TEXT, {"type": "array", "items": NUMBER}]}
+NUMBERS = {"type": "array", "items": NUMBER}
+PARAMETER = _object(
+    ("name", "pull", "constraint", "impact"),
+    name=TEXT,
+    **dict.fromkeys(("pull", "constraint", "impact"), _optional(NUMBER)),
+)
+FIT = _object(
+    ("parameters", "correlations"),
+    parameters={"type": "array", "items": PARAMETER},
+    correlations=_object(
+        ("parameters", "matrix"),
+        parameters={"type": "array", "items": TEXT},
+        matrix={"type": "array", "items": NUMBERS},
+    ),
+)
+DIFFERENCE = _optional(_object(("difference", "error"), difference=NUMBER, error=_optional(NUMBER)))
+TRUST = _object(
+    **dict.fromkeys(("improvement", "overtraining", "soft_less_hard"), DIFFERENCE),
+    bias=_optional(_object(("bias", "error"), bias=NUMBER, error=NUMBER)),
+    at_bounds={"type": "array", "items": TEXT},
+    few_events={"type": "array", "items": _object(("bin", "events"), bin=TEXT, events=NUMBER)},
+    injected=_optional(
+        {
+            "type": "array",
+            "items": _object(
+                ("strength", "found", "uncertainty"), **dict.fromkeys(("strength", "found", "uncertainty"), NUMBER)
+            ),
+        }
+    ),
+    sensitivity=_optional(_each(_object(("by_yield",)))),
+    fit=_optional(FIT),
+)
 OBSERVED = _object(
     ("when", "observations"),
     when=TEXT,
@@ -47,8 +79,25 @@ OBSERVED = _object(
     band=_optional({"type": "array", "items": NUMBER, "minItems": 5, "maxItems": 5}),
     best_fit=_optional(_each({"type": "array", "items": _optional(NUMBER), "minItems": 2, "maxItems": 2})),
     goodness_of_fit=_optional(_object(("p_value",), p_value=NUMBER)),
+    fit=_optional(FIT),
     not_judged=_optional(_each(TEXT)),
     **dict.fromkeys(("cls", "limit", "expected", "significance"), _optional(NUMBER)),
+)
+CUT = _object(
+    ("name", "on", "sign", "thresholds", "edges", "decided"),
+    **dict.fromkeys(("name", "on", "sign"), TEXT),
+    thresholds={"type": "array", "minItems": 1, "items": {"type": "array", "items": _optional(NUMBER)}},
+    edges={**NUMBERS, "minItems": 2},
+    decided=_each(_object(("values",), values=NUMBERS)),
+)
+FLOW = _object(
+    ("cuts", "samples", "not_judged"),
+    cuts={"type": "array", "items": TEXT},
+    samples=_each(_object(("yields", "errors"), yields=NUMBERS, errors=NUMBERS)),
+    not_judged=_optional(TEXT),
+)
+SELECTION = _object(
+    ("cuts", "cutflow"), cuts={"type": "array", "items": CUT}, cutflow=_each(FLOW), not_judged=_optional(TEXT)
 )
 RESULT = _object(
     analysis=TEXT,
@@ -68,7 +117,11 @@ RESULT = _object(
     **dict.fromkeys(("title", "variant", "message", "verdict"), _optional(TEXT)),
     errors=_optional(_each(_each(_optional(NUMBER)))),
     observed=_optional(OBSERVED),
-    trust=_optional(_object()),
+    trust=_optional(TRUST),
+    along=_optional(
+        _each(_object(("values", "losses"), values=NUMBERS, losses={"type": "array", "items": _optional(NUMBER)}))
+    ),
+    selection=_optional(_object(before=SELECTION, after=SELECTION)),
     folds=_optional({"type": "array", "items": _object(("params", "history"), history=STEPS)}),
     **dict.fromkeys(("limit_before", "limit_after", "seconds"), _optional(NUMBER)),
     **dict.fromkeys(("limit_before_error", "limit_after_error", "gain", "gain_error"), _optional(NUMBER)),

@@ -14,8 +14,9 @@ from diffea.analysis import Analysis, check_variant_names
 from diffea.errors import AnalysisError
 from diffea.files import whole
 from diffea.files.locks import locked
-from diffea.run.folds import Reader, trained
+from diffea.run.folds import Fold, Reader, trained
 from diffea.run.numbers import numbers
+from diffea.run.selections import summary as selection_of
 from diffea.run.states import State, describe, shifts
 from diffea.run.summaries import doubts_of, limits_of, stages_of, summary_of
 from diffea.run.training import MeasuredStep, clear_checkpoints
@@ -90,10 +91,10 @@ def _contents(
     variant, split = analysis.variants[name], analysis.split
     began = time.perf_counter()
     model, read = variant.model, Reader(analysis, data, client)
-    folds = [
-        trained(variant, part, read, out, steps=steps, resume=resume, progress=progress)
-        for part in (split.each if split else (None,))
-    ]
+    folds: list[Fold] = []
+    for part in split.each if split else (None,):
+        like = folds[0] if folds else None
+        folds.append(trained(variant, part, read, out, steps=steps, resume=resume, progress=progress, like=like))
     baseline, first = variant.baseline or variant, folds[0]
     before = State.of(variant.objective, baseline.model, [fold.before for fold in folds], limit=variant.limit)
     after = State.of(variant.objective, model, [fold.after for fold in folds], limit=variant.limit)
@@ -110,6 +111,7 @@ def _contents(
         "objective": describe(variant.objective),
         "verdict": verdict(trust, folds, variant.params, doubts_of(after, first, unblinded, params)),
         "trust": trust,
+        "selection": {when: selection_of([fold.cuts[when] for fold in folds]) for when in states},
         "params": {"before": numbers(variant.params), "after": numbers(first.found.params)},
         "bounds": numbers(variant.bounds),
         "modifier_settings": model.modifier_settings,

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from distributed import Client
 
 from diffea.analysis import Analysis, Variant
 from diffea.distributed import Templates, distribute
+from diffea.errors import DiffeaError
 from diffea.events.folds import check_samples
 from diffea.events.splits import Part, Split
 from diffea.optimise import Result
 from diffea.program import Program
+from diffea.run.gap import along, soft_less_hard
+from diffea.run.selections import Cuts
 from diffea.run.states import Piece
 from diffea.run.training import MeasuredStep, Watch, checkpoint_folders, train_variant
+from diffea.types import JSONDict, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +31,9 @@ class Fold:
         found: the end of the optimisation.
         pretrained: that of the stage before, if there is one.
         before, after: the analysis at the parameters that it is compared with, and at those found.
+        cuts: what they do to the events judged, ``before`` and ``after``.
+        gap: the objective with soft cuts less that with exact ones, of the events trained on, with its error; None if it fails.
+        along: the objective with exact cuts along each parameter that has bounds.
         train, test: the events, let go of by now.
         driver: seconds of steps outside of passes over the data.
     """
@@ -35,6 +42,9 @@ class Fold:
     pretrained: Result | None
     before: Piece
     after: Piece
+    cuts: Mapping[str, Cuts]
+    gap: Mapping[str, float] | None
+    along: JSONDict
     train: Templates
     test: Templates
     driver: float
@@ -78,6 +88,7 @@ def trained(
     steps: int | None,
     resume: bool,
     progress: Callable[[MeasuredStep], None] | None,
+    like: Fold | None = None,
 ) -> Fold:
     """Train a variant without one fold, and judge it on that, before and after.
 
@@ -87,6 +98,7 @@ def trained(
         read: its events.
         out: folder for the checkpoints.
         steps, resume, progress: as for ``run_variant``.
+        like: an earlier fold, to whose counts these are added.
 
     Raises:
         SplitError: if the fold, or what is trained on, has no events of a sample.
@@ -103,6 +115,7 @@ def trained(
             check_samples(split, [train.ledger.chunks, test.ledger.chunks])
         if variant.baseline is None:
             before = Piece.of(variant.model, train, test, variant.params, replicas)
+            cuts = Cuts.of(test, variant.params, variant.model, like=like.cuts["before"] if like else None)
         else:
             baseline = variant.baseline
             with contextlib.ExitStack() as shortly:
@@ -110,8 +123,20 @@ def trained(
                 first = shortly.enter_context(read(other_program, split, "train"))
                 other = shortly.enter_context(read(other_program, split, judged)) if split else first
                 before = Piece.of(baseline.model, first, other, baseline.params, replicas)
+                cuts = Cuts.of(other, baseline.params, baseline.model, like=like.cuts["before"] if like else None)
         watch = Watch(train, validation, progress, number)
         folders = checkpoint_folders(out, number)
         found, pretrained = train_variant(variant, train, validation, folders, steps, resume, watch)
         after = Piece.of(variant.model, train, test, found.params, replicas)
-    return Fold(found, pretrained, before, after, train, test, watch.driver)
+        later = Cuts.of(test, found.params, variant.model, ranges=cuts, like=like.cuts["after"] if like else None)
+        gap = _gap(train, found.params, variant)
+        scans = along(train, found.params, variant.bounds, variant.model, variant.objective)
+    stages = {"before": cuts, "after": later}
+    return Fold(found, pretrained, before, after, stages, gap, scans, train, test, watch.driver)
+
+
+def _gap(train: Templates, params: Params, variant: Variant) -> dict[str, float] | None:
+    try:
+        return soft_less_hard(train, params, variant.model, variant.objective)
+    except DiffeaError:
+        return None

@@ -51,7 +51,7 @@ def doubts_of(after: State, fold: Fold, unblinded: Sequence[JSONDict], params: S
 
 
 def stages_of(fold: Fold) -> JSONDict:
-    """How a training went."""
+    """How a training went, and the hard objective along each parameter: around the end of ``"auto"``, and between the bounds."""
     found, pretrained = fold.found, fold.pretrained
     return {
         "history": [dataclasses.asdict(step) for step in found.history],
@@ -61,6 +61,7 @@ def stages_of(fold: Fold) -> JSONDict:
             parameter: {"values": scan.values, "losses": numbers(scan.losses), "at": scan.at}
             for parameter, scan in found.scans.items()
         },
+        "along": fold.along,
     }
 
 

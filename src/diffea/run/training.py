@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from diffea.analysis import Variant
@@ -29,6 +29,7 @@ class MeasuredStep(Step):
         moved: bytes of parameters and sums that the step sent between processes.
         memory: bytes resident in the worker that has most of it.
         fold: that is not trained on, where there are folds.
+        yields: sum of weights of each nominal template, by ``channel/sample``, where the step's last pass was at one point.
     """
 
     passes: int = 0
@@ -36,6 +37,7 @@ class MeasuredStep(Step):
     moved: int = 0
     memory: int = 0
     fold: int | None = None
+    yields: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def checkpoint_folders(out: Path, fold: int | None) -> tuple[Path, Path]:
@@ -162,6 +164,7 @@ class Watch:
                     moved=int(moved),
                     memory=train.memory,
                     fold=self._fold,
+                    yields=dict(train.yields) if step.points == 1 else {},
                 )
             )
 

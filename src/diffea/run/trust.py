@@ -15,7 +15,7 @@ Errors are those of replicas; without them the first two rules are without error
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,8 @@ from diffea.errors import DiffeaError
 from diffea.evaluate import Evaluation
 from diffea.parameters import as_arrays, name_of
 from diffea.run.folds import Fold
+from diffea.run.nuisances import fitted
+from diffea.run.sensitivity import sensitivity
 from diffea.run.states import State
 from diffea.statistics.model import BoundModel
 from diffea.templates import TemplateSet
@@ -53,10 +55,13 @@ def trust_of(variant: Variant, folds: Sequence[Fold], before: State, after: Stat
     return {
         "improvement": attempt(lambda: _difference([(before.test, after.test)], objective)),
         "overtraining": attempt(lambda: _difference([_alike(fold, len(folds)) for fold in folds], objective)),
+        "soft_less_hard": _gap([fold.gap for fold in folds]),
         "bias": attempt(lambda: _bias(after, variant)),
         "at_bounds": [name for fold in folds for name in at_bounds(fold.found.params, variant.bounds)],
         "few_events": few_events(bound),
         "injected": attempt(lambda: injected(bound)),
+        "sensitivity": attempt(lambda: sensitivity(variant.model, after.test.templates, objective)),
+        "fit": attempt(lambda: fitted(bound)),
     }
 
 
@@ -128,6 +133,12 @@ def _difference(
     replicated = [second.replicated(objective)[1] - first.replicated(objective)[1] for first, second in pairs]
     scatter = np.mean(replicated, axis=0)
     return {"difference": value, "error": float(np.std(scatter[np.isfinite(scatter)], ddof=1))}
+
+
+def _gap(found: Sequence[Mapping[str, float] | None]) -> JSONDict | None:
+    """Of all folds, the mean; folds train on the same events but one part, so that its error is no smaller than theirs."""
+    known = [gap for gap in found if gap is not None]
+    return {key: float(np.mean([gap[key] for gap in known])) for key in known[0]} if known else None
 
 
 def _value(evaluation: Evaluation, objective: Callable[[BoundModel], Scalar]) -> float:

@@ -20,6 +20,7 @@ from diffea.evaluate import Evaluation, evaluate
 from diffea.files import whole
 from diffea.files.locks import locked
 from diffea.observed import Observed
+from diffea.run.nuisances import fitted
 from diffea.run.numbers import numbers, params_of
 from diffea.run.states import describe, histograms
 from diffea.sources import reachable, source_of
@@ -110,6 +111,11 @@ def summary(seen: Observed) -> JSONDict:
         }
     except DiffeaError as error:
         failures["goodness_of_fit"], found["goodness_of_fit"] = str(error), None
+    try:
+        bound = seen.model(seen.templates)
+        found["fit"] = fitted(bound, bound.data(seen.observations))
+    except DiffeaError as error:
+        failures["fit"], found["fit"] = str(error), None
     observations = {channel: bins.tolist() for channel, bins in seen.observations.items()}
     return {**found, "observations": observations, "events": dict(seen.events), "not_judged": failures}
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from diffea.errors import CountError
 from diffea.events.ragged import Ragged
 from diffea.soft.binomial import distribution
+from diffea.soft.recording import counted
 
 __all__ = ["at_least", "at_most", "count", "exactly"]
 
@@ -45,7 +46,9 @@ def at_least(n: SupportsIndex, cut: Ragged) -> jax.Array:
 
 def at_most(n: SupportsIndex, cut: Ragged) -> jax.Array:
     """Probability that at most ``n`` of an event's objects pass, shape (events,). Arguments as for ``at_least``."""
-    probabilities = _passes(cut, whole(n))
+    number = whole(n)
+    counted(cut, number + 1)
+    probabilities = _passes(cut, number)
     return _kept(sum(probabilities[1:], start=probabilities[0]))
 
 

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from diffea.errors import WidthError
 from diffea.events.ragged import Column, Ragged
 from diffea.soft.context import is_hard
+from diffea.soft.recording import recorded
 from diffea.soft.transition import Shape, checked_width, transition
 
 __all__ = ["above", "all_of", "any_of", "below", "between", "not_", "outside"]
@@ -21,6 +22,7 @@ __all__ = ["above", "all_of", "any_of", "below", "between", "not_", "outside"]
 Soft = TypeVar("Soft", jax.Array, Ragged)
 
 
+@recorded
 def above(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
     """How much ``x`` is above a threshold; under ``hard()`` exactly ``x > threshold``, as 0 or 1.
 
@@ -46,6 +48,7 @@ def above(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "
     return transition(x, threshold, width, shape)
 
 
+@recorded
 def below(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
     """How much ``x`` is below a threshold; under ``hard()`` exactly ``x < threshold``. Arguments as for ``above``."""
     column, threshold = _array(x), jnp.asarray(threshold)
@@ -54,6 +57,7 @@ def below(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "
     return above(-column.astype(dtype), -threshold.astype(dtype), width=width, shape=shape)
 
 
+@recorded
 def between(x: Column, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
     """How much ``x`` is between two thresholds; under ``hard()`` exactly ``low < x < high``.
 
@@ -66,6 +70,7 @@ def between(x: Column, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, sha
     return all_of(above(x, low, width=width, shape=shape), below(x, high, width=width, shape=shape))
 
 
+@recorded
 def outside(x: Column, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
     """How much ``x`` is outside of two thresholds: the complement of ``between``; hard ``x <= low or x >= high``."""
     return not_(between(x, low, high, width=width, shape=shape))

@@ -1,0 +1,217 @@
+"""Networks trained by the limit against the same networks trained by cross-entropy, and against boosted trees. Prints JSON.
+
+    pip install scikit-learn xgboost
+    python benchmarks/networks.py --data FOLDER [--splits 10] [--first 0] [--out FILE]
+
+All of them see the ten inputs of htautau's network and the training half of a split. Each score is then cut into five bins at quantiles of the
+signal in the training half, and its expected limit is computed by pyhf, from hard cuts, on the other half. Trees are tuned by cross-validation within
+the training half; the network has the settings of analyses/htautau.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import hist
+import jax
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.model_selection import RandomizedSearchCV
+from xgboost import XGBClassifier
+
+import diffea
+from diffea import Split, learning, objectives
+from diffea.analysis import load_analysis
+
+ANALYSIS = load_analysis(Path(__file__).parent.parent / "analyses" / "htautau")
+NEURAL = ANALYSIS.variants["neural"]
+HTAUTAU = sys.modules[type(NEURAL.processor).__module__]
+BINS = 5
+TRIED = 24  # settings of boosted trees
+FOLDS = 3
+SETTINGS = {
+    "trees": {
+        "learning_rate": [0.02, 0.05, 0.1, 0.2],
+        "max_iter": [30, 60, 120, 250],
+        "max_leaf_nodes": [4, 8, 16, 31],
+        "min_samples_leaf": [10, 20, 50, 100],
+        "l2_regularization": [0.0, 1.0, 10.0],
+    },
+    "xgboost": {
+        "learning_rate": [0.02, 0.05, 0.1, 0.2],
+        "n_estimators": [30, 60, 120, 250],
+        "max_depth": [2, 3, 4, 6],
+        "min_child_weight": [0.1, 1.0, 5.0],
+        "subsample": [0.5, 0.8, 1.0],
+        "reg_lambda": [1.0, 10.0],
+    },
+}
+
+
+class Network(HTAUTAU.Neural):  # type: ignore[name-defined]
+    """The network's output and the W region; bins of the score as they are told."""
+
+    def __init__(self, score: Any) -> None:
+        self.channels = {"score": score, "w_region": HTAUTAU.Neural.channels["w_region"]}
+
+    def score(self, params: Any, x: Mapping[str, Any]) -> Any:
+        return jax.nn.sigmoid(HTAUTAU.network(params, x))
+
+    def regions(self, params: Any, x: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+        for channel, observable, keep in super().regions(params, x):
+            if channel in self.channels:
+                yield channel, self.score(params, x) if channel == "score" else observable, keep
+
+
+class Trees(Network):
+    """The probability that boosted trees find, in place of the network's."""
+
+    def __init__(self, score: Any, trees: Any) -> None:
+        super().__init__(score)
+        self.trees = trees
+
+    def columns(self, events: Any) -> dict[str, Any]:
+        columns = super().columns(events)
+        for variation in HTAUTAU.TAU_ENERGY_SCALE:
+            if f"m_vis {variation}" in columns:
+                columns[f"trees {variation}"] = self.trees.predict_proba(inputs(columns, variation))[:, 1]
+        return columns
+
+    def score(self, params: Any, x: Mapping[str, Any]) -> Any:  # noqa: ARG002
+        return x["trees"]
+
+
+def inputs(columns: Mapping[str, Any], variation: str = "nominal") -> np.ndarray:
+    """What all of them see, shape (events, inputs)."""
+    found = [columns.get(f"{name} {variation}", columns.get(name)) for name in HTAUTAU.INPUTS]
+    return np.stack([np.asarray(x, float) for x in found], axis=1)
+
+
+def table(data: Path, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs, whether signal, and weights of the training events in the signal region; both classes of the mean weight one.
+
+    Trees take no negative weights: such events, of the multijet estimate, are left out.
+    """
+    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    gathered = learning.gathered(
+        NEURAL.processor, ANALYSIS.fileset(data), split=split, schemaclass=ANALYSIS.schemaclass
+    )
+    for part in gathered.values():
+        x = part.columns
+        region = (x["iso_1"] < 0.1) & (x["pt_2 nominal"] > 20.6) & (x["mt_1 nominal"] < 60.0)
+        region &= (x["m_vis nominal"] > 20.0) & (x["m_vis nominal"] < 200.0)
+        for name in (name for name in x if name.startswith("weight ")):
+            weight, kept = x[name], region & (x[name] > 0)
+            signal = part.sample in HTAUTAU.SIGNALS and name != "weight qcd"
+            rows.append((inputs(x)[kept], np.full(kept.sum(), signal), weight[kept]))
+    features, signal, weight = map(np.concatenate, zip(*rows, strict=True))
+    for which in (signal, ~signal):
+        weight[which] *= which.size / 2 / weight[which].sum()
+    return features, signal, weight
+
+
+def tuned(trees: Any, settings: Mapping[str, Any], events: tuple[np.ndarray, ...]) -> Any:
+    """The best of some random settings by the logarithmic loss, cross-validated within the training events, fitted to all of them."""
+    features, signal, weight = events
+    search = RandomizedSearchCV(trees, settings, n_iter=TRIED, cv=FOLDS, scoring="neg_log_loss", random_state=0)
+    return search.fit(features, signal, sample_weight=weight).best_estimator_
+
+
+def read(processor: Any, data: Path, split: Split) -> Any:
+    options = {"schemaclass": ANALYSIS.schemaclass, "chunksize": ANALYSIS.chunksize}
+    return diffea.distribute(processor, ANALYSIS.fileset(data), split=split, **options)
+
+
+def binned(processor: Any, params: Any, data: Path, split: Split) -> Any:
+    """The same processor with bins at quantiles of the signal of the training half."""
+    fine = learning.with_axis(processor, "score", hist.axis.Regular(2000, 0, 1, name="score"))
+    with read(fine, data, split) as templates:
+        edges = learning.quantile_edges(templates.hard(params), "score", HTAUTAU.SIGNALS, bins=BINS)
+    return learning.with_axis(processor, "score", hist.axis.Variable(edges, name="score"))
+
+
+def judged(processor: Any, params: Any, data: Path, split: Split) -> dict[str, float]:
+    """Expected limits by pyhf with hard cuts, on the half that was trained on and on the other."""
+    final = binned(processor, params, data, split)
+    model = diffea.HistFactory(HTAUTAU.spec(final))
+    options = {"schemaclass": ANALYSIS.schemaclass, "chunksize": ANALYSIS.chunksize}
+    halves = {
+        part: diffea.evaluate(final, ANALYSIS.fileset(data), params, model, split=split.of(part), **options)
+        for part in ("train", "test")
+    }
+    return {part: half.limit for part, half in halves.items()}
+
+
+def networks(data: Path, split: Split) -> dict[str, dict[str, float]]:
+    """The network by cross-entropy, and from there by the limit, of bins at quantiles of the signal after the first."""
+    first, results = NEURAL.pretraining, {}
+    params: Any = NEURAL.params
+    with read(NEURAL.processor, data, split) as templates:
+        found = diffea.optimise(
+            diffea.Composite(templates, first.objective), params, optimizer=first.optimizer, steps=first.steps
+        )
+    params, plain = found.params, Network(NEURAL.processor.channels["score"])
+    results["cross-entropy"] = judged(plain, params, data, split)
+    processor = binned(plain, params, data, split)
+    model = diffea.HistFactory(HTAUTAU.spec(processor))
+    with read(processor, data, split) as templates:
+        loss = diffea.Composite(templates, lambda found: objectives.upper_limit(model(found)))
+        found = diffea.optimise(loss, params, optimizer=NEURAL.optimizer, steps=NEURAL.steps)
+    results["limit"] = judged(plain, found.params, data, split)
+    return results
+
+
+def boosted(data: Path, split: Split) -> dict[str, dict[str, float]]:
+    """scikit-learn's boosted trees as they are, and tuned; xgboost's tuned."""
+    events = table(data, split)
+    features, signal, weight = events
+    trees = HistGradientBoostingClassifier(random_state=0, early_stopping=False)
+    fitted = {
+        "trees, default": copy.deepcopy(trees).fit(features, signal, sample_weight=weight),
+        "trees, tuned": tuned(trees, SETTINGS["trees"], events),
+        "xgboost, tuned": tuned(XGBClassifier(random_state=0, n_jobs=2), SETTINGS["xgboost"], events),
+    }
+    axis = NEURAL.processor.channels["score"]
+    return {name: judged(Trees(axis, one), {}, data, split) for name, one in fitted.items()}
+
+
+def paired(ratios: list[float]) -> dict[str, float]:
+    """The mean of ratios over splits, its standard error, and the largest."""
+    error = float(np.std(ratios, ddof=1) / np.sqrt(len(ratios))) if len(ratios) > 1 else float("nan")
+    return {"mean": float(np.mean(ratios)), "error": error, "largest": float(np.max(ratios))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the skimmed files of htautau")
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first split")
+    parser.add_argument("--out", type=Path, help="also write it there, after every split")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    rows: list[dict[str, Any]] = []
+    for seed in range(arguments.first, arguments.first + arguments.splits):
+        split, began = Split(train=0.5, seed=seed), time.perf_counter()
+        found = networks(arguments.data, split) | boosted(arguments.data, split)
+        rows.append({"seed": seed, "seconds": time.perf_counter() - began, "limits": found})
+        others = [name for name in found if name != "limit"]
+        ratios = {
+            name: paired([row["limits"]["limit"]["test"] / row["limits"][name]["test"] for row in rows])
+            for name in others
+        }
+        report = json.dumps({"limit over": ratios, "splits": rows}, indent=1)
+        if arguments.out:
+            arguments.out.write_text(report)
+    print(report)
+
+
+if __name__ == "__main__":
+    main()
