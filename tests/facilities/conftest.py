@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -150,7 +151,7 @@ def gateway() -> Iterator[str]:
             str(folder / "config.py"),
         ]
         with _running(command, folder, environment):
-            _until(lambda: all(map(_answers, ports)), folder)
+            _until(lambda: _is_well(f"http://127.0.0.1:{ports[1]}/api/health"), folder)
             yield f"http://127.0.0.1:{ports[1]}"
 
 
@@ -188,9 +189,12 @@ def _until(ready: Callable[[], bool], folder: Path) -> None:
     pytest.fail(f"the facility did not start within 60 s:\n{said}")
 
 
-def _answers(port: int) -> bool:
-    with socket.socket() as asking:
-        return asking.connect_ex(("127.0.0.1", port)) == 0
+def _is_well(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 def _ports(number: int) -> list[int]:
