@@ -122,6 +122,7 @@ class Analysis:
         chunksize: entries that are read at once.
         on_bad_file: ``"raise"``, or ``"skip"`` to leave out files that stay bad, which result.json then lists.
         memory: bytes of columns that a worker may hold, see ``diffea.distribute``.
+        uproot_options: by which files on servers are opened, likewise.
         replicas: of the events that are judged, from which limits and gains have their errors; 0 for none.
         fetch: where the data come from.
         default_data: makes the data in a folder, for an analysis that needs no ``--data``.
@@ -142,6 +143,7 @@ class Analysis:
     chunksize: int = 100_000
     on_bad_file: Literal["raise", "skip"] = "raise"
     memory: int | str = "auto"
+    uproot_options: Mapping[str, object] | None = None
     replicas: int = 100
     fetch: Sequence[RemoteFile] = ()
     default_data: Callable[[Path], object] | None = None

@@ -13,10 +13,13 @@ import uproot
 from tests.samples import PARAMS, QuietSchema, Search, write
 from tests.webserver import serving
 
+from diffea import Analysis, Variant, learning
 from diffea.distributed import distribute as distribute_nano
+from diffea.distributed.glance import glance
 from diffea.errors import FileReadError, OptionError
 from diffea.events import patience
 from diffea.program import Program
+from diffea.run.folds import Reader
 
 distribute = functools.partial(distribute_nano, Program(Search()), schemaclass=QuietSchema, chunksize=400)
 NAMES = ("a.root", "a.parquet")
@@ -139,3 +142,22 @@ def test_options_are_for_servers_alone(folder) -> None:
     options = {"headers": {"Authorization": "Bearer a"}, "timeout": 3.0, "num_workers": 2}
     found = numbers(folder / "a.root", uproot_options=options)[0]
     np.testing.assert_array_equal(found, numbers(folder / "a.root")[0])
+
+
+def test_those_of_an_analysis_are_for_whoever_reads_its_events(folder, server) -> None:
+    server.token = "secret"
+    fileset = {"d": {"files": {f"{server.address}/a.root": "Events"}}}
+    options = {"headers": {"Authorization": "Bearer secret"}}
+    variant = Variant(processor=Search(), spec={}, params=PARAMS, objective=lambda templates: 0.0)
+    analysis = Analysis(
+        name="remote", title="", fileset=lambda data: fileset, variants={"": variant}, schemaclass=QuietSchema, split=None,
+        uproot_options=options,
+    )  # fmt: skip
+    expected = numbers(folder / "a.root")[0]
+    with Reader(analysis, folder, None)(Program(Search()), None, "train") as templates:
+        np.testing.assert_array_equal(templates(PARAMS).values_flat, expected)
+    (seen,) = glance(Program(Search()), fileset, QuietSchema, 400, 2, analysis.uproot_options)
+    with seen.templates as templates:
+        np.testing.assert_array_equal(templates(PARAMS).values_flat, expected)
+    gathered = learning.gathered(Search(), fileset, schemaclass=QuietSchema, uproot_options=options)
+    assert gathered["d"].events > 0

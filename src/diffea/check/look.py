@@ -71,7 +71,9 @@ def look(analysis: Analysis, variant: Variant, data: Path, chunks: int = CHUNKS)
         DiffeaError: whatever reading or filling raises: that alone would stop the run.
     """
     program = Program(variant.processor)
-    seen = glance(program, analysis.fileset(data), analysis.schemaclass, analysis.chunksize, chunks)
+    seen = glance(
+        program, analysis.fileset(data), analysis.schemaclass, analysis.chunksize, chunks, analysis.uproot_options
+    )
     with contextlib.ExitStack() as held:
         for one in seen:
             held.callback(one.templates.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from itertools import islice
 
 from diffea.distributed.function import Templates
@@ -15,6 +16,7 @@ from diffea.events.blocks import block_rows
 from diffea.events.columns import branches
 from diffea.events.filesets import Chunk, File
 from diffea.events.plan import plan
+from diffea.events.servers import check_options
 from diffea.portable import Portable
 from diffea.program import Program
 from diffea.runtime import versions
@@ -45,7 +47,14 @@ class Glance:
         return self.entries / self.read
 
 
-def glance(program: Program, fileset: Fileset, schemaclass: type, chunksize: int, chunks: int) -> list[Glance]:
+def glance(
+    program: Program,
+    fileset: Fileset,
+    schemaclass: type,
+    chunksize: int,
+    chunks: int,
+    uproot_options: Mapping[str, object] | None = None,
+) -> list[Glance]:
     """The first chunks of each dataset, in this process.
 
     Args:
@@ -54,12 +63,13 @@ def glance(program: Program, fileset: Fileset, schemaclass: type, chunksize: int
         schemaclass: of NanoEvents.
         chunksize: entries that are read at once.
         chunks: how many of each dataset.
+        uproot_options: by which files on servers are opened.
 
     Raises:
         FilesetError, FileReadError, MissingBranchError, ColumnError, NotFiniteError: as of ``distribute``.
     """
     planned: dict[str, list[Chunk]] = {}
-    for chunk in plan(fileset, chunksize)[0]:
+    for chunk in plan(fileset, chunksize, options=check_options(uproot_options))[0]:
         planned.setdefault(chunk.file.dataset, []).append(chunk)
     pairs = [(all_, list(islice(all_, chunks))) for all_ in planned.values()]
     block = block_rows(

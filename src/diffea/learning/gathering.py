@@ -15,6 +15,7 @@ from diffea.events.kinds import EventArray, is_jagged
 from diffea.events.patience import patiently
 from diffea.events.plan import plan
 from diffea.events.scalars import Static
+from diffea.events.servers import check_options
 from diffea.events.splits import Split
 from diffea.processor import DifferentiableProcessor
 from diffea.types import Fileset
@@ -45,6 +46,7 @@ def gathered(
     split: Split | None = None,
     schemaclass: type = NanoAODSchema,
     chunksize: int = 100_000,
+    uproot_options: Mapping[str, object] | None = None,
 ) -> dict[str, Gathered]:
     """The very events that ``distribute`` would hold with this split, in the memory of this process.
 
@@ -54,6 +56,7 @@ def gathered(
         split: keep its train part only, or the part that it names.
         schemaclass: of NanoEvents.
         chunksize: entries that are read at once.
+        uproot_options: by which files on servers are opened, see ``distribute``.
 
     Returns:
         by dataset.
@@ -62,7 +65,7 @@ def gathered(
         FilesetError, FileReadError, MissingBranchError, ColumnError, NotFiniteError: as of ``distribute``.
     """
     chunks: dict[str, list[Chunk]] = {}
-    for chunk in plan(fileset, chunksize)[0]:
+    for chunk in plan(fileset, chunksize, options=check_options(uproot_options))[0]:
         chunks.setdefault(chunk.file.dataset, []).append(chunk)
     scale = 1.0 if split is None else split.scale
     found: dict[str, Gathered] = {}

@@ -74,6 +74,7 @@ class Reader:
             chunksize=analysis.chunksize,
             on_bad_file=analysis.on_bad_file,
             memory=analysis.memory,
+            uproot_options=analysis.uproot_options,
             split=split and split.of(part),
             identify=bool(analysis.replicas),
         )

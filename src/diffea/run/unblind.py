@@ -70,6 +70,7 @@ def unblind_variant(
             split=split,
             on_bad_file=analysis.on_bad_file,
             memory=analysis.memory,
+            uproot_options=analysis.uproot_options,
             observed=True,
         )
         if not _alike(final, blinded["after"]["hard_test"]) and not force:
