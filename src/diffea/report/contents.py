@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from diffea.types import JSONDict, JSONMapping, PyTree
 __all__ = ["Histogram", "Run", "find_runs", "leaves", "read_run"]
 
 RESULT, WORKSPACE, TEMPLATES = "result.json", "workspace.json", "templates.json"
+FIGURES = "figures"
+Format = Literal["svg", "pdf", "png"]
+FORMATS: tuple[Format, ...] = ("svg", "pdf", "png")  # of pictures
 WHEN, KINDS = ("before", "after"), ("soft", "hard_test")
 FEW = 8
 OPTIONAL = (

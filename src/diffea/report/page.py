@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
@@ -13,10 +13,12 @@ import numpy as np
 from diffea.bootstrap import with_error
 from diffea.errors import DiffeaError, FitError, ReportError
 from diffea.files import whole
-from diffea.report.contents import RESULT, WORKSPACE, Run, find_runs, leaves, read_run
+from diffea.report.contents import FIGURES, FORMATS, RESULT, WORKSPACE, Format, Run, find_runs, leaves, read_run
 from diffea.report.nuisances import doubts, nuisances
-from diffea.report.pictures import FOLDER, FORMATS, Format, Picture
 from diffea.types import JSONDict, JSONMapping, PyTree
+
+if TYPE_CHECKING:
+    from diffea.report.pictures import Picture
 
 __all__ = ["leaves", "write"]
 
@@ -47,7 +49,7 @@ def write(out: Path, formats: Sequence[Format] = FORMATS) -> Path:
     for run in runs.values():
         values, pictures = _run(run)
         for picture in pictures:
-            picture.save(run.folder / FOLDER, formats)
+            picture.save(run.folder / FIGURES, formats)
         _save(run.folder / PAGE, _render("run.html.j2", **values))
     if "" not in runs:
         _save(out / PAGE, _render("index.html.j2", **_index(runs)))

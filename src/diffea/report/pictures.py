@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
 
 import mplhep
 import numpy as np
@@ -22,12 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
 from diffea.files import whole
+from diffea.report.contents import Format
 from diffea.run.numbers import numbers
 from diffea.types import JSONDict, PyTree
 
-FOLDER = "figures"
-Format = Literal["svg", "pdf", "png"]
-FORMATS: tuple[Format, ...] = ("svg", "pdf", "png")
 DATES = {"svg": "Date", "pdf": "CreationDate", "png": "Creation Time"}
 INK = "#222222"
 STYLE: dict[str, object] = {
