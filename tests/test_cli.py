@@ -9,7 +9,7 @@ import http.server
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -167,7 +167,7 @@ def test_no_report_costs_no_results(folder: Path, monkeypatch: pytest.MonkeyPatc
     def nowhere(*arguments: object) -> Iterator[None]:
         yield None
 
-    def fail(out: Path) -> Path:
+    def fail(out: Path, formats: Sequence[str]) -> Path:
         msg = "no page of this"
         raise ReportError(msg)
 
@@ -319,7 +319,7 @@ def test_all_runs_every_initialisation_and_draws(
         return result
 
     monkeypatch.setattr(diffea.cli, "run_variant", pretend)
-    monkeypatch.setattr(diffea.cli.report, "write", lambda out: out / "report.html")
+    monkeypatch.setattr(diffea.cli.report, "write", lambda out, formats: out / "report.html")
     (folder / "out" / "seeds").mkdir(parents=True)
     (folder / "out" / "seeds" / ".DS_Store").touch()
     result = call("run", "small", "--data", ".", "--out", "out", *(["--all"] if every_seed else []))

@@ -240,12 +240,12 @@ def test_a_run_without_an_optimizer_is_a_search_with_exact_cuts(folder, tmp_path
     result = run_variant(searched, "", data=folder, out=tmp_path, steps=3, progress=steps.append)
     assert [(step["phase"], step["points"]) for step in result["history"]] == [
         ("explore", 33),
-        ("descend", 4),
-        ("descend", 4),
+        ("descend", 3),
+        ("descend", 3),
     ]
     assert [step["gradient_norm"] is None for step in result["history"]] == [True, False, False]
     assert result["message"] == "all 3 passes made"
-    assert result["fills"] > 33 + 2 * 4
+    assert result["fills"] > 33 + 2 * 3
     assert [step.phase for step in steps] == ["explore", "descend", "descend"]
     assert result["after"]["hard_train"] == pytest.approx(result["history"][0]["loss"])
     assert "Loss and gradient norm at every step" in report.write(tmp_path).read_text()

@@ -36,7 +36,8 @@ def sensitivity(model: HistFactory, templates: TemplateSet, objective: Callable[
     found = {}
     for key in sorted(model.template_keys):
         if key[2] == NOMINAL and key in templates:
-            template, slope = templates[key], np.asarray(slopes[key].values)
+            template = templates[key]
+            slope = np.asarray(slopes.values_flat)[templates.layout.spans[key]].reshape(template.values.shape)
             found[f"{key[0]}/{key[1]}"] = {
                 "gradient": slope.tolist(),
                 "by_yield": (slope * np.asarray(template.values)).tolist(),
