@@ -33,11 +33,11 @@ def sensitivity(model: HistFactory, templates: TemplateSet, objective: Callable[
 
     with named_errors():
         _, slopes = jax.jit(jax.value_and_grad(lambda templates: objective(model(templates))))(templates)
+    by_bin = TemplateSet(templates.layout, slopes.values_flat, slopes.variances_flat, templates.edges)
     found = {}
     for key in sorted(model.template_keys):
         if key[2] == NOMINAL and key in templates:
-            template = templates[key]
-            slope = np.asarray(slopes.values_flat)[templates.layout.spans[key]].reshape(template.values.shape)
+            template, slope = templates[key], np.asarray(by_bin[key].values)
             found[f"{key[0]}/{key[1]}"] = {
                 "gradient": slope.tolist(),
                 "by_yield": (slope * np.asarray(template.values)).tolist(),
