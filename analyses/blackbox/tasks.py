@@ -83,7 +83,8 @@ class Task:
             return cls(name, variant, demo, ("ttbar", "wjets"), Program(variant.processor))
         free = FREE[int(name)]
         params, bounds = ({key: _of(tree, key) for key in free} for tree in (CUTS.params, CUTS.bounds))
-        variant = dataclasses.replace(CUTS, processor=FewCuts(), params=params, bounds=bounds)
+        limit = objectives.upper_limit
+        variant = dataclasses.replace(CUTS, processor=FewCuts(), params=params, bounds=bounds, objective=limit)
         return cls(name, variant, HTAUTAU, BACKGROUNDS, Program(variant.processor))
 
     def objective(self, templates: TemplateSet) -> jax.Array:
