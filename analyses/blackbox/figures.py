@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 COLOURS = {
     "auto": "#e42536", "tpe": "#5790fc", "gp": "#964a8b", "cma": "#f89c20", "random": "#9c9ca1", "grid": "#7a21dd",
 }  # fmt: skip
-FILLS = np.geomspace(10, 1000, 200)
+FILLS = np.geomspace(10, 1300, 200)
 
 
 def course(splits: list[dict[str, Any]], name: str) -> np.ndarray:
