@@ -101,9 +101,9 @@ def test_shards_follow_the_workers_and_lie_even(fileset, expected, monkeypatch) 
             assert max(rows.values()) < 5100 / size + 400
             homes = Counter(templates._lane._holding.homes)
             assert homes.total() == SHARDS
-            bundles, shards = tasks(client)
-            assert bundles.keys() == shards.keys() == homes.keys()
-            assert homes <= shards  # where they are computed; what was may be let go of later
+            within(
+                20, lambda homes=homes: homes <= tasks(client)[1]
+            )  # where they are computed; what was is let go of later
             assert templates._lane.remote == 2 * size  # a task a thread, however many shards
 
 
