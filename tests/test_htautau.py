@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import uproot
 import vector
 
-from diffea import HistFactory, Split, distribute, optimise
+from diffea import HistFactory, Split, distribute, objectives, optimise, statistics
 from diffea.analysis import load_analysis
 
 ROOT = Path(__file__).parents[1]
@@ -177,3 +178,29 @@ def test_a_short_optimisation_lowers_the_expected_limit(module: Any, analysis: A
     losses = [step.loss for step in result.history]
     assert min(losses) < 0.95 * losses[0]
     assert result.params["iso_1"] > 0.05
+
+
+@needs_data
+@pytest.mark.slow
+def test_the_objective_of_cuts_asks_for_filled_bins_and_has_its_gradient(module: Any, analysis: Any) -> None:
+    model = HistFactory(module.CUTS.spec)
+    tight = {
+        **module.CUTS.params,
+        "jdeta": 2.9,
+        "pt_boosted": 119.0,
+        "vbf": {"mt_1": 25.0, "pt_2": 35.0, "m_collinear": 100.0},
+    }
+    with distribute(
+        module.CUTS.processor, analysis.fileset(DATA), schemaclass=analysis.schemaclass, split=Split(train=0.5)
+    ) as templates:
+
+        def objective(mjj: Any) -> Any:
+            return module.limit_of_filled_bins(model(templates({**tight, "mjj": mjj})))
+
+        value, slope = jax.value_and_grad(objective)(400.0)
+        difference = (objective(400.05) - objective(399.95)) / 0.1
+        bound = model(templates({**tight, "mjj": 400.0}))
+    lacking = np.maximum(0.0, 1.0 - np.asarray(statistics.effective_events(bound)) / 10.0).sum()
+    assert lacking > 0
+    assert float(value) == pytest.approx(float(objectives.upper_limit(bound)) * (1.0 + lacking), rel=1e-9)
+    assert float(slope) == pytest.approx(float(difference), rel=1e-3)

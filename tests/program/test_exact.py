@@ -11,7 +11,7 @@ import uproot
 from coffea.nanoevents import BaseSchema
 
 from diffea import DifferentiableProcessor, Fill, distribute, errors
-from diffea.program.exact import exact_sums, rounded
+from diffea.program.exact import AT_ONCE, exact_sums, rounded
 
 
 @pytest.mark.parametrize("exponents", [(-3, 3), (-1074, -1000), (900, 1000), (-1060, 1000)])
@@ -32,6 +32,12 @@ def test_many_of_one_number_do_not_overflow_a_mantissa(monkeypatch: pytest.Monke
     monkeypatch.setattr("diffea.program.exact.AT_ONCE", 1000)
     found = exact_sums(np.zeros(2500, int), np.full(2500, 0.1), 1)
     assert rounded(found)[0] == math.fsum([0.1] * 2500)
+
+
+def test_as_many_as_are_summed_at_once_fit_into_a_mantissa() -> None:
+    random = np.random.default_rng(8)
+    numbers = np.nextafter(1.0, 0.0) - 2.0**-53 * random.integers(0, 1 << 20, AT_ONCE)
+    assert rounded(exact_sums(np.zeros(AT_ONCE, int), numbers, 1))[0] == math.fsum(numbers)
 
 
 def test_nothing_is_zero_and_too_much_is_an_error() -> None:
