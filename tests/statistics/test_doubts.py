@@ -104,3 +104,39 @@ def test_methods_that_there_are_not(bound: BoundModel) -> None:
     ):
         with pytest.raises(MethodError, match=message):
             function()
+
+
+def test_a_background_that_cancels_is_told() -> None:
+    """One bin of 8.4 - 7.6 events, the second of them uncertain by half: a scan finds a minimum on either side of no background."""
+    positive = {"name": "b", "data": [60.0, 8.4], "modifiers": [modifier("mcstat", "staterror", [4.0, 2.0])]}
+    negative = {
+        "name": "fakes",
+        "data": [1.0, -7.6],
+        "modifiers": [modifier("norm", "normsys", {"hi": 1.5, "lo": 0.5}), modifier("mcstat", "staterror", [1.0, 2.5])],
+    }
+    signal = {"name": "s", "data": [0.6, 0.5], "modifiers": [modifier("mu", "normfactor")]}
+    spec = {"channels": [{"name": "region", "samples": [signal, positive, negative]}]}
+    found = [text for text in warnings(HistFactory(spec)()) if "second minimum" in text]
+    assert len(found) == 1
+    assert "bin region[1] expects 0.8 background events, which one sigma of 'norm' makes -3" in found[0]
+
+    judge = pyhf.Model(spec)
+    data = judge.expected_data([0.0 if name == "mu" else init for name, init in _initial(judge)])
+
+    def deviance(norm: float, gamma: float) -> float:
+        chosen = {"mu": 5.0, "norm": norm, "mcstat[1]": gamma}
+        with np.errstate(invalid="ignore"):
+            value = judge.logpdf([chosen.get(name, init) for name, init in _initial(judge)], data)[0]
+        return -2.0 * value if np.isfinite(value) else np.inf
+
+    gammas = np.linspace(0.05, 10.0, 200)
+    lowest = {norm: min(deviance(norm, gamma) for gamma in gammas) for norm in np.linspace(-1.0, 1.0, 81)}
+    above = {norm: value for norm, value in lowest.items() if 8.4 < 7.6 * 1.5**norm}
+    below = {norm: value for norm, value in lowest.items() if norm not in above}
+    inside = min(above, key=lambda norm: above[norm])
+    assert min(above) < inside < max(above)
+    assert above[inside] < min(below.values())
+
+
+def _initial(judge: pyhf.Model) -> list[tuple[str, float]]:
+    return list(zip(judge.config.par_names, judge.config.suggested_init(), strict=True))

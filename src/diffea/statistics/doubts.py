@@ -18,6 +18,7 @@ from diffea.statistics.diagnostics import (
 )
 from diffea.statistics.fits import bounds
 from diffea.statistics.model import BoundModel
+from diffea.statistics.rates import shifts_at_one_sigma
 from diffea.statistics.solver import Solver
 
 _FAR = 5.0
@@ -49,6 +50,7 @@ def warnings(
         *_constrained(bound, result, constraint),
         *_at_upper_bounds(bound, result),
         *_of_two_minima(bound),
+        *_of_cancelled_backgrounds(bound),
         *_of_few_events(bound, events),
         *_dropped_uncertainties(bound),
         *_unmeasured(bound, poi_true, condition),
@@ -99,6 +101,25 @@ def _of_two_minima(bound: BoundModel) -> Iterator[str]:
             "of the data: the likelihood may have several minima; fits start on both sides and take the lowest, but if "
             "one variation is a fluctuation of its simulation, symmetrise or smooth it"
         )
+
+
+def _of_cancelled_backgrounds(bound: BoundModel) -> Iterator[str]:
+    """Bins whose background one sigma makes negative, and whose MC-statistical parameter multiplies that."""
+    if not starts.has_shifts(bound.layout):
+        return
+    scaled = {bin_ for _, mask, _ in bound.layout.staterror for bin_ in np.flatnonzero(mask)}
+    nu, *shifts = map(
+        np.asarray, shifts_at_one_sigma(bound.layout, bound.settings, bound.prepared(), at_asimov(bound, 0.0))
+    )
+    lowest = nu + np.minimum(*shifts)
+    for bin_ in sorted(scaled):
+        parameter = int(np.argmin(lowest[:, bin_]))
+        if lowest[parameter, bin_] < 0 < nu[bin_]:
+            yield (
+                f"bin {bound.layout.bin_names[bin_]} expects {nu[bin_]:.3g} background events, which one sigma of "
+                f"{bound.config.par_names[parameter]!r} makes {lowest[parameter, bin_]:.3g}: its staterror can then scale a negative "
+                "background against the signal, in a second minimum that fits may or may not find; merge the bin"
+            )
 
 
 def _of_few_events(bound: BoundModel, least: float) -> Iterator[str]:
