@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from diffea.bootstrap import with_error
+from diffea.report.words import objective_in_words
 from diffea.types import JSONMapping
 
 STAGES = {
@@ -21,14 +22,12 @@ STAGES = {
 }
 
 
-def summary(name: str, result: JSONMapping) -> Table:
+def summary(result: JSONMapping) -> Table:
     """Before and after, soft and hard, train and test."""
-    table = Table(
-        "", "before", "after", "change", title=f"\n{escape(name)}", title_justify="left", title_style="bold", box=None
-    )
+    table = Table("", "before", "after", "change", title="", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
-    objective, before, after = escape(result["objective"]), result["before"], result["after"]
+    objective, before, after = escape(objective_in_words(result["objective"])), result["before"], result["after"]
     test = "test" if result["split"] else "the events trained on"
     errors = [(result.get("errors") or {}).get(when, {}).get("hard_test") for when in ("before", "after")]
     rows = [
@@ -47,8 +46,6 @@ def summary(name: str, result: JSONMapping) -> Table:
             for value, error in zip((first, last), widths, strict=True)
         ]
         table.add_row(what, *shown, change)
-    if result.get("verdict"):
-        table.add_row(escape(f"verdict: {result['verdict']}"))
     if result.get("gain_error") is not None:
         table.add_row("gain: that limit, after over before", "", "", with_error(result["gain"], result["gain_error"]))
     if seen := result.get("observed"):
