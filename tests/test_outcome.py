@@ -84,6 +84,15 @@ def test_doubts_are_mended_first_and_one_step_leads_onwards() -> None:
     assert third.startswith("diffea new")
 
 
+def test_what_did_not_change_has_no_sign() -> None:
+    lines = printed(
+        before={"soft": 1.0, "hard_train": 1.0, "hard_test": 1.0},
+        after={"soft": 0.9999, "hard_train": 1.1, "hard_test": 0.9},
+    )
+    changes = [text.split()[-2:] for text in lines if text.strip().startswith("Expected CLs")]
+    assert changes == [["0", "%"], ["+10", "%"], ["-10", "%"]]
+
+
 @pytest.mark.parametrize(("loss", "told"), [(0.0136, False), (0.01, True)])
 def test_a_lower_minimum_along_a_parameter_is_told(loss: float, told: bool) -> None:
     along = {"mt": {"values": [90.0, 130.0], "losses": [None, loss]}}

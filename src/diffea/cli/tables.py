@@ -40,12 +40,11 @@ def summary(result: JSONMapping) -> Table:
         errors = [result.get(f"limit_{when}_error") for when in ("before", "after")]
         rows.append((f"expected 95 % CL limit, hard cuts, {test}", *limits, errors))
     for what, first, last, widths in rows:
-        change = f"{100 * (last - first) / abs(first):+.0f} %" if first and last is not None else "–"
         shown = [
             "–" if value is None else with_error(value, error)
             for value, error in zip((first, last), widths, strict=True)
         ]
-        table.add_row(what, *shown, change)
+        table.add_row(what, *shown, _change(first, last))
     if result.get("gain_error") is not None:
         table.add_row("gain: that limit, after over before", "", "", with_error(result["gain"], result["gain_error"]))
     if seen := result.get("observed"):
@@ -67,6 +66,13 @@ def summary(result: JSONMapping) -> Table:
     for stage, seconds in result["seconds_by_stage"].items():
         table.add_row(STAGES[stage], "", "", f"{seconds:.1f} s")
     return table
+
+
+def _change(first: float | None, last: float | None) -> str:
+    if not first or last is None:
+        return "–"
+    percent = round(100 * (last - first) / abs(first))
+    return f"{percent:+} %" if percent else "0 %"
 
 
 def _text(value: float | None) -> str:

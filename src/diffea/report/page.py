@@ -12,9 +12,11 @@ import numpy as np
 from diffea.bootstrap import with_error
 from diffea.errors import DiffeaError, FitError, ReportError
 from diffea.files import whole
+from diffea.report.advice import mending
 from diffea.report.contents import FIGURES, FORMATS, RESULT, WORKSPACE, Format, Run, find_runs, leaves, limits, read_run
 from diffea.report.nuisances import doubts, nuisances
 from diffea.report.words import objective_in_words
+from diffea.run.trust import NOTHING
 from diffea.types import JSONDict, JSONMapping
 
 if TYPE_CHECKING:
@@ -67,12 +69,13 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
     signals = dict.fromkeys(s for pair in samples.values() for s in pair[1])
     colours = {name: plots.COLOURS[i % len(plots.COLOURS)] for i, name in enumerate(backgrounds)}
     colours |= dict.fromkeys(signals, plots.SIGNAL)
-    history, decided = plots.history(run.result["history"]), list(distributions(run, colours))
+    steps, decided = run.result["history"], list(distributions(run, colours))
+    history = [plots.history(steps)] if steps else []
     along = list(diagnostics.along(run))
     trust, seen, poi = run.result["trust"] or {}, run.result["observed"] or {}, "μ" if run.poi == "mu" else run.poi
     fitted = list(diagnostics.parameters(seen.get("fit") or trust.get("fit"), poi))
     channels: list[JSONDict] = []
-    drawn = [history, *decided, *along, *fitted]
+    drawn = [*history, *decided, *along, *fitted]
     values = {
         "result": run.result,
         "objective": objective_in_words(run.result["objective"]),
@@ -82,6 +85,8 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
         "along": along,
         "fitted": fitted,
         "history": history,
+        "nothing": run.result["verdict"] == NOTHING,
+        "advice": _advice(run.result),
         "channels": channels,
         "decided": decided,
         "cutflows": cutflows(run),
@@ -101,6 +106,11 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
         channels.append({"name": name, "yields": yields, **pictures})
         drawn += [picture for picture in pictures.values() if picture is not None]
     return values, drawn
+
+
+def _advice(result: JSONMapping) -> list[str]:
+    """What to try where a verdict is not that the result holds."""
+    return [] if result["verdict"] in (None, "holds") else list(mending(result, result["analysis"]))
 
 
 def _model(run: Run) -> JSONDict:
@@ -212,7 +222,8 @@ def _change(before: float | None, after: float | None) -> str:
     """The relative change as a signed percentage."""
     if before is None or after is None or not before:
         return "–"
-    return f"{100 * (after - before) / abs(before):+.0f}\u202f%".replace("-", "−")
+    percent = round(100 * (after - before) / abs(before))
+    return f"{percent:+}\u202f%".replace("-", "−") if percent else "0\u202f%"
 
 
 def _render(template: str, **values: object) -> str:
