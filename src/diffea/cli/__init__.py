@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from diffea import report, scaffold
+from diffea import report
 from diffea.analysis import Analysis, load_analysis
 from diffea.check import findings, look
 from diffea.cli import checks, comparison, outcome
@@ -27,6 +27,7 @@ from diffea.cli.advice import next_things
 from diffea.cli.clusters import cluster
 from diffea.cli.exports import export_command
 from diffea.cli.interrupts import interrupts
+from diffea.cli.new import new_command
 from diffea.cli.progress import progress
 from diffea.cli.tables import spread
 from diffea.demo import analysis as demo_analysis
@@ -145,28 +146,6 @@ def run(
     run_analysis(loaded, data=data, out=out, variant=variant, seeds=seeds, called=called, **options)
 
 
-@main.command(name="new")
-@click.argument("name", type=FOLDER)
-@click.option("--data", type=EXISTING_FOLDER, required=True, help="Folder of ROOT files, one or more of each sample.")
-@click.option(
-    "--from", "kind", type=click.Choice(["flat", "nanoaod"]), default="flat", show_default=True, help="What they are."
-)
-@click.option(
-    "--signal", metavar="FILE", help="Which file is the signal (its name without .root).  [default: guessed by name]"
-)
-def new_command(name: Path, data: Path, kind: scaffold.Kind, signal: str | None) -> None:
-    """Write a first draft of an analysis of your own files into the folder NAME: it runs as it is, and is yours to change."""
-    found = scaffold.survey(data, signal=signal, flat=kind == "flat")
-    for path in scaffold.write(name, found, kind, data):
-        out_console.print(f"written: {escape(str(path))}", soft_wrap=True)
-    chosen = next(sample.name for sample in found.samples if sample.signal)
-    out_console.print(
-        f"\nsignal: {escape(chosen)}; cross-sections are 1 pb until you give yours in samples.json. Next:\n"
-        f"  diffea check {escape(str(name))} --data {escape(str(data))}\n  diffea run {escape(str(name))} --data {escape(str(data))}",
-        soft_wrap=True,
-    )
-
-
 @main.command(name="check")
 @click.argument("analysis")
 @click.option("--data", type=EXISTING_FOLDER, help="Folder of the analysis's data.")
@@ -225,6 +204,7 @@ def compare_command(outs: tuple[Path, ...], as_json: bool) -> None:
 
 
 main.add_command(export_command)
+main.add_command(new_command)
 
 
 @main.command(name="list")
