@@ -34,9 +34,11 @@ def typeset(_app: Any, _what: str, _name: str, _of: Any, _options: Any, lines: l
 
 
 def setup(app: Any) -> None:
-    """Typeset docstrings, and draw the pictures of operations.md, which git does not hold, before the pages are read."""
+    """Typeset docstrings, and draw the pictures of operations.md and of the gallery, which git does not hold, before the pages are read."""
     sys.path.insert(0, str(Path(__file__).parent))
+    import gallery_pictures
     import operations_pictures
 
     app.connect("autodoc-process-docstring", typeset)
     app.connect("builder-inited", lambda _: operations_pictures.main(operations_pictures.FOLDER))
+    app.connect("builder-inited", lambda _: gallery_pictures.main(gallery_pictures.FOLDER))

@@ -73,10 +73,12 @@ def test_from_new_to_a_result(flat: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert not [finding for finding in findings(seen) if finding.level == "stop"]
     own = subprocess.run([sys.executable, "-m", "pytest", "mine", "-q"], capture_output=True, text=True, check=False)
     assert own.returncode == 0, own.stdout
-    ran = call("run", "mine", "--data", flat, "--steps", 4)
+    ran = call("run", "mine", "--data", flat, "--steps", 2)
     assert ran.exit_code == 0, ran.output
     result = json.loads(Path("diffea-mine/result.json").read_text())
     assert result["after"]["soft"] is not None
+    assert len(result["folds"]) == 2
+    assert result["events"]["test"] == {"background": 4000, "my_signal": 800}
     assert "is not empty" in call("new", "mine", "--data", flat).output
 
 

@@ -75,6 +75,9 @@ def cls(
     It falls like $e^{-q_A/2}$: a signal excluded by more than some 10 sigma has a CLs whose gradient moves nothing, and at 38
     sigma both are exactly 0. Minimise `log_cls` there, which has the same minimum.
 
+    >>> round(float(objectives.cls(bound, poi_test=1.0)), 4)
+    0.3059
+
     Args:
         poi_test: tested value.
         test_stat: ``"qtilde"`` or ``"q"``.
@@ -93,6 +96,9 @@ def log_cls(
     r"""Natural logarithm of `cls`, with all digits and a gradient however strong the signal.
 
     It is made of logarithms of the normal distribution's tail, and never of CLs itself; $\exp$ of it is `cls`.
+
+    >>> round(float(jnp.exp(objectives.log_cls(bound, poi_test=1.0))), 4)
+    0.3059
 
     Args:
         poi_test: tested value.
@@ -113,6 +119,9 @@ def upper_limit(
 
     The μ at which $CL_s(\mu) = 1 - \mathrm{cl}$; expected: $\sqrt{q_A(\mu)} = \Phi^{-1}(1 - (1-\mathrm{cl})/2)$
     (arXiv:1007.1727, section 4.3, with CLs).
+
+    >>> round(float(objectives.upper_limit(bound)), 3)
+    1.92
 
     Args:
         cl: confidence level.
@@ -144,6 +153,9 @@ def discovery_significance(
 ) -> Array:
     r"""Discovery significance $Z = \sqrt{q_0}$ (arXiv:1007.1727, eq. 53); larger is better, so minimise its negative.
 
+    >>> round(float(objectives.discovery_significance(bound)), 3)
+    1.026
+
     Args:
         poi_true: signal strength of the Asimov data.
     """
@@ -159,6 +171,11 @@ def counting_significance(bound: BoundModel, relative_uncertainty: float | Array
     (Cowan, "Discovery sensitivity for a counting experiment with background uncertainty", 2012, eq. 20);
     $Z = \sqrt{\sum_b Z_b^2}$, with the expectations s and b at initial nuisance parameters. Bins without background do
     not count.
+
+    >>> round(float(objectives.counting_significance(bound)), 3)
+    1.437
+    >>> round(float(objectives.counting_significance(bound, relative_uncertainty=0.1)), 3)
+    1.135
 
     Args:
         relative_uncertainty: σ/b, scalar or shape (bins,).
@@ -183,6 +200,9 @@ def poi_uncertainty(
 
     On Asimov data $I$ is the Fisher information at the parameters they were made with, so no fit is needed; on other data
     it is the observed information at their best fit, at a bound of the parameter of interest too.
+
+    >>> round(float(objectives.poi_uncertainty(bound)), 3)
+    0.956
 
     Args:
         poi_true: value of the parameter of interest behind the Asimov data (INFERNO takes signal plus background, 1).

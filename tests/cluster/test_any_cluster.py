@@ -158,7 +158,5 @@ def test_reading_and_compiling_are_told_in_the_log(tmp_path, capsys, where) -> N
     told = capsys.readouterr().err
     assert "search: read 3 files, 3 chunks, 5,100 entries in " in told
     assert "held: 5,100 selected events" in told
-    assert ("search: a pass for jacobian: workers that have not done so yet compile it first" in told) == (
-        where == "cluster"
-    )
+    assert "search: compiling histograms with soft cuts and their derivatives, where the cache does not have it" in told
     assert logging.getLogger("diffea.distributed").level == logging.NOTSET

@@ -10,8 +10,10 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
+import diffea.notebook
 from diffea import demo
 from tests.docs.blocks import ROOT
+from tests.docs.test_notebooks import Nowhere
 
 NOTEBOOK = json.loads((ROOT / "binder" / "demo.ipynb").read_text(encoding="utf-8"))
 CELLS = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
@@ -27,6 +29,7 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mpl.use("Agg")
     few = {"": dataclasses.replace(demo.analysis.variants[""], steps=2)}
     monkeypatch.setattr(demo, "analysis", dataclasses.replace(demo.analysis, variants=few))
+    monkeypatch.setattr(diffea.notebook, "Live", functools.partial(diffea.notebook.Live, display=Nowhere))
     monkeypatch.setattr(demo, "make_data", functools.partial(demo.make_data, events=16_000))
     names: dict = {"__name__": "notebook"}
     for cell in CELLS:

@@ -12,7 +12,7 @@ from tests.docs.blocks import ROOT
 
 PAGE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 DIRECTIVES = dict(re.findall(r"auto(?:class|function|module):: (?:diffea\.)?([\w.]+)\n((?:   :.*\n)*)", PAGE))
-ROOMS = ("soft", "histograms", "objectives", "learning", "exchange", "statistics")
+ROOMS = ("soft", "histograms", "objectives", "learning", "exchange", "statistics", "export")
 RETURNED = (
     "distributed.function.Templates", "distributed.ledger.Ledger", "optimise.result.Result", "optimise.result.Step",
     "optimise.result.Scan", "evaluate.Evaluation", "bootstrap.Measured", "observed.Observed", "statistics.model.ModelConfig",

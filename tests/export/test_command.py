@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonpatch
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -14,6 +15,7 @@ from diffea.cli import main
 from diffea.errors import ExportError, FormatError, OutputError
 from diffea.export import LIKELIHOODS, export, read_result
 from diffea.export.cabinetry import configuration
+from diffea.export.likelihoods import without_signal
 
 TOY = Path(__file__).with_name("toy.py")
 
@@ -55,6 +57,30 @@ def test_pyhf_gets_what_the_run_left_and_observed_events_only_after_they_were_lo
         assert read(out / "export" / "pyhf" / "workspace.json") == read(out / "workspace.json")
         assert (out / "export" / "pyhf" / "workspace-observed.json").is_file() == (out == seen)
     assert read(seen / "export/pyhf/workspace-observed.json") == read(seen / "workspace-observed.json")
+
+
+def test_the_signal_is_a_patch_of_the_background(toy_run) -> None:
+    _, seen, _ = toy_run
+    exported(seen, "--to", "pyhf")
+    folder = seen / "export" / "pyhf"
+    for ending in ("", "-observed"):
+        whole, background = (read(folder / f"{name}{ending}.json") for name in ("workspace", "background"))
+        patch = jsonpatch.JsonPatch(read(folder / "signal-patch.json"))
+        assert patch.apply(background) == whole
+        assert len(patch.patch) == len(whole["channels"])
+        assert "mu" not in json.dumps([channel["samples"] for channel in background["channels"]])
+
+
+def test_a_channel_of_signal_alone_has_no_background_to_patch() -> None:
+    modifiers = [{"name": "mu", "type": "normfactor", "data": None}]
+    samples = [{"name": "s", "data": [1.0], "modifiers": modifiers}, {"name": "b", "data": [2.0], "modifiers": []}]
+    workspace = {
+        "channels": [{"name": "a", "samples": samples}, {"name": "c", "samples": samples[:1]}],
+        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+    }
+    background, patch = without_signal(workspace)
+    assert [len(channel["samples"]) for channel in background["channels"]] == [1, 0]
+    assert [entry["path"] for entry in patch] == ["/channels/0/samples/0", "/channels/1/samples/0"]
 
 
 def alike(ours: HistFactory, theirs: HistFactory) -> None:

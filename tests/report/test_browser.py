@@ -15,6 +15,7 @@ from diffea import report
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine, in which to look at the report")
 LOADED = "[...document.images].filter(image => image.complete && image.naturalWidth > 50).length"
+TALLEST = "Math.max(...[...document.querySelectorAll('tr')].map(row => row.offsetHeight))"
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -22,11 +23,13 @@ WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWi
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A variant with long names, and the page that compares variants."""
     folder = tmp_path_factory.mktemp("browser")
+    diagnostics = made.make_diagnostics()
+    diagnostics["trust"]["few_events"] = [{"bin": f"untagged[{bin_}]", "events": 6.2} for bin_ in range(12)]
     made.make_out(
         folder / "longer",
         variant="longer",
         title="A search with a title of many words, /" + "and_a_name_that_nobody_breaks_" * 4,
-        **made.make_diagnostics(),
+        **diagnostics,
         verdict="doubtful because " + "a_bin_of_a_channel_with_a_long_name[3], " * 5,
     )
     report.write(folder, ("svg",))
@@ -36,6 +39,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def _look(path: Path, width: int, profile: Path) -> dict[str, Any]:
     async with opened(path, width, profile) as page:
         seen = {"images": await page.value("document.images.length"), "loaded": await page.value(LOADED)}
+        seen["tallest row"] = await page.value(TALLEST)
         seen["wide"] = await page.value(WIDE)
         colour = "getComputedStyle(document.body)[{!r}]"
         seen["light"] = [await page.value(colour.format(part)) for part in ("backgroundColor", "color")]
@@ -58,6 +62,7 @@ def test_nothing_is_missing_sticks_out_or_fails(out: Path, tmp_path: Path, page:
     assert seen["complaints"] == []
     assert seen["wide"] <= 0
     assert seen["wide in print"] <= 0
+    assert seen["tallest row"] < 400
     assert seen["loaded"] == seen["images"]
     assert (seen["images"] > 5) == page.startswith("longer")
     assert seen["pdf"] == b"%PDF-"

@@ -427,3 +427,36 @@ def test_bins_without_end_are_drawn_by_their_numbers(tmp_path: Path) -> None:
     found = read_run(out).histogram("after", "soft", "tagged", "ttbar")
     assert (found.edges.tolist(), found.label) == (list(range(7)), "bin")
     assert report.write(out).is_file()
+
+
+@pytest.mark.parametrize("steps", [0, 25])
+def test_a_run_that_optimised_nothing_says_so_and_what_to_try(tmp_path: Path, steps: int) -> None:
+    result = made.make_result(verdict="nothing was optimised", message="all steps taken")
+    out = made.make_out(
+        tmp_path, verdict=result["verdict"], message=result["message"], history=result["history"][:steps]
+    )
+    page = report.write(out, ("svg",)).read_text(encoding="utf-8")
+    assert "Verdict: <strong>nothing was optimised</strong>. The parameters found are those of the start" in page
+    assert ("no step was taken" in page) == (steps == 0)
+    assert ("all steps taken, and none was better" in page) == (steps > 0)
+    assert (out / "figures" / "history.svg").is_file() == (steps > 0)
+    assert "diffea check demo: which parameter moves what" in page
+
+
+def test_only_what_is_in_doubt_has_advice(tmp_path: Path) -> None:
+    trust = made.make_diagnostics()["trust"]
+    pages = [
+        report.write(made.make_out(tmp_path / verdict[:5], verdict=verdict, trust=trust), ()).read_text(
+            encoding="utf-8"
+        )
+        for verdict in ("holds", "doubtful because of a bin")
+    ]
+    assert ["What to try" in page for page in pages] == [False, True]
+    assert "wider bounds of muon_pt" in pages[1]
+
+
+def test_what_did_not_change_has_no_sign(tmp_path: Path) -> None:
+    out = made.make_out(tmp_path, limit_before=2.0, limit_after=1.9999)
+    page = report.write(out, ()).read_text(encoding="utf-8")
+    assert "0\u202f%, hard cuts" in page
+    assert "−0\u202f%" not in page

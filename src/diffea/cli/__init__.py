@@ -19,21 +19,24 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from diffea import report, scaffold
+from diffea import report
 from diffea.analysis import Analysis, load_analysis
 from diffea.check import findings, look
-from diffea.cli import checks, comparison
+from diffea.cli import checks, comparison, outcome
+from diffea.cli.advice import next_things
 from diffea.cli.clusters import cluster
 from diffea.cli.exports import export_command
 from diffea.cli.interrupts import interrupts
+from diffea.cli.new import new_command
 from diffea.cli.progress import progress
-from diffea.cli.tables import spread, summary
+from diffea.cli.tables import spread
 from diffea.demo import analysis as demo_analysis
 from diffea.errors import AnalysisError, DiffeaError
 from diffea.fetch import RemoteFile, fetch
 from diffea.files import UNFINISHED, named
 from diffea.files.locks import locked
-from diffea.run import result_folder, run_variant, unblind_variant
+from diffea.report.words import objective_in_words
+from diffea.run import describe, result_folder, run_variant, unblind_variant
 from diffea.types import JSONDict
 
 ANALYSES = Path("analyses")
@@ -138,29 +141,9 @@ def run(
         msg = f"{loaded.name} has a single initialisation: run it without --all"
         raise AnalysisError(msg)
     seeds = loaded.seeds if every_seed else 1
-    run_analysis(loaded, data=data, out=out or Path(f"diffea-{loaded.name}"), variant=variant, seeds=seeds, **options)
-
-
-@main.command(name="new")
-@click.argument("name", type=FOLDER)
-@click.option("--data", type=EXISTING_FOLDER, required=True, help="Folder of ROOT files, one or more of each sample.")
-@click.option(
-    "--from", "kind", type=click.Choice(["flat", "nanoaod"]), default="flat", show_default=True, help="What they are."
-)
-@click.option(
-    "--signal", metavar="FILE", help="Which file is the signal (its name without .root).  [default: guessed by name]"
-)
-def new_command(name: Path, data: Path, kind: scaffold.Kind, signal: str | None) -> None:
-    """Write a first draft of an analysis of your own files into the folder NAME: it runs as it is, and is yours to change."""
-    found = scaffold.survey(data, signal=signal, flat=kind == "flat")
-    for path in scaffold.write(name, found, kind, data):
-        out_console.print(f"written: {escape(str(path))}", soft_wrap=True)
-    chosen = next(sample.name for sample in found.samples if sample.signal)
-    out_console.print(
-        f"\nsignal: {escape(chosen)}; cross-sections are 1 pb until you give yours in samples.json. Next:\n"
-        f"  diffea check {escape(str(name))} --data {escape(str(data))}\n  diffea run {escape(str(name))} --data {escape(str(data))}",
-        soft_wrap=True,
-    )
+    called = analysis + (f" --data {data}" if data else "")
+    out = out or Path(f"diffea-{loaded.name}")
+    run_analysis(loaded, data=data, out=out, variant=variant, seeds=seeds, called=called, **options)
 
 
 @main.command(name="check")
@@ -221,6 +204,7 @@ def compare_command(outs: tuple[Path, ...], as_json: bool) -> None:
 
 
 main.add_command(export_command)
+main.add_command(new_command)
 
 
 @main.command(name="list")
@@ -288,6 +272,7 @@ def run_analysis(
     install: Sequence[str] = (),
     unblind: bool = False,
     force: bool = False,
+    called: str | None = None,
 ) -> None:
     """Run some or all variants, from one or more initialisations, write their reports, and print what changed.
 
@@ -307,20 +292,33 @@ def run_analysis(
             own = analysis.reseeded(seed) if analysis.reseeded and seed else analysis
             place: JSONDict = {"data": data, "out": result_folder(out, name, seed), "client": client}
             if not (unblind and (place["out"] / "result.json").is_file()):
-                with progress(log_console, (name or analysis.name) + (f", seed {seed}" if seed else "")) as tell:
+                title = (name or analysis.name) + (f", seed {seed}" if seed else "")
+                with progress(log_console, title, _minimised(analysis, name)) as tell:
                     results[name].append(run_variant(own, name, **place, steps=steps, resume=resume, progress=tell))
             if unblind:
                 with log_console.status("looking at observed events"):
                     results[name][seed:] = [unblind_variant(own, name, **place, force=force)]
     for name, found in results.items():
-        out_console.print(summary(name or analysis.name, found[0]))
+        outcome.show(out_console, name or analysis.name, found[0])
     if seeds > 1:
         out_console.print(spread(results))
-    page = report.write(out, formats=("svg",))
+    with log_console.status("drawing the report"):
+        page = report.write(out, formats=("svg",))
     if variant is None and analysis.figures:
         for figure in analysis.figures(out):
             out_console.print(f"figure: {escape(str(figure))}", soft_wrap=True)
     out_console.print(f"\nreport: {escape(str(page))}", soft_wrap=True)
+    first, command = names[0], called or analysis.name
+    tips = next_things(results[first][0], command, result_folder(out, first))
+    out_console.print(
+        "\nnext:", *(f"  {number}. {escape(tip)}" for number, tip in enumerate(tips, 1)), sep="\n", soft_wrap=True
+    )
+
+
+def _minimised(analysis: Analysis, variant: str) -> str:
+    """What a variant minimises, in words."""
+    words = objective_in_words(describe(analysis.variants[variant].objective))
+    return words[:1].lower() + words[1:]
 
 
 @contextlib.contextmanager

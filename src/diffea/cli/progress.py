@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 
 from dask.utils import format_bytes
@@ -14,22 +15,30 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from diffea.optimise import MOST_PASSES
-from diffea.run import MeasuredStep
+from diffea.run import PRETRAINING, MeasuredStep
 
 EVERY = 30.0  # seconds between lines
+HEARD = ("diffea.distributed", "diffea.run")
+OURS = "diffea.errors"
+LOSS = "loss"
 WIDE = 140  # columns of a terminal that has room for all there is to tell
 
 
 @contextlib.contextmanager
-def progress(console: Console, name: str) -> Iterator[Callable[[MeasuredStep], None]]:
-    """Loss, gradient norm, passes over the data, their speed, bytes moved, and memory.
+def progress(console: Console, name: str, objective: str = LOSS) -> Iterator[Callable[[MeasuredStep], None]]:
+    """What is minimised, gradient norm, passes over the data, their speed, bytes moved, and memory.
 
     On a terminal they stand beside a bar and the time left, as far as there is room; elsewhere, such as in a batch system's log, in a
     line every ``EVERY`` seconds.
+
+    Args:
+        console: where to.
+        name: of what runs.
+        objective: that is minimised, in words.
     """
     if not console.is_terminal:
         with _told(_sayings(console, name)):
-            yield _lines(console, name)
+            yield _lines(console, name, objective)
         return
     wide = console.width >= WIDE
     columns = (
@@ -52,7 +61,7 @@ def progress(console: Console, name: str) -> Iterator[Callable[[MeasuredStep], N
                 task,
                 completed=step.step,
                 total=None if step.steps == MOST_PASSES else step.steps,
-                state=_state(step, wide=wide),
+                state=_state(step, objective, wide=wide),
             )
 
         with _told(say):
@@ -73,16 +82,29 @@ class _Listener(logging.Handler):
 
 @contextlib.contextmanager
 def _told(say: Callable[[logging.LogRecord], None]) -> Iterator[None]:
-    """Hear what ``distribute`` and its cluster say of themselves: reading, compiling, waiting for workers."""
-    logger = logging.getLogger("diffea.distributed")
-    handler, level = _Listener(say), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
+    """Hear what a run, ``distribute`` and its cluster say of themselves: reading, compiling, judging, waiting for workers; and warnings."""
+    handler = _Listener(say)
+    with contextlib.ExitStack() as stack:
+        for logger in map(logging.getLogger, HEARD):
+            stack.callback(logger.setLevel, logger.level)
+            stack.callback(logger.removeHandler, handler)
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.showwarning = _as_record(say, warnings.showwarning)
         yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
+
+
+def _as_record(say: Callable[[logging.LogRecord], None], otherwise: Callable[..., None]) -> Callable[..., None]:
+    """Shows warnings of diffea's as what is said, without the line of code that they come from."""
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: object) -> None:
+        if category.__module__ == OURS:
+            say(logging.LogRecord(OURS, logging.WARNING, filename, lineno, str(message), None, None))
+        else:
+            otherwise(message, category, filename, lineno, *more)
+
+    return show
 
 
 def _sayings(console: Console, name: str) -> Callable[[logging.LogRecord], None]:
@@ -98,7 +120,7 @@ def _sayings(console: Console, name: str) -> Callable[[logging.LogRecord], None]
     return say
 
 
-def _lines(console: Console, name: str) -> Callable[[MeasuredStep], None]:
+def _lines(console: Console, name: str, objective: str) -> Callable[[MeasuredStep], None]:
     console.print(escape(f"{name}: reading events"), soft_wrap=True)
     last = -math.inf
 
@@ -106,12 +128,12 @@ def _lines(console: Console, name: str) -> Callable[[MeasuredStep], None]:
         nonlocal last
         if (now := time.monotonic()) - last >= EVERY or step.step == step.steps:
             last = now
-            console.print(escape(f"{name}: {_state(step, wide=True)}"), soft_wrap=True)
+            console.print(escape(f"{name}: {_state(step, objective, wide=True)}"), soft_wrap=True)
 
     return tell
 
 
-def _state(step: MeasuredStep, *, wide: bool) -> str:
+def _state(step: MeasuredStep, objective: str, *, wide: bool) -> str:
     steps = f"{step.step}" if step.steps == MOST_PASSES else f"{step.step}/{step.steps}"
     slope = (
         f"gradient {step.gradient_norm:.2g}"
@@ -119,7 +141,8 @@ def _state(step: MeasuredStep, *, wide: bool) -> str:
         else f"exact cuts at {step.points} points"
     )
     fold = "" if step.fold is None else f"without fold {step.fold}: "
-    state = f"{fold}{step.phase or 'step'} {steps}  loss {step.loss:.4g}  {slope}  passes {step.passes}"
+    what = LOSS if step.phase == PRETRAINING else objective
+    state = f"{fold}{step.phase or 'step'} {steps}  {what} {step.loss:.4g}  {slope}  passes {step.passes}"
     if not wide:
         return state
     return (

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from diffea.bootstrap import with_error
+from diffea.report.words import objective_in_words
 from diffea.types import JSONMapping
 
 STAGES = {
@@ -21,14 +22,12 @@ STAGES = {
 }
 
 
-def summary(name: str, result: JSONMapping) -> Table:
+def summary(result: JSONMapping) -> Table:
     """Before and after, soft and hard, train and test."""
-    table = Table(
-        "", "before", "after", "change", title=f"\n{escape(name)}", title_justify="left", title_style="bold", box=None
-    )
+    table = Table("", "before", "after", "change", title="", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
-    objective, before, after = escape(result["objective"]), result["before"], result["after"]
+    objective, before, after = escape(objective_in_words(result["objective"])), result["before"], result["after"]
     test = "test" if result["split"] else "the events trained on"
     errors = [(result.get("errors") or {}).get(when, {}).get("hard_test") for when in ("before", "after")]
     rows = [
@@ -41,14 +40,11 @@ def summary(name: str, result: JSONMapping) -> Table:
         errors = [result.get(f"limit_{when}_error") for when in ("before", "after")]
         rows.append((f"expected 95 % CL limit, hard cuts, {test}", *limits, errors))
     for what, first, last, widths in rows:
-        change = f"{100 * (last - first) / abs(first):+.0f} %" if first and last is not None else "–"
         shown = [
             "–" if value is None else with_error(value, error)
             for value, error in zip((first, last), widths, strict=True)
         ]
-        table.add_row(what, *shown, change)
-    if result.get("verdict"):
-        table.add_row(escape(f"verdict: {result['verdict']}"))
+        table.add_row(what, *shown, _change(first, last))
     if result.get("gain_error") is not None:
         table.add_row("gain: that limit, after over before", "", "", with_error(result["gain"], result["gain_error"]))
     if seen := result.get("observed"):
@@ -70,6 +66,13 @@ def summary(name: str, result: JSONMapping) -> Table:
     for stage, seconds in result["seconds_by_stage"].items():
         table.add_row(STAGES[stage], "", "", f"{seconds:.1f} s")
     return table
+
+
+def _change(first: float | None, last: float | None) -> str:
+    if not first or last is None:
+        return "–"
+    percent = round(100 * (last - first) / abs(first))
+    return f"{percent:+} %" if percent else "0 %"
 
 
 def _text(value: float | None) -> str:

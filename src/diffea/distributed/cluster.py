@@ -16,7 +16,7 @@ from dask.base import annotate
 from dask.typing import Key
 from distributed import CancelledError, Client, Future, KilledWorker, Scheduler, wait
 
-from diffea.distributed import lanes
+from diffea.distributed import compiling, lanes
 from diffea.distributed.holding import Holding
 from diffea.distributed.hurry import hurry, relax
 from diffea.distributed.keeping import keep_workers
@@ -173,9 +173,9 @@ class OnCluster:
     def _pass(self, mode: AnyMode, layout: Portable[Layout], arguments: tuple[PyTree, ...]) -> Partial:
         """A step, of which a late worker's part is computed a second time elsewhere."""
         self._settle()
-        kind = mode, layout.token, tuple(leaf.shape for leaf in jax.tree.leaves(arguments))
+        kind = compiling.kind_of(mode, layout, arguments)
         if kind not in self._known:
-            log.info("a pass for %s: workers that have not done so yet compile it first", mode)
+            compiling.tell(mode)
         began = time.monotonic()
         first = self._graph(mode, layout, arguments)
         limit = self._durations.late(kind) + (0.0 if kind in self._known else COMPILING)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
+from diffea.distributed import compiling
 from diffea.distributed.reading import Reading
 from diffea.distributed.reduction import Partial, merge
 from diffea.distributed.shards import Content, Shard, Source, load
@@ -55,6 +56,7 @@ class InProcess:
         self.workers = cores()
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="diffea")
         self._shards: list[Shard] = []
+        self._known: set[Hashable] = set()
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterable[R]:
         return self._pool.map(function, items)
@@ -71,7 +73,11 @@ class InProcess:
         return contents
 
     def step(self, mode: AnyMode, layout: Portable[Layout], *arguments: PyTree) -> Partial:
-        return merge(self._pool.map(lambda shard: step(shard, mode, layout, *arguments), self._shards))
+        if (kind := compiling.kind_of(mode, layout, arguments)) not in self._known:
+            compiling.tell(mode)
+        partial = merge(self._pool.map(lambda shard: step(shard, mode, layout, *arguments), self._shards))
+        self._known.add(kind)
+        return partial
 
     def close(self) -> None:
         self._shards = []

@@ -27,6 +27,11 @@ class Split:
     With folds, parameters are trained once without each fold, and judged on it: ``split.without(0)`` trains on all folds but the first,
     which is its test part. The part ``"fold"`` is that too, with the weights that events have: those of all folds add up.
 
+    >>> [fold.fold for fold in diffea.Split(folds=2).each]
+    [0, 1]
+    >>> diffea.Split(train=0.25, validation=0.25).of("test").share
+    0.5
+
     Args:
         train: fraction of the events that are trained on; with folds, all of the others.
         validation: fraction that is kept for early stopping; with folds, of the events that are not in the fold.

@@ -12,9 +12,16 @@ from diffea.types import JSONDict
 
 
 def write_pyhf(result: Result, folder: Path) -> None:
-    """Write workspace.json, workspace-observed.json once there are observed events, and the settings that a workspace has no place for."""
+    """Write workspace.json, workspace-observed.json once there are observed events, and the settings that a workspace has no place for.
+
+    Each workspace also comes without signal, and with the signal as a JSON patch of that, for which others may put their own.
+    """
     for ending, workspace in _workspaces(result):
         _write(folder / f"workspace{ending}.json", workspace)
+        background, patch = without_signal(workspace)
+        if patch and all(channel["samples"] for channel in background["channels"]):
+            _write(folder / f"background{ending}.json", background)
+            _write(folder / "signal-patch.json", patch)
     if result.model_settings:
         _write(folder / "modifier_settings.json", result.model_settings)
 
@@ -39,6 +46,21 @@ def write_combine(result: Result, folder: Path) -> None:
     for ending, workspace in _workspaces(result):
         model = model_of(result, workspace)
         model.datacard(folder / ending.removeprefix("-"), None, model.observations)
+
+
+def without_signal(workspace: JSONDict) -> tuple[JSONDict, list[JSONDict]]:
+    """A workspace without the samples that its parameter of interest scales, and the JSON patch (RFC 6902) that adds them at their places."""
+    poi = workspace["measurements"][0]["config"]["poi"]
+    channels, patch = [], []
+    for number, channel in enumerate(workspace["channels"]):
+        kept = []
+        for place, sample in enumerate(channel["samples"]):
+            if any(modifier["name"] == poi and modifier["type"] == "normfactor" for modifier in sample["modifiers"]):
+                patch.append({"op": "add", "path": f"/channels/{number}/samples/{place}", "value": sample})
+            else:
+                kept.append(sample)
+        channels.append({**channel, "samples": kept})
+    return {**workspace, "channels": channels}, patch
 
 
 def model_of(result: Result, workspace: JSONDict) -> HistFactory:

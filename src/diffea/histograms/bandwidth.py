@@ -23,6 +23,9 @@ def default_bandwidth(edges: ArrayLike) -> AnyArray:
 
     Every event then touches two bins at most, and every event contributes to the gradient.
 
+    >>> np.round(histograms.default_bandwidth(np.array([0.0, 1.0, 3.0])), 3).tolist()
+    [0.189, 0.189, 0.378]
+
     Args:
         edges: shape (bins + 1,), ascending.
 

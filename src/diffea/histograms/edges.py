@@ -15,6 +15,9 @@ __all__ = ["edge_logits", "ordered_edges"]
 def ordered_edges(logits: ArrayLike, low: float, high: float, *, smallest: float = 0.0) -> jax.Array:
     """Bin edges from ``low`` to ``high`` whose widths are ``smallest`` and a softmax share of what is left.
 
+    >>> np.round(histograms.ordered_edges(jnp.zeros(4), 0.0, 1.0), 3).tolist()
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+
     Args:
         logits: parameters, shape (bins,); a constant added to all of them changes nothing.
         low: first edge.

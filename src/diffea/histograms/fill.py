@@ -45,6 +45,13 @@ def histogram(
 ) -> jax.Array:
     """Sum of weights in each bin, differentiable in the events, the weights, the edges and the bandwidth.
 
+    >>> edges = np.array([0.0, 1.0, 2.0, 3.0])
+    >>> np.round(histograms.histogram(np.array([0.5, 1.9]), edges, bandwidth=0.2), 3).tolist()
+    [1.0, 0.673, 0.327]
+    >>> with soft.hard():
+    ...     print(histograms.histogram(np.array([0.5, 1.9]), edges).tolist())
+    [1.0, 1.0, 0.0]
+
     Args:
         x: observable, shape (events,), or one value an object (``Ragged``); a tuple of them for several axes.
         edges: shape (bins + 1,), ascending, or what ``binning`` makes of an axis of ``hist``; a tuple of them for several axes.

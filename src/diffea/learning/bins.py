@@ -48,9 +48,11 @@ def quantile_edges(
     With ``largest_error`` bins are merged, from the upper end down, until the simulated background of each is known to that relative error,
     √(sum of squared weights) / sum of weights; what is left at the lower end joins the last one.
 
-    >>> fine = learning.with_axis(processor, "score", hist.axis.Regular(2000, 0, 1, name="score"))
-    >>> with diffea.distribute(fine, fileset, split=split) as templates:
-    ...     edges = learning.quantile_edges(templates.hard(params), "score", "signal", bins=8, largest_error=0.2)
+    ::
+
+        fine = learning.with_axis(processor, "score", hist.axis.Regular(2000, 0, 1, name="score"))
+        with diffea.distribute(fine, fileset, split=split) as templates:
+            edges = learning.quantile_edges(templates.hard(params), "score", "signal", bins=8, largest_error=0.2)
 
     Args:
         templates: hard ones of training events; flow bins do not count.

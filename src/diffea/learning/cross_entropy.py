@@ -31,9 +31,11 @@ class CrossEntropy:
     with the weights of the fills, soft cuts included: both classes count alike, whatever their yields. It needs ``processor.fill``
     to fill the score p, within 0 and 1, into the channel, and nothing else: ``of`` makes the processor that sums up the rest.
 
-    >>> entropy = learning.CrossEntropy("score", signal=["ggH", "qqH"])
-    >>> with diffea.distribute(entropy.of(processor), fileset) as sums:
-    ...     first = diffea.optimise(diffea.Composite(sums, entropy), params, optimizer=optax.adam(1e-3), steps=500, batches=10)
+    ::
+
+        entropy = learning.CrossEntropy("score", signal=["ggH", "qqH"])
+        with diffea.distribute(entropy.of(processor), fileset) as sums:
+            first = diffea.optimise(diffea.Composite(sums, entropy), params, optimizer=optax.adam(1e-3), steps=500, batches=10)
 
     Args:
         channel: whose observable is the score.

@@ -25,9 +25,11 @@ class Module:
     Its functions, whole numbers and keys stay what they are: they travel to a worker once, and nothing compiles again for them. It is
     itself a pytree, which stands beside other parameters, and calls the module:
 
-    >>> params = {"network": learning.Module(equinox.nn.MLP(10, "scalar", 32, 2, key=key)), "cut": 30.0}
-    >>> score = jax.nn.sigmoid(jax.vmap(params["network"])(x))  # within `fill`
-    >>> trained = result.params["network"].module
+    ::
+
+        params = {"network": learning.Module(equinox.nn.MLP(10, "scalar", 32, 2, key=key)), "cut": 30.0}
+        score = jax.nn.sigmoid(jax.vmap(params["network"])(x))  # within `fill`
+        trained = result.params["network"].module
 
     Args:
         module: any pytree.

@@ -28,7 +28,9 @@ def gaussian_regions(params: Regions, x: jax.Array, *, temperature: ArrayLike = 
 
     Under ``soft.hard()`` it is 1 for the largest, 0 for all others. Regions end where two of these are equal: at conics.
 
-    >>> yield diffea.Fill("categories", learning.gaussian_regions(params["regions"], scores), columns["weight"])
+    ::
+
+        yield diffea.Fill("categories", learning.gaussian_regions(params["regions"], scores), columns["weight"])
 
     Args:
         params: such as ``gaussians`` makes: ``mean``, shape (categories, scores); ``precision``, (categories, scores, scores): of

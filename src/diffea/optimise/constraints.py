@@ -38,8 +38,10 @@ HELD = 0.01  # relative violation below which a constraint counts as held
 class Constraint:
     """A working point: what a quantity of the templates is to be.
 
-    >>> efficiency = lambda T: T["sr", "signal"].values.sum() / 120.0
-    >>> diffea.optimise(diffea.Composite(templates, objective), …, constraint=diffea.Constraint(efficiency, at_least=0.8))
+    ::
+
+        efficiency = lambda T: T["sr", "signal"].values.sum() / 120.0
+        diffea.optimise(diffea.Composite(templates, objective), …, constraint=diffea.Constraint(efficiency, at_least=0.8))
 
     Args:
         quantity: of the templates, such as a signal efficiency or the background's yield.

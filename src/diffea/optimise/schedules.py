@@ -19,6 +19,10 @@ Schedule = Callable[[float], float]
 def anneal(start: float, stop: float) -> Schedule:
     """A value that goes geometrically from ``start`` at the first step to ``stop`` at the last.
 
+    >>> widths = diffea.anneal(1.0, 0.25)
+    >>> float(widths(0.0)), float(widths(0.5)), float(widths(1.0))
+    (1.0, 0.5, 0.25)
+
     Args:
         start: positive.
         stop: positive.

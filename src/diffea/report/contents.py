@@ -16,7 +16,7 @@ from diffea.report import schema
 from diffea.report.schema import AGAIN, check, read
 from diffea.types import JSONDict, JSONMapping, PyTree
 
-__all__ = ["Histogram", "Run", "find_runs", "leaves", "read_run"]
+__all__ = ["Histogram", "Run", "find_runs", "leaves", "limits", "read_run"]
 
 RESULT, WORKSPACE, TEMPLATES = "result.json", "workspace.json", "templates.json"
 FIGURES = "figures"
@@ -214,6 +214,18 @@ def leaves(tree: PyTree, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
         yield name, array
     elif tree is not None:
         yield name, np.asarray(tree, float)
+
+
+def limits(params: PyTree, bounds: PyTree, name: str = "") -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+    """Lower and upper bound of each of the `leaves` that has them."""
+    if isinstance(params, Mapping) and isinstance(bounds, Mapping):
+        for key, value in params.items():
+            yield from limits(value, bounds.get(key), f"{name}.{key}" if name else str(key))
+    elif isinstance(params, list | float | int) and isinstance(bounds, list) and len(bounds) == 2:
+        low, high = (np.broadcast_to(np.asarray(side, float), np.shape(params)).tolist() for side in bounds)
+        yield from (
+            (leaf, (one, other)) for (leaf, one), (_, other) in zip(leaves(low, name), leaves(high, name), strict=True)
+        )
 
 
 def read_run(folder: Path) -> Run:

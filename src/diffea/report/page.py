@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 import numpy as np
@@ -13,9 +12,12 @@ import numpy as np
 from diffea.bootstrap import with_error
 from diffea.errors import DiffeaError, FitError, ReportError
 from diffea.files import whole
-from diffea.report.contents import FIGURES, FORMATS, RESULT, WORKSPACE, Format, Run, find_runs, leaves, read_run
+from diffea.report.advice import mending
+from diffea.report.contents import FIGURES, FORMATS, RESULT, WORKSPACE, Format, Run, find_runs, leaves, limits, read_run
 from diffea.report.nuisances import doubts, nuisances
-from diffea.types import JSONDict, JSONMapping, PyTree
+from diffea.report.words import objective_in_words
+from diffea.run.trust import NOTHING
+from diffea.types import JSONDict, JSONMapping
 
 if TYPE_CHECKING:
     from diffea.report.pictures import Picture
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["leaves", "write"]
 
 PAGE = "report.html"
-NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
+NO_BOUNDS = np.array(np.nan), np.array(np.nan)
 
 
 def write(out: Path, formats: Sequence[Format] = FORMATS) -> Path:
@@ -67,21 +69,24 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
     signals = dict.fromkeys(s for pair in samples.values() for s in pair[1])
     colours = {name: plots.COLOURS[i % len(plots.COLOURS)] for i, name in enumerate(backgrounds)}
     colours |= dict.fromkeys(signals, plots.SIGNAL)
-    history, decided = plots.history(run.result["history"]), list(distributions(run, colours))
+    steps, decided = run.result["history"], list(distributions(run, colours))
+    history = [plots.history(steps)] if steps else []
     along = list(diagnostics.along(run))
     trust, seen, poi = run.result["trust"] or {}, run.result["observed"] or {}, "μ" if run.poi == "mu" else run.poi
     fitted = list(diagnostics.parameters(seen.get("fit") or trust.get("fit"), poi))
     channels: list[JSONDict] = []
-    drawn = [history, *decided, *along, *fitted]
+    drawn = [*history, *decided, *along, *fitted]
     values = {
         "result": run.result,
-        "objective": _objective(run.result["objective"]),
+        "objective": objective_in_words(run.result["objective"]),
         "events": _events(run.result["events"]),
         "poi": poi,
         "trust": trust,
         "along": along,
         "fitted": fitted,
         "history": history,
+        "nothing": run.result["verdict"] == NOTHING,
+        "advice": _advice(run.result),
         "channels": channels,
         "decided": decided,
         "cutflows": cutflows(run),
@@ -103,6 +108,11 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
     return values, drawn
 
 
+def _advice(result: JSONMapping) -> list[str]:
+    """What to try where a verdict is not that the result holds."""
+    return [] if result["verdict"] in (None, "holds") else list(mending(result, result["analysis"]))
+
+
 def _model(run: Run) -> JSONDict:
     """What a fit of the workspace tells."""
     given = run.workspace, run.result["modifier_settings"]
@@ -116,13 +126,6 @@ def _model(run: Run) -> JSONDict:
             f"({type(error).__name__}: {error}): run the analysis again"
         )
         raise ReportError(msg) from error
-
-
-def _objective(objective: str) -> str:
-    """In a physicist's words where it is one of the two common ones."""
-    if match := re.fullmatch(rf"cls(?:\(poi_test=({NUMBER})\))?", objective):
-        return f"Expected CLs at μ = {float(match[1] or 1):g}"
-    return "Expected upper limit" if re.fullmatch(r"upper_limit(\(cl=0\.95\))?", objective) else objective
 
 
 def _events(events: Mapping[str, Mapping[str, int]] | None) -> list[tuple[str, int, str]]:
@@ -151,12 +154,12 @@ def _yields(run: Run, channel: str, sample: str) -> JSONDict:
 def _parameters(result: JSONMapping) -> list[JSONDict]:
     """A row for each scalar and each short array's element, one for each long array (root mean square instead of value)."""
     after = dict(leaves(result["params"]["after"]))
-    limits = dict(_limits(result["params"]["before"], result["bounds"]))
+    known = dict(limits(result["params"]["before"], result["bounds"]))
     rows = []
     for name, first in leaves(result["params"]["before"]):
         last = after[name]
         row: JSONDict = {"name": name, "count": first.size, "before": _size(first), "after": _size(last)}
-        low, high = limits.get(name, (np.nan, np.nan))
+        low, high = known.get(name, NO_BOUNDS)
         if first.size == 1 and np.isfinite([low, high]).all():
             row |= {"low": float(low), "high": float(high)}
             row["from"], row["to"] = (
@@ -173,18 +176,6 @@ def _by_fold(folds: Sequence[JSONMapping]) -> list[tuple[str, list[float]]]:
     return [(name, [_size(fold[name]) for fold in found]) for name in names]
 
 
-def _limits(params: PyTree, bounds: PyTree, name: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Lower and upper bound of each of the `leaves` that has them."""
-    if isinstance(params, Mapping) and isinstance(bounds, Mapping):
-        for key, value in params.items():
-            yield from _limits(value, bounds.get(key), f"{name}.{key}" if name else str(key))
-    elif isinstance(params, list | float | int) and isinstance(bounds, list) and len(bounds) == 2:
-        low, high = (np.broadcast_to(np.asarray(side, float), np.shape(params)).tolist() for side in bounds)
-        yield from (
-            (leaf, (one, other)) for (leaf, one), (_, other) in zip(leaves(low, name), leaves(high, name), strict=True)
-        )
-
-
 def _size(array: np.ndarray) -> float:
     return float(array.ravel()[0]) if array.size == 1 else float(np.sqrt(np.mean(array**2)))
 
@@ -198,7 +189,7 @@ def _index(runs: Mapping[str, Run]) -> JSONDict:
         "judged": "events not trained on" if first["split"] is not None else "the events trained on",
         "runs": runs,
         "counts": counts,
-        "objective": _objective,
+        "objective": objective_in_words,
         "total": _total,
     }
 
@@ -231,7 +222,8 @@ def _change(before: float | None, after: float | None) -> str:
     """The relative change as a signed percentage."""
     if before is None or after is None or not before:
         return "–"
-    return f"{100 * (after - before) / abs(before):+.0f}\u202f%".replace("-", "−")
+    percent = round(100 * (after - before) / abs(before))
+    return f"{percent:+}\u202f%".replace("-", "−") if percent else "0\u202f%"
 
 
 def _render(template: str, **values: object) -> str:

@@ -14,19 +14,27 @@ from diffea.analysis import Analysis, check_variant_names
 from diffea.errors import AnalysisError
 from diffea.files import whole
 from diffea.files.locks import locked
-from diffea.run.folds import Fold, Reader, trained
+from diffea.run.folds import Fold, Reader, log, trained
 from diffea.run.numbers import numbers
 from diffea.run.selections import summary as selection_of
 from diffea.run.states import State, describe, shifts
 from diffea.run.summaries import doubts_of, limits_of, stages_of, summary_of
-from diffea.run.training import MeasuredStep, clear_checkpoints
+from diffea.run.training import PRETRAINING, MeasuredStep, clear_checkpoints
 from diffea.run.trust import trust_of, verdict
 from diffea.run.unblind import digest_of, unblind_variant, unblinded_before
 from diffea.runtime import versions
 from diffea.templates.gap import soft_hard_gap
 from diffea.types import JSONDict
 
-__all__ = ["MeasuredStep", "describe", "result_folder", "result_folders", "run_variant", "unblind_variant"]
+__all__ = [
+    "PRETRAINING",
+    "MeasuredStep",
+    "describe",
+    "result_folder",
+    "result_folders",
+    "run_variant",
+    "unblind_variant",
+]
 
 
 def run_variant(
@@ -95,6 +103,7 @@ def _contents(
     for part in split.each if split else (None,):
         like = folds[0] if folds else None
         folds.append(trained(variant, part, read, out, steps=steps, resume=resume, progress=progress, like=like))
+    log.info("limits, their errors and the verdict")
     baseline, first = variant.baseline or variant, folds[0]
     before = State.of(variant.objective, baseline.model, [fold.before for fold in folds], limit=variant.limit)
     after = State.of(variant.objective, model, [fold.after for fold in folds], limit=variant.limit)

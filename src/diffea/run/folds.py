@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from diffea.run.selections import Cuts
 from diffea.run.states import Piece
 from diffea.run.training import MeasuredStep, Watch, checkpoint_folders, train_variant
 from diffea.types import JSONDict, Params
+
+log = logging.getLogger("diffea.run")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +117,8 @@ def trained(
         test = stack.enter_context(read(program, split, judged)) if split else train
         if split and split.folds:
             check_samples(split, [train.ledger.chunks, test.ledger.chunks])
+        which = "" if number is None else f" without fold {number}"
+        log.info("judging the start%s, with exact cuts and %d replicas", which, replicas)
         if variant.baseline is None:
             before = Piece.of(variant.model, train, test, variant.params, replicas)
             cuts = Cuts.of(test, variant.params, variant.model, like=like.cuts["before"] if like else None)
@@ -127,7 +132,9 @@ def trained(
                 cuts = Cuts.of(other, baseline.params, baseline.model, like=like.cuts["before"] if like else None)
         watch = Watch(train, validation, progress, number)
         folders = checkpoint_folders(out, number)
+        log.info("training%s", which)
         found, pretrained = train_variant(variant, train, validation, folders, steps, resume, watch)
+        log.info("judging what was found%s, with exact cuts and %d replicas", which, replicas)
         after = Piece.of(variant.model, train, test, found.params, replicas)
         later = Cuts.of(test, found.params, variant.model, ranges=cuts, like=like.cuts["after"] if like else None)
         gap = _gap(train, found.params, variant)

@@ -17,6 +17,7 @@ from diffea.types import Params, PyTree, Scalar
 
 CHECKPOINT = "checkpoint"
 STEPS = "steps.jsonl"
+PRETRAINING = "pretraining"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,9 @@ def train_variant(
     model, (folder, before) = variant.model, folders
     kept_apart = validation.with_statistics_of(train) if validation else None
 
-    def descend(objective: Callable[[TemplateSet], Scalar], start: Params, **options: PyTree) -> Result:
+    def descend(
+        objective: Callable[[TemplateSet], Scalar], start: Params, tell: Callable[[Step], None], **options: PyTree
+    ) -> Result:
         return optimise(
             Composite(train, objective),
             start,
@@ -82,18 +85,28 @@ def train_variant(
             **options,
         )
 
+    def before_that(step: Step) -> None:
+        tell(dataclasses.replace(step, phase=PRETRAINING))
+
     first, start = None, variant.params
     if stage := variant.pretraining:
         count = stage.steps if steps is None else min(stage.steps, steps)
         if resume and steps_done(folder):  # the main stage began where this one ended, whatever is asked for now
             count = steps_done(before)
         first = descend(
-            stage.objective, start, optimizer=stage.optimizer, steps=count, batches=stage.batches, checkpoint=before
+            stage.objective,
+            start,
+            before_that,
+            optimizer=stage.optimizer,
+            steps=count,
+            batches=stage.batches,
+            checkpoint=before,
         )
         start = first.params
     main = descend(
         lambda templates: variant.objective(model(templates)),
         start,
+        tell,
         optimizer=variant.optimizer,
         steps=variant.steps if steps is None or variant.steps == 0 else steps,
         batches=variant.batches,

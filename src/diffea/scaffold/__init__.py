@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from diffea.scaffold.processors import Original, read_processor
 from diffea.scaffold.survey import Cut, Sample, Survey, survey
-from diffea.scaffold.write import Kind, write
+from diffea.scaffold.write import Kind, unfinished, write, write_processor
 
-__all__ = ["Cut", "Kind", "Sample", "Survey", "survey", "write"]
+__all__ = [
+    "Cut", "Kind", "Original", "Sample", "Survey", "read_processor", "survey", "unfinished", "write", "write_processor",
+]  # fmt: skip

@@ -26,6 +26,12 @@ def choice(
     Under ``hard()`` it is the option with the largest logit. Weights of events may be mixed, and are then the exact
     expectation of a random choice; a mixture of observables is something between them.
 
+    >>> np.round(soft.choice(jnp.array([0.0, 1.0]), jnp.array([10.0, 20.0]), temperature=1.0), 2).tolist()
+    17.31
+    >>> with soft.hard():
+    ...     print(soft.choice(jnp.array([0.0, 1.0]), jnp.array([10.0, 20.0]), temperature=1.0).tolist())
+    20.0
+
     Args:
         logits: parameters, shape (options,).
         options: pytrees of arrays (or ``Ragged``) of the same shapes, or one array of shape (options, …).

@@ -20,6 +20,10 @@ __all__ = ["away_from", "pairs"]
 def pairs(x: Ragged) -> tuple[Ragged, Ragged]:
     """Both members of every pair of objects of an event, in the order of the objects.
 
+    >>> first, second = soft.pairs(diffea.Ragged.from_awkward(ak.Array([[90.0, 40.0, 30.0]])))
+    >>> (first.values + second.values)[first.mask].tolist()
+    [130.0, 120.0, 70.0]
+
     Args:
         x: one value an object.
 

@@ -25,8 +25,10 @@ _annealing: ContextVar[Scalar | None] = ContextVar("diffea_annealing", default=N
 def hard() -> AbstractContextManager[None]:
     """A context in which every soft operation is exact: cuts give 0 or 1, counts are whole, a choice takes one option.
 
-    >>> with soft.hard():
-    ...     keep = soft.above(pt, 25.0, width=3.0)
+    ::
+
+        with soft.hard():
+            keep = soft.above(pt, 25.0, width=3.0)
     """
     return _hard(True)
 

@@ -19,6 +19,10 @@ __all__ = ["at_least", "at_most", "count", "exactly"]
 def count(cut: Ragged) -> jax.Array:
     """Expected number of objects that pass, shape (events,); under ``hard()`` the number itself.
 
+    >>> jets = diffea.Ragged.from_awkward(ak.Array([[90.0, 40.0], [30.0]]))
+    >>> np.round(soft.count(soft.above(jets, 35.0, width=5.0)), 3).tolist()
+    [1.731, 0.269]
+
     Args:
         cut: a soft cut on objects.
     """
@@ -30,6 +34,13 @@ def at_least(n: SupportsIndex, cut: Ragged) -> jax.Array:
 
     Objects pass or fail independently with the probabilities of the soft cut; with exact cuts this is exactly 0 or 1.
     An event without objects has 0 (1 for ``n = 0``).
+
+    >>> jets = diffea.Ragged.from_awkward(ak.Array([[90.0, 40.0], [30.0]]))
+    >>> np.round(soft.at_least(2, soft.above(jets, 35.0, width=5.0)), 3).tolist()
+    [0.731, 0.0]
+    >>> with soft.hard():
+    ...     print(soft.at_least(2, soft.above(jets, 35.0, width=5.0)).tolist())
+    [1.0, 0.0]
 
     Args:
         n: whole number, fixed.
@@ -53,7 +64,12 @@ def at_most(n: SupportsIndex, cut: Ragged) -> jax.Array:
 
 
 def exactly(n: SupportsIndex, cut: Ragged) -> jax.Array:
-    """Probability that exactly ``n`` of an event's objects pass, shape (events,). Arguments as for ``at_least``."""
+    """Probability that exactly ``n`` of an event's objects pass, shape (events,). Arguments as for ``at_least``.
+
+    >>> jets = diffea.Ragged.from_awkward(ak.Array([[90.0, 40.0], [30.0]]))
+    >>> np.round(soft.exactly(1, soft.above(jets, 35.0, width=5.0)), 3).tolist()
+    [0.269, 0.269]
+    """
     return _kept(_passes(cut, whole(n))[-1])
 
 

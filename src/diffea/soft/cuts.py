@@ -26,6 +26,14 @@ Soft = TypeVar("Soft", jax.Array, Ragged)
 def above(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
     """How much ``x`` is above a threshold; under ``hard()`` exactly ``x > threshold``, as 0 or 1.
 
+    >>> np.round(soft.above(np.array([20.0, 25.0, 30.0]), 25.0, width=5.0), 3).tolist()
+    [0.269, 0.5, 0.731]
+    >>> with soft.hard():
+    ...     print(soft.above(np.array([20.0, 25.0, 30.0]), 25.0, width=5.0).tolist())
+    [0.0, 0.0, 1.0]
+    >>> round(float(jax.grad(lambda cut: soft.above(30.0, cut, width=5.0))(25.0)), 4)
+    -0.0393
+
     Args:
         x: one value an event, shape (events,), or one an object (``Ragged``).
         threshold: scalar, or one value an event; in the unit of ``x``.
@@ -50,7 +58,11 @@ def above(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "
 
 @recorded
 def below(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
-    """How much ``x`` is below a threshold; under ``hard()`` exactly ``x < threshold``. Arguments as for ``above``."""
+    """How much ``x`` is below a threshold; under ``hard()`` exactly ``x < threshold``. Arguments as for ``above``.
+
+    >>> np.round(soft.below(np.array([20.0, 25.0, 30.0]), 25.0, width=5.0), 3).tolist()
+    [0.731, 0.5, 0.269]
+    """
     column, threshold = _array(x), jnp.asarray(threshold)
     values = column.values if isinstance(column, Ragged) else column
     dtype = _floating(values, threshold)  # the negative of an unsigned integer wraps
@@ -63,6 +75,9 @@ def between(x: Column, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, sha
 
     The product of ``above(x, low)`` and ``below(x, high)``. Arguments as for ``above``.
 
+    >>> np.round(soft.between(np.array([70.0, 90.0, 110.0]), 80.0, 100.0, width=2.0), 3).tolist()
+    [0.007, 0.987, 0.007]
+
     Raises:
         WidthError: when both thresholds are known and in the wrong order.
     """
@@ -72,12 +87,20 @@ def between(x: Column, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, sha
 
 @recorded
 def outside(x: Column, low: ArrayLike, high: ArrayLike, *, width: ArrayLike, shape: Shape = "sigmoid") -> Any:
-    """How much ``x`` is outside of two thresholds: the complement of ``between``; hard ``x <= low or x >= high``."""
+    """How much ``x`` is outside of two thresholds: the complement of ``between``; hard ``x <= low or x >= high``.
+
+    >>> np.round(soft.outside(np.array([70.0, 90.0, 110.0]), 80.0, 100.0, width=4.0), 3).tolist()
+    [0.924, 0.146, 0.924]
+    """
     return not_(between(x, low, high, width=width, shape=shape))
 
 
 def not_(cut: Soft) -> Soft:
-    """The complement ``1 - cut`` of a soft cut (0 still in the empty slots of a ``Ragged``)."""
+    """The complement ``1 - cut`` of a soft cut (0 still in the empty slots of a ``Ragged``).
+
+    >>> soft.not_(jnp.array([0.25, 1.0])).tolist()
+    [0.75, 0.0]
+    """
     if isinstance(cut, Ragged):
         return Ragged(jnp.where(cut.mask, 1.0 - cut.values, 0.0), cut.mask)
     return 1.0 - cut
@@ -85,6 +108,9 @@ def not_(cut: Soft) -> Soft:
 
 def all_of(*cuts: Column) -> Any:
     """All of several cuts at once: their product. A cut on events and one on objects give one on objects.
+
+    >>> soft.all_of(np.array([0.5, 1.0]), np.array([0.5, 0.25])).tolist()
+    [0.25, 0.25]
 
     Raises:
         WidthError: without any cut.
@@ -97,6 +123,9 @@ def all_of(*cuts: Column) -> Any:
 
 def any_of(*cuts: Column) -> Any:
     """At least one of several cuts: the complement of the product of the complements.
+
+    >>> soft.any_of(np.array([0.5, 1.0]), np.array([0.5, 0.25])).tolist()
+    [0.75, 1.0]
 
     Raises:
         WidthError: without any cut.

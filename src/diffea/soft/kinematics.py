@@ -17,6 +17,9 @@ __all__ = ["delta_phi", "delta_r", "invariant_mass"]
 def delta_phi(phi: Column, other: Column) -> Any:
     """Difference of two azimuths, in (-π, π].
 
+    >>> round(float(soft.delta_phi(3.0, -3.0)), 3)
+    -0.283
+
     Args:
         phi: in radians; shape (events,) or ``Ragged``.
         other: likewise.
@@ -47,6 +50,10 @@ def invariant_mass(*particles: tuple[Column, Column, Column, Column]) -> Any:
     terms, so that nothing cancels (in 32 bits too):
     $$\frac{p_i^2 m_j^2 + m_i^2 E_j^2}{E_i E_j + p_i p_j}
       + 2 p_{T,i} p_{T,j} \big(\sinh^2\tfrac{\Delta\eta}{2} + \sin^2\tfrac{\Delta\phi}{2}\big).$$
+
+    >>> one, other = (np.array([50.0]), np.array([0.0]), np.array([0.0]), 0.0), (np.array([50.0]), np.array([0.0]), np.array([np.pi]), 0.0)
+    >>> np.round(soft.invariant_mass(one, other), 3).tolist()
+    [100.0]
 
     Args:
         particles: each ``(pt, eta, phi, mass)``: transverse momentum, pseudorapidity, azimuth in radians, and mass, in one

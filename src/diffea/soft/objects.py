@@ -22,6 +22,12 @@ __all__ = ["leading", "max", "min", "nth", "sum"]
 def sum(x: Ragged, cut: Ragged | None = None) -> jax.Array:
     """Sum of ``x`` over the objects that pass, such as HT; shape (events,), 0 for an event without any.
 
+    >>> jets = diffea.Ragged.from_awkward(ak.Array([[90.0, 40.0], [30.0]]))
+    >>> soft.sum(jets).tolist()
+    [130.0, 30.0]
+    >>> np.round(soft.sum(jets, soft.above(jets, 35.0, width=5.0)), 1).tolist()
+    [119.2, 8.1]
+
     Args:
         x: one value an object.
         cut: a soft cut on the same objects; all of them by default.
@@ -64,6 +70,10 @@ def leading(
     n: SupportsIndex, x: Ragged, cut: Ragged | None = None, *, by: Ragged | None = None, default: ArrayLike = 0.0
 ) -> jax.Array:
     """Expected ``x`` of the n-th object that passes; under ``hard()`` the ``x`` of that object.
+
+    >>> jets = diffea.Ragged.from_awkward(ak.Array([[90.0, 40.0], [30.0]]))
+    >>> np.round(soft.leading(1, jets, soft.above(jets, 35.0, width=5.0)), 1).tolist()
+    [90.0, 8.1]
 
     Args:
         n: 1 for the leading object, 2 for the next, …

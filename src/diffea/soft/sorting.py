@@ -22,6 +22,9 @@ __all__ = ["rank", "sort"]
 def rank(x: Ragged, *, strength: ArrayLike) -> Ragged:
     """Rank of each object within its event in descending order: 1 for the largest (equation 6 of the paper).
 
+    >>> np.round(soft.rank(diffea.Ragged.from_awkward(ak.Array([[30.0, 90.0, 40.0, 20.0]])), strength=0.001).values, 1).tolist()
+    [[3.0, 1.0, 2.0, 4.0]]
+
     Args:
         x: one value an object.
         strength: of the regularisation, in the unit of ``x``: objects further apart than this have whole ranks.
@@ -48,6 +51,9 @@ def rank(x: Ragged, *, strength: ArrayLike) -> Ragged:
 
 def sort(x: Ragged, *, strength: ArrayLike) -> Ragged:
     """The values of an event's objects in descending order (equation 5 of the paper).
+
+    >>> np.round(soft.sort(diffea.Ragged.from_awkward(ak.Array([[30.0, 90.0, 40.0, 20.0]])), strength=0.001).values, 1).tolist()
+    [[90.0, 40.0, 30.0, 20.0]]
 
     Args:
         x: one value an object.

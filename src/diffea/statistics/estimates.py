@@ -76,6 +76,11 @@ def estimates(
 ) -> Estimates:
     """Values, uncertainties and correlation of some parameters, of several parameters of interest for example.
 
+    >>> data = [60.0, 65.0, 0.0]  # events of the two bins, then the auxiliary measurement of norm
+    >>> found = statistics.estimates(bound, data, ["mu"])
+    >>> np.round(found.values, 2).tolist(), np.round(found.uncertainties, 2).tolist()
+    ([0.72], [0.99])
+
     Args:
         bound: the model.
         data: events of all bins and auxiliary data; Asimov data of the initial parameters by default (then no fit is made).

@@ -320,6 +320,11 @@ def _fit(bound: BoundModel, data: Array, poi: Array | None, solver: Solver) -> F
 def fit(bound: BoundModel, data: Any, *, poi: float | Array | None = None, solver: Solver | None = None) -> Fit:
     """Maximum-likelihood fit within the parameters' bounds (``pyhf.infer.mle.fit`` and ``fixed_poi_fit``).
 
+    >>> data = [60.0, 65.0, 0.0]  # events of the two bins, then the auxiliary measurement of norm
+    >>> found = statistics.fit(bound, data)
+    >>> dict(zip(bound.config.par_names, np.round(found.pars, 3).tolist()))
+    {'mu': 0.723, 'norm': 0.196}
+
     Args:
         bound: the model.
         data: events of all bins and auxiliary data, shape (nmaindata + nauxdata,).

@@ -97,6 +97,10 @@ def goodness_of_fit(
     fit with their auxiliary data and fitted in one compiled loop, have the right one. One with the outcome of the data counts as
     large, whatever the rounding of its fit.
 
+    >>> data = [60.0, 65.0, 0.0]  # events of the two bins, then the auxiliary measurement of norm
+    >>> round(float(statistics.goodness_of_fit(bound, data).p_value), 3)
+    0.393
+
     Args:
         bound: the model.
         data: events of all bins and auxiliary data.

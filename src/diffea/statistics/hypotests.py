@@ -126,6 +126,11 @@ def hypotest(
     and observed and median expected CLs are the same number. With data, the Asimov data are made at the nuisance
     parameters that fit the data best without signal (post-fit).
 
+    >>> data = [60.0, 65.0, 0.0]  # events of the two bins, then the auxiliary measurement of norm
+    >>> test = statistics.hypotest(bound, 1.0, data)
+    >>> round(float(test.cls), 4), round(float(test.expected), 4)
+    (0.507, 0.309)
+
     Args:
         bound: the model.
         poi_test: tested value.

@@ -179,6 +179,11 @@ def upper_limit(
 ) -> Limit:
     """Upper limits from CLs in the asymptotic limit (arXiv:1007.1727; ``pyhf.infer.intervals.upper_limits``).
 
+    >>> data = [60.0, 65.0, 0.0]  # events of the two bins, then the auxiliary measurement of norm
+    >>> limit = statistics.upper_limit(bound, data=data)
+    >>> round(float(limit.observed), 2), round(float(limit.expected), 2)
+    (2.54, 1.97)
+
     Args:
         bound: the model.
         cl: confidence level.

@@ -187,6 +187,16 @@ class HistFactory:
     ``model(templates)`` binds it. A list of numbers may be ``"ztt"`` (the template of that sample in the same channel)
     or ``"ztt:tes_up"`` (a variation of it); for staterror and shapesys the square root of the template's variances.
 
+    >>> spec = {"channels": [{"name": "sr", "samples": [
+    ...     {"name": "signal", "data": [5.0, 10.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
+    ...     {"name": "background", "data": [50.0, 60.0], "modifiers": [
+    ...         {"name": "norm", "type": "normsys", "data": {"hi": 1.1, "lo": 0.9}}]}]}]}
+    >>> bound = diffea.HistFactory(spec)()
+    >>> bound.config.par_names
+    ['mu', 'norm']
+    >>> bound.expected_data([1.0, 0.0], include_auxdata=False).tolist()
+    [55.0, 70.0]
+
     Args:
         spec: dict with ``channels`` and ``parameters``, pyhf's schema ``model.json``; if it has ``measurements``, the first
             one's parameters count too.
