@@ -182,13 +182,7 @@ class OnCluster:
             log.info("a pass for %s: workers that have not done so yet compile it first", mode)
         began = time.monotonic()
         limit = self._durations.late(kind) + (0.0 if kind in self._known else COMPILING)
-        keys = [(place, future.key) for (place, _), future in self._bundles.items()]
-        asked = self._direct.ask(keys, limit, mode, layout, arguments)
-        first = (
-            Sent(asked, frozenset(place for place, _ in keys), asked.silent)
-            if asked
-            else self._graph(mode, layout, arguments)
-        )
+        first = self._ask(limit, mode, layout, arguments) or self._graph(mode, layout, arguments)
         while (partial := self._result(first, began + limit)) is None:
             limit *= 2
             if late := self._late(first):
@@ -200,8 +194,18 @@ class OnCluster:
         if kind in self._known:
             self._durations.add(kind, time.monotonic() - began)
         self._known.add(kind)
-        self._direct.answered() if asked else self._direct.heard()
+        self._direct.ended(direct=isinstance(first.whole, Asked))
         return partial
+
+    def _ask(
+        self, seconds: float, mode: AnyMode, layout: Portable[Layout], arguments: tuple[PyTree, ...]
+    ) -> Sent | None:
+        """A step past the scheduler, if it is time for one that may take as long."""
+        parts: dict[str, list[Key]] = {}
+        for (place, _), future in self._bundles.items():
+            parts.setdefault(place, []).append(future.key)
+        asked = self._direct.ask(parts, seconds, mode, layout, arguments)
+        return Sent(asked, frozenset(parts), asked.silent) if asked else None
 
     def _graph(self, mode: AnyMode, layout: Portable[Layout], arguments: tuple[PyTree, ...]) -> Sent:
         """The sum over all shards: a step is one graph, which costs the scheduler less than its tasks one by one.
@@ -305,6 +309,11 @@ class OnCluster:
                 if not isinstance(error, KilledWorker | CancelledError | GoneError | MovedError | NoAnswerError):
                     raise
                 if isinstance(error, NoAnswerError):
+                    log.info(
+                        "no answer from %s to a step past the scheduler (%r): it is sent as a graph",
+                        error,
+                        error.__cause__,
+                    )
                     self._direct.failed()
                 if isinstance(error, MovedError):  # they are elsewhere for good, and have to be made again
                     self._bundles = {}

@@ -13,7 +13,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from dask.typing import Key
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 REACH = 2.0  # seconds that the first connection to a worker may take
 PAUSE = 1.0  # seconds without direct steps after one that failed, doubled each time
 
-Part: TypeAlias = tuple[str, tuple[Key, ...]]  # a worker, and its bundles
+Part: TypeAlias = tuple[str, Sequence[Key]]  # a worker, and its bundles
 
 
 class NoAnswerError(Exception):
@@ -73,7 +73,9 @@ class Answers:
 
     def _in_thread(self, request: bytes, key: Key) -> asyncio.Future[Partial]:
         loop, context = asyncio.get_running_loop(), self.context.copy()
-        return loop.run_in_executor(self.worker.executors["default"], context.run, _compute, self.worker.data[key], request)
+        return loop.run_in_executor(
+            self.worker.executors["default"], context.run, _compute, self.worker.data[key], request
+        )
 
 
 def _compute(shard: Bundle, request: bytes) -> Partial:
@@ -169,33 +171,27 @@ class Direct:
 
     def ask(
         self,
-        bundles: Iterable[tuple[str, Key]],
+        parts: Mapping[str, Sequence[Key]],
         seconds: float,
         mode: AnyMode,
         layout: Portable[Layout],
         arguments: tuple[PyTree, ...],
     ) -> Asked | None:
-        """Ask for a step that may take as long; None where it is to be a graph."""
+        """Ask these workers for their bundles' sum, which may take as long; None where the step is to be a graph."""
         now = time.monotonic()
-        if now < self._from or now + seconds > self._until:
-            return None
-        parts: dict[str, tuple[Key, ...]] = {}
-        for place, key in bundles:
-            parts[place] = (*parts.get(place, ()), key)
-        if not self._reach(parts):
+        if now < self._from or now + seconds > self._until or not self._reach(parts):
             return None
         return Asked(self._client, dumps((mode, layout, arguments)), list(parts.items()))
 
-    def heard(self) -> None:
-        """The scheduler has seen a step."""
-        self._until = time.monotonic() + keeping.unheard()
-
-    def answered(self) -> None:
-        """A direct step went well."""
-        self._failures = 0
+    def ended(self, *, direct: bool) -> None:
+        """A step went well, of which the scheduler has heard, unless it was direct."""
+        if direct:
+            self._failures = 0
+        else:
+            self._until = time.monotonic() + keeping.unheard()
 
     def failed(self) -> None:
-        """It did not: the next ones are graphs."""
+        """A direct step did not go well: the next ones are graphs."""
         self._from = time.monotonic() + PAUSE * 2**self._failures
         self._failures += 1
 
