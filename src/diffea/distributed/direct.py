@@ -14,6 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from dask.typing import Key
@@ -64,18 +65,16 @@ class Answers:
         """The sum over the bundles of this worker, which is the first, and of the others; None where that fails."""
         (_, keys), *others = parts
         try:
-            at_work = asyncio.gather(*(self._in_thread(request, key) for key in keys))
-            answers = await asyncio.gather(*ask(self.worker.rpc, request, others).values())
-            return dumps(reduce([*await at_work, *map(loads, answers)]))
-        except Exception as error:
+            here = [self._in_thread(request, key) for key in keys]
+            return dumps(reduce(await asyncio.gather(*here, *ask(self.worker.rpc, request, others).values())))
+        except Exception as error:  # noqa: BLE001  (whatever it is, the graph meets it again, and raises it)
             log.info("a step is left to the graph: %r", error)
             return None
 
     def _in_thread(self, request: bytes, key: Key) -> asyncio.Future[Partial]:
-        loop, context = asyncio.get_running_loop(), self.context.copy()
-        return loop.run_in_executor(
-            self.worker.executors["default"], context.run, _compute, self.worker.data[key], request
-        )
+        shard: Any = self.worker.data[key]
+        compute = partial(self.context.copy().run, _compute, shard, request)
+        return asyncio.get_running_loop().run_in_executor(self.worker.executors["default"], compute)
 
 
 def _compute(shard: Bundle, request: bytes) -> Partial:
@@ -83,14 +82,14 @@ def _compute(shard: Bundle, request: bytes) -> Partial:
     return step(shard, mode, layout, *arguments)
 
 
-def ask(rpc: Any, request: bytes, parts: Sequence[Part]) -> dict[tuple[str, ...], Coroutine[Any, Any, bytes]]:
+def ask(rpc: Any, request: bytes, parts: Sequence[Part]) -> dict[tuple[str, ...], Coroutine[Any, Any, Partial]]:
     """The answers of some workers, by whom they are of: the first of each group asks the others."""
     size = math.ceil(len(parts) / lanes.FAN_IN)
     groups = [parts[start : start + size] for start in range(0, len(parts), size or 1)]
     return {tuple(place for place, _ in group): _ask_first(rpc, request, group) for group in groups}
 
 
-async def _ask_first(rpc: Any, request: bytes, group: Sequence[Part]) -> bytes:
+async def _ask_first(rpc: Any, request: bytes, group: Sequence[Part]) -> Partial:
     place = group[0][0]
     try:
         answer: bytes | None = await rpc(place).diffea_step(request=request, parts=group)
@@ -98,7 +97,8 @@ async def _ask_first(rpc: Any, request: bytes, group: Sequence[Part]) -> bytes:
         raise NoAnswerError(place) from error
     if answer is None:
         raise NoAnswerError(place)
-    return answer
+    found: Partial = loads(answer)
+    return found
 
 
 class Asked:
@@ -113,15 +113,15 @@ class Asked:
     def __init__(self, client: Any, request: bytes, parts: Sequence[Part]) -> None:
         self._silent = {place for place, _ in parts}
         loop = client.loop.asyncio_loop
-        self._found: concurrent.futures.Future[list[bytes]] = asyncio.run_coroutine_threadsafe(
+        self._found: concurrent.futures.Future[list[Partial]] = asyncio.run_coroutine_threadsafe(
             self._all(client.rpc, request, parts), loop
         )
 
-    async def _all(self, rpc: Any, request: bytes, parts: Sequence[Part]) -> list[bytes]:
-        async def one(places: tuple[str, ...], coming: Coroutine[Any, Any, bytes]) -> bytes:
-            answer = await coming
+    async def _all(self, rpc: Any, request: bytes, parts: Sequence[Part]) -> list[Partial]:
+        async def one(places: tuple[str, ...], coming: Coroutine[Any, Any, Partial]) -> Partial:
+            found = await coming
             self._silent.difference_update(places)
-            return answer
+            return found
 
         return await asyncio.gather(*(one(*group) for group in ask(rpc, request, parts).items()))
 
@@ -147,7 +147,7 @@ class Asked:
             NoAnswerError: if a worker has none.
             TimeoutError: if it is not there by then.
         """
-        return reduce(map(loads, self._found.result(timeout)))
+        return reduce(self._found.result(timeout))
 
     def release(self) -> None:
         """Wait for it no longer."""
@@ -199,21 +199,17 @@ class Direct:
         """Whether the driver can connect to all of these, which it tries once."""
         self._reached = {place: reached for place, reached in self._reached.items() if place in places}
         if new := [place for place in places if place not in self._reached and all(self._reached.values())]:
-            found = self._client.sync(self._connect, new)
-            self._reached.update(zip(new, (error is None for error in found), strict=True))
-            if failed := [(place, error) for place, error in zip(new, found, strict=True) if error is not None]:
+            answers = dict(zip(new, self._client.sync(self._connect, new), strict=True))
+            failed = {place: answer for place, answer in answers.items() if isinstance(answer, Exception)}
+            self._reached.update({place: place not in failed for place in new})
+            if failed:
                 log.warning(
                     "the driver cannot connect to the worker at %s (%r): steps go through the scheduler, each some milliseconds longer",
-                    *failed[0],
+                    *next(iter(failed.items())),
                 )
         return all(self._reached.values())
 
-    async def _connect(self, places: Sequence[str]) -> list[Exception | None]:
-        async def one(place: str) -> Exception | None:
-            try:
-                await asyncio.wait_for(self._client.rpc(place).echo(), REACH)
-            except Exception as error:
-                return error
-            return None
-
-        return await asyncio.gather(*map(one, places))
+    async def _connect(self, places: Sequence[str]) -> list[object]:
+        """An answer of each, or an exception."""
+        answers = (asyncio.wait_for(self._client.rpc(place).echo(), REACH) for place in places)
+        return await asyncio.gather(*answers, return_exceptions=True)
