@@ -99,21 +99,16 @@ def measure(paths: list[Path], steps: int, client, memory: int | str = "auto") -
 
 def large(events: int, steps: int, folder: Path | None) -> dict[str, object]:
     """A tenth of the events, all of them, and all with half of the columns in memory; each on workers of its own."""
-    from distributed import Client, LocalCluster
+    from scale import cluster
 
-    os.environ["NPROC"] = "1"
     found: dict[str, object] = {"bytes of an event in the files": BYTES}
     with tempfile.TemporaryDirectory(dir=folder) as name:
+        os.environ["DASK_TEMPORARY_DIRECTORY"] = name  # of the workers, which are started below
         paths = write(Path(name), events)
         few = paths[: max(len(paths) // 10, 1)]
         half = int(events * BYTES / 2 / 2)  # of the columns, of each of two workers
         for case, files, memory in (("a tenth", few, "auto"), ("all", paths, "auto"), ("half on disk", paths, half)):
-            with (
-                LocalCluster(
-                    n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=name
-                ) as cluster,
-                Client(cluster) as client,
-            ):
+            with cluster([1, 1], Path(name)) as client:
                 found[case] = measure(files, steps, client, memory)
     tenth, whole, out = (found[case] for case in ("a tenth", "all", "half on disk"))
     rates = [case["events a second, a step"] for case in (tenth, whole, out)]

@@ -182,7 +182,8 @@ class OnCluster:
             log.info("a pass for %s: workers that have not done so yet compile it first", mode)
         began = time.monotonic()
         limit = self._durations.late(kind) + (0.0 if kind in self._known else COMPILING)
-        first = self._ask(limit, mode, layout, arguments) or self._graph(mode, layout, arguments)
+        asked = self._ask(limit, mode, layout, arguments) if kind in self._known else None
+        first = asked or self._graph(mode, layout, arguments)
         while (partial := self._result(first, began + limit)) is None:
             limit *= 2
             if late := self._late(first):
@@ -194,7 +195,7 @@ class OnCluster:
         if kind in self._known:
             self._durations.add(kind, time.monotonic() - began)
         self._known.add(kind)
-        self._direct.ended(direct=isinstance(first.whole, Asked))
+        self._direct.ended(direct=first is asked)
         return partial
 
     def _ask(
