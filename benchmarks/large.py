@@ -54,18 +54,17 @@ def write(folder: Path, events: int) -> list[Path]:
     return paths
 
 
-def resident() -> int:
-    """Bytes of memory of this process, without pages that the system may take back."""
-    import psutil
-
-    memory = psutil.Process().memory_info()
-    return memory.rss - memory.shared
-
-
 def measure(paths: list[Path], steps: int, client, memory: int | str = "auto") -> dict[str, object]:
     """Read these files and make some steps, each elsewhere."""
+
+    def resident() -> float:
+        """GB of memory of a process, without pages of files, which the system may take back."""
+        memory = psutil.Process().memory_info()
+        return (memory.rss - memory.shared) / 1e9
+
     import jax
     import numpy as np
+    import psutil
     from coffea.nanoevents import BaseSchema
 
     import diffea
@@ -92,8 +91,8 @@ def measure(paths: list[Path], steps: int, client, memory: int | str = "auto") -
             "seconds of all steps": sum(times),
             "events a second, a step": events / float(np.median(times[3:])),
             "GB of columns, by where they lie": {place: size / 1e9 for place, size in templates.ledger.nbytes.items()},
-            "GB of each worker": [size / 1e9 for size in client.run(resident).values()],
-            "GB of the driver": resident() / 1e9,
+            "GB of each worker": list(client.run(resident).values()),
+            "GB of the driver": resident(),
         }
 
 
