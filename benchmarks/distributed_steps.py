@@ -2,7 +2,7 @@
 
     python benchmarks/distributed_steps.py [--events 2000000 8000000] [--demo-events 2000000] [--repeat 7] [--htautau FOLDER]
 
-prints ratios of medians, all measured in this run, as JSON; ``bars`` are those that have one. A step is a value and a gradient. Steps of
+prints ratios of medians, all measured in this run, as JSON; ``bars`` are those that have one. The workers are those of `diffea run --workers 2`. A step is a value and a gradient. Steps of
 two workers and of one core are measured in turns, ``--rounds`` times, so that a load of the machine falls on both. ``graph`` is a step without
 events that goes through the scheduler, as all do where the driver cannot connect to the workers. The invented file is flat and not
 compressed, the cheapest that there is to read again; `demo` is the search of `diffea demo` on NanoAOD-like files,
@@ -187,19 +187,15 @@ def main() -> None:
     found: dict[str, object] = {"benchmark": "distributed_steps"}
     bars: dict[str, float] = {}
     from coffea.nanoevents import BaseSchema
-    from distributed import Client, LocalCluster
 
-    from diffea import demo
+    from diffea import cli, demo
     from diffea.analysis import load_analysis
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder / "events.root", 2_000)
         os.environ["NPROC"] = "1"
-        with (
-            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-            Client(cluster) as client,
-        ):
+        with cli.cluster(2, None) as client:
             for gradient in ("jacobian", "vjp"):
                 found[f"a step without events, {gradient}, ms"] = empty = without_events(
                     folder, 3 * options.repeat, gradient, client
