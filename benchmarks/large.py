@@ -100,17 +100,23 @@ def large(events: int, steps: int, folder: Path | None) -> dict[str, object]:
     """A tenth of the events, all of them, and all with half of the columns in memory; each on workers of its own."""
     from scale import cluster
 
-    found: dict[str, object] = {"bytes of an event in the files": BYTES}
     with tempfile.TemporaryDirectory(dir=folder) as name:
         os.environ["DASK_TEMPORARY_DIRECTORY"] = name  # of the workers, which are started below
         paths = write(Path(name), events)
         few = paths[: max(len(paths) // 10, 1)]
-        half = int(events * BYTES / 2 / 2)  # of the columns, of each of two workers
-        for case, files, memory in (("a tenth", few, "auto"), ("all", paths, "auto"), ("half on disk", paths, half)):
-            with cluster([1, 1], Path(name)) as client:
-                found[case] = measure(files, steps, client, memory)
-    tenth, whole, out = (found[case] for case in ("a tenth", "all", "half on disk"))
+        with cluster([1, 1], Path(name)) as client:
+            tenth = measure(few, steps, client)
+        with cluster([1, 1], Path(name)) as client:
+            whole = measure(paths, steps, client)
+        each = 1e9 * sum(whole["GB of columns, by where they lie"].values()) / 2  # of two workers
+        with cluster([1, 1], Path(name)) as client:
+            out = measure(paths, steps, client, int(each / 2))
     rates = [case["events a second, a step"] for case in (tenth, whole, out)]
-    found["a step over the linear law of a tenth"] = rates[0] / rates[1]
-    found["a step with half on disk over one in memory"] = rates[1] / rates[2]
-    return found
+    return {
+        "bytes of an event in the files": BYTES,
+        "a tenth": tenth,
+        "all": whole,
+        "half on disk": out,
+        "a step over the linear law of a tenth": rates[0] / rates[1],
+        "a step with half on disk over one in memory": rates[1] / rates[2],
+    }
