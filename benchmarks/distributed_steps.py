@@ -141,25 +141,23 @@ def median_seconds(function, repeat: int) -> float:
     return statistics.median(times[1:])
 
 
-def compared(folder: Path, events: int, repeat: int, rounds: int, gradient: str, client) -> dict[str, float]:
-    """Two workers beside one core in process, and many chunks beside few."""
-    few, many = events // 20, events // 2000
+def compared(folder: Path, events: int, repeat: int, rounds: int, gradient: str, client) -> dict[str, object]:
+    """Two workers beside one core in process."""
+    chunk = events // 20
     runs = [
         (
-            step_seconds(folder, few, repeat, gradient, client),
-            in_one_core(str(folder), few, repeat, gradient),
-            step_seconds(folder, many, repeat, gradient, client),
+            step_seconds(folder, chunk, repeat, gradient, client),
+            in_one_core(str(folder), chunk, repeat, gradient),
         )
         for _ in range(rounds)
     ]
-    two, one, chunks = (statistics.median(run[i]["seconds"] for run in runs) for i in range(3))
+    two, one = (statistics.median(run[i]["seconds"] for run in runs) for i in range(2))
     return {
         "efficiency of two workers": one / two / 2,
         "of each round": [run[1]["seconds"] / run[0]["seconds"] / 2 for run in runs],
-        "2000 chunks over 20": chunks / two,
         "seconds of a step": two,
         "seconds of a step in one core": one,
-        "seconds compiling after the first step": sum(run[0]["compile"] + run[2]["compile"] for run in runs),
+        "seconds compiling after the first step": sum(run[0]["compile"] for run in runs),
     }
 
 
@@ -179,6 +177,9 @@ def without_events(folder: Path, repeat: int, gradient: str, client) -> dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, nargs="+", default=[2_000_000, 8_000_000])
+    parser.add_argument(
+        "--chunks", type=int, default=2000, help="beside 20, of the first number of events; 0 leaves it out"
+    )
     parser.add_argument("--demo-events", type=int, default=2_000_000, help="of the demo's search; 0 leaves it out")
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--rounds", type=int, default=3)
@@ -207,6 +208,9 @@ def main() -> None:
                     case = f"{events:,} events, {gradient}"
                     found[case] = measured = compared(folder, events, options.repeat, options.rounds, gradient, client)
                     bars[f"efficiency of two workers, {case}"] = measured["efficiency of two workers"]
+                    if options.chunks and events == options.events[0]:
+                        many = step_seconds(folder, events // options.chunks, options.repeat, gradient, client)
+                        measured[f"{options.chunks} chunks over 20"] = many["seconds"] / measured["seconds of a step"]
                 again = runner_seconds(make_processor(), fileset(folder), PARAMETERS, BaseSchema, client)
                 seconds = found[f"{events:,} events, jacobian"]["seconds of a step"]
                 bars[f"coffea Runner over resident step, {events:,} events"] = again / seconds
