@@ -1,8 +1,10 @@
 """Distributed steps against one core in process, many chunks against few, and resident columns against reading again.
 
-    python benchmarks/distributed_steps.py [--events 2000000] [--demo-events 2000000] [--repeat 7] [--htautau FOLDER]
+    python benchmarks/distributed_steps.py [--events 2000000 8000000] [--demo-events 2000000] [--repeat 7] [--htautau FOLDER]
 
-prints ratios of medians, all measured in this run, as JSON. A step is a value and a gradient. The invented file is flat and not
+prints ratios of medians, all measured in this run, as JSON; ``bars`` are those that have one. The workers are those of `diffea run --workers 2`. A step is a value and a gradient. Steps of
+two workers and of one core are measured in turns, ``--rounds`` times, so that a load of the machine falls on both. ``graph`` is a step without
+events that goes through the scheduler, as all do where the driver cannot connect to the workers. The invented file is flat and not
 compressed, the cheapest that there is to read again; `demo` is the search of `diffea demo` on NanoAOD-like files,
 `htautau` (with the folder of the open data) that analysis.
 """
@@ -44,7 +46,7 @@ def make_processor():
 
 
 def write(path: Path, events: int) -> None:
-    """A flat tree of uniform numbers."""
+    """A flat tree of uniform numbers, in place of the one before."""
     import numpy as np
     import uproot
 
@@ -139,54 +141,86 @@ def median_seconds(function, repeat: int) -> float:
     return statistics.median(times[1:])
 
 
+def compared(folder: Path, events: int, repeat: int, rounds: int, gradient: str, client) -> dict[str, object]:
+    """Two workers beside one core in process."""
+    chunk = events // 20
+    runs = [
+        (
+            step_seconds(folder, chunk, repeat, gradient, client),
+            in_one_core(str(folder), chunk, repeat, gradient),
+        )
+        for _ in range(rounds)
+    ]
+    two, one = (statistics.median(run[i]["seconds"] for run in runs) for i in range(2))
+    return {
+        "efficiency of two workers": one / two / 2,
+        "of each round": [run[1]["seconds"] / run[0]["seconds"] / 2 for run in runs],
+        "seconds of a step": two,
+        "seconds of a step in one core": one,
+        "seconds compiling after the first step": sum(run[0]["compile"] for run in runs),
+    }
+
+
+def without_events(folder: Path, repeat: int, gradient: str, client) -> dict[str, float]:
+    """What a step costs beside computing, in ms: past the scheduler, as most go, and through it."""
+    from diffea.distributed import keeping
+
+    direct = step_seconds(folder, 2_000, repeat, gradient, client)["seconds"]
+    usual, keeping.UNHEARD = keeping.UNHEARD, 0.0
+    try:
+        graph = step_seconds(folder, 2_000, repeat, gradient, client)["seconds"]
+    finally:
+        keeping.UNHEARD = usual
+    return {"direct": 1e3 * direct, "graph": 1e3 * graph}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--events", type=int, nargs="+", default=[2_000_000, 8_000_000])
+    parser.add_argument(
+        "--chunks", type=int, default=2000, help="beside 20, of the first number of events; 0 leaves it out"
+    )
     parser.add_argument("--demo-events", type=int, default=2_000_000, help="of the demo's search; 0 leaves it out")
     parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--htautau", type=Path, help="folder of the open data of analyses/htautau")
     options = parser.parse_args()
-    found: dict[str, object] = {"events": options.events}
+    found: dict[str, object] = {"benchmark": "distributed_steps"}
+    bars: dict[str, float] = {}
     from coffea.nanoevents import BaseSchema
-    from distributed import Client, LocalCluster
 
-    from diffea import demo
+    from diffea import cli, demo
     from diffea.analysis import load_analysis
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write(folder / "events.root", options.events)
-        small = folder / "small"
-        small.mkdir()
-        write(small / "events.root", 2_000)
+        write(folder / "events.root", 2_000)
         os.environ["NPROC"] = "1"
-        with (
-            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-            Client(cluster) as client,
-        ):
+        with cli.cluster(2, None) as client:
             for gradient in ("jacobian", "vjp"):
-                few, many = options.events // 20, options.events // 2000
-                two = step_seconds(folder, few, options.repeat, gradient, client)
-                one = in_one_core(name, few, options.repeat, gradient)
-                chunks = step_seconds(folder, many, options.repeat, gradient, client)
-                empty = step_seconds(small, few, 3 * options.repeat, gradient, client)
-                found[gradient] = {
-                    "efficiency of two workers": one["seconds"] / two["seconds"] / 2,
-                    "2000 chunks over 20": chunks["seconds"] / two["seconds"],
-                    "overhead of a step in ms": 1e3 * empty["seconds"],
-                    "seconds of a step": two["seconds"],
-                    "seconds compiling after the first step": two["compile"] + chunks["compile"],
-                }
-                if gradient == "jacobian":
-                    again = runner_seconds(make_processor(), fileset(folder), PARAMETERS, BaseSchema, client)
-                    found[gradient]["coffea Runner over resident step"] = again / two["seconds"]
+                found[f"a step without events, {gradient}, ms"] = empty = without_events(
+                    folder, 3 * options.repeat, gradient, client
+                )
+                bars[f"fixed cost of a step, {gradient}, ms"] = empty["direct"]
+            for events in options.events:
+                write(folder / "events.root", events)
+                for gradient in ("jacobian", "vjp"):
+                    case = f"{events:,} events, {gradient}"
+                    found[case] = measured = compared(folder, events, options.repeat, options.rounds, gradient, client)
+                    bars[f"efficiency of two workers, {case}"] = measured["efficiency of two workers"]
+                    if options.chunks and events == options.events[0]:
+                        many = step_seconds(folder, events // options.chunks, options.repeat, gradient, client)
+                        measured[f"{options.chunks} chunks over 20"] = many["seconds"] / measured["seconds of a step"]
+                again = runner_seconds(make_processor(), fileset(folder), PARAMETERS, BaseSchema, client)
+                seconds = found[f"{events:,} events, jacobian"]["seconds of a step"]
+                bars[f"coffea Runner over resident step, {events:,} events"] = again / seconds
             if options.demo_events:
                 demo.make_data(folder / "demo", events=options.demo_events)
                 found["demo"] = again_over_resident(demo.analysis, folder / "demo", options.repeat, client)
             if options.htautau:
                 analysis = load_analysis(Path(__file__).parent.parent / "analyses" / "htautau")
                 found["htautau"] = again_over_resident(analysis, options.htautau, options.repeat, client)
-    print(json.dumps(found, indent=1))
+    print(json.dumps({**found, "bars": bars}, indent=1))
 
 
 if __name__ == "__main__":

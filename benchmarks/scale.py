@@ -1,12 +1,14 @@
 """What a step costs the scheduler as shards grow in number: CPU time, messages and bytes. Prints JSON.
 
     python benchmarks/scale.py [--shards 1 10 100 1000] [--many 1000] [--few 10] [--steps 5]
+    python benchmarks/scale.py --events 100_000_000 [--steps 25]      (see ``large``)
 
 A scheduler and two workers run in processes of their own; a worker has as many threads as it takes to have a thread for each
 shard, of a few hundred events, so that what is measured is the exchange and not the computation. At the end ``--many`` shards are on
 ``--few`` threads, beside as many shards as threads there. CPU time is that of the scheduler's process, without what it uses
 while nothing happens; messages and bytes
-are counted in its connections, and in those between the workers.
+are counted in its connections, and in those between the workers. All of these steps are graphs, as one is every ten seconds, and all are where the driver
+cannot connect to the workers; ``direct`` are steps past the scheduler.
 """
 
 from __future__ import annotations
@@ -120,16 +122,18 @@ def idling(client, seconds: float = 4.0) -> float:
     return (client.run_on_scheduler(used)["cpu"] - before) / seconds
 
 
-def measure(shards: int, number: int, steps: int, folder: Path) -> dict[str, float]:
+def measure(shards: int, number: int, steps: int, folder: Path, *, direct: bool = False) -> dict[str, float]:
     """Some shards on a number of threads: medians over the steps."""
     import jax
     import numpy as np
     from coffea.nanoevents import BaseSchema
 
     import diffea
+    from diffea.distributed import keeping
     from diffea.events import batches
 
     batches.ROWS = 1  # a batch is a chunk, however small
+    keeping.UNHEARD = 100.0 if direct else 0.0
     path = folder / f"{shards}.root"
     write(path, shards * ROWS)
     fileset = {"all": {"files": {str(path): "Events"}}}
@@ -142,7 +146,8 @@ def measure(shards: int, number: int, steps: int, folder: Path) -> dict[str, flo
     ):
         tasks = templates._lane.remote
         step = jax.jit(jax.value_and_grad(lambda params: sum(t.values.sum() for t in templates(params).values())))
-        jax.block_until_ready(step(PARAMS))
+        for _ in range(3):  # the first one compiles, and the second tells how long one takes
+            jax.block_until_ready(step(PARAMS))
         client.run(count_traffic)
         client.run_on_scheduler(count_traffic)
         rows, idle = [], idling(client)
@@ -182,12 +187,24 @@ def main() -> None:
     parser.add_argument("--shards", type=int, nargs="*", default=[1, 10, 100, 1000])
     parser.add_argument("--many", type=int, default=1000, help="shards on few threads")
     parser.add_argument("--few", type=int, default=10, help="threads for many shards")
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="5, or 25 with --events")
+    parser.add_argument("--events", type=int, help="very many, instead of small shards")
+    parser.add_argument("--folder", type=Path, help="on a disk that has room for the events")
     arguments = parser.parse_args()
+    if arguments.events:
+        from large import large
+
+        print(
+            json.dumps(
+                {"benchmark": "scale", **large(arguments.events, arguments.steps or 25, arguments.folder)}, indent=1
+            )
+        )
+        return
     result_kb = 8 * 2 * SAMPLES * (BINS + 2) * (1 + CUTS) / 1e3
-    few, steps, many = arguments.few, arguments.steps, arguments.many
+    few, steps, many = arguments.few, arguments.steps or 5, arguments.many
     with tempfile.TemporaryDirectory() as folder:
         found = [measure(shards, shards, steps, Path(folder)) for shards in arguments.shards]
+        direct = [measure(shards, shards, steps, Path(folder), direct=True) for shards in arguments.shards]
         on_few = [measure(shards, few, steps, Path(folder)) for shards in (few, many)]
     ratio = on_few[1]["scheduler_cpu_ms"] / on_few[0]["scheduler_cpu_ms"]
     print(
@@ -196,6 +213,7 @@ def main() -> None:
                 "benchmark": "scale",
                 "kB_of_one_result": result_kb,
                 "cases": found,
+                "direct": direct,
                 f"on {few} threads": on_few,
                 f"scheduler of {many} shards over {few}, on {few} threads": ratio,
             },

@@ -26,6 +26,7 @@ from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea import errors
 from diffea.distributed import distribute as distribute_nano
+from diffea.distributed import keeping
 from diffea.optimise import optimise
 
 distribute = functools.partial(distribute_nano, schemaclass=QuietSchema, chunksize=700)
@@ -150,6 +151,25 @@ def test_a_worker_that_dies_in_a_phase_costs_nothing(fileset, client, dies, expe
             assert kill(client)
         got = value, *pull(jnp.ones(()))
     assert not dies.marker.exists()
+    within(60, lambda: (now := processes(client)) and set(now.values()) != set(before.values()))
+    assert_same_bits(got, expected)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_in_a_step_past_the_scheduler_costs_nothing(
+    fileset, client, dies, expected, caplog, monkeypatch
+) -> None:
+    monkeypatch.setattr(keeping, "KEEP", 600.0)  # however slow the machine
+    before = processes(client)
+    with distribute(dies, fileset, client=client, gradient="vjp") as templates:
+        step = jax.value_and_grad(functools.partial(loss, templates))
+        for _ in range(3):
+            step(PARAMS)
+        dies.marker.write_text("pass")
+        with caplog.at_level("INFO", "diffea.distributed"):
+            got = step(PARAMS)
+    assert not dies.marker.exists()
+    assert "to a step past the scheduler" in caplog.text
     within(60, lambda: (now := processes(client)) and set(now.values()) != set(before.values()))
     assert_same_bits(got, expected)
 

@@ -14,7 +14,7 @@ from distributed import Client, LocalCluster
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea.distributed import distribute as distribute_nano
-from diffea.distributed import stragglers
+from diffea.distributed import keeping, stragglers
 from diffea.distributed.stragglers import Durations, Suspects
 from diffea.events import batches
 
@@ -23,7 +23,9 @@ distribute = functools.partial(distribute_nano, schemaclass=QuietSchema, chunksi
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_a_stopped_worker_holds_up_one_step_for_about_twice_its_time(tmp_path, monkeypatch, caplog) -> None:
+@pytest.mark.parametrize("keep", [0.0, 600.0], ids=["graph", "direct"])
+def test_a_stopped_worker_holds_up_one_step_for_about_twice_its_time(tmp_path, monkeypatch, caplog, keep) -> None:
+    monkeypatch.setattr(keeping, "KEEP", keep)
     monkeypatch.setattr(batches, "ROWS", 1)
     monkeypatch.setattr(stragglers, "PROBATION", 0.5)
     monkeypatch.setenv("NPROC", "1")

@@ -19,7 +19,11 @@ from diffea.types import PyTree
 
 log = logging.getLogger(__name__)
 
-LOST = "1 day"  # by default dask gives up, 15 s later, a worker that happens to be down again just then
+CALM = {
+    "distributed.deploy.lost-worker-timeout": "1 day",  # by default dask gives up, 15 s later, a worker that happens to be down again just then
+    "distributed.admin.tick.interval": "500ms",  # those and the profile, by default every 20 and 10 ms, take some per cent of each core
+    "distributed.worker.profile.interval": "100ms",
+}
 ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -99,7 +103,7 @@ def _connected(scheduler: str, timeout: str) -> Iterator[Client]:
 @contextlib.contextmanager
 def _local(workers: int) -> Iterator[Client]:
     with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": LOST}),
+        dask.config.set(CALM),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -14,16 +14,17 @@ from typing import Any, TypeAlias, TypeVar
 import jax
 from dask.base import annotate
 from dask.typing import Key
-from distributed import CancelledError, Client, Future, KilledWorker, Scheduler, wait
+from distributed import CancelledError, Client, Future, KilledWorker, Scheduler
 
 from diffea.distributed import compiling, lanes
+from diffea.distributed.direct import Asked, Direct, NoAnswerError, opened
 from diffea.distributed.holding import Holding
 from diffea.distributed.hurry import hurry, relax
 from diffea.distributed.keeping import keep_workers
 from diffea.distributed.reading import Reading
 from diffea.distributed.reduction import Partial, reduce
 from diffea.distributed.sending import NOT_YET, Sender
-from diffea.distributed.shards import Bundle, Content, MovedError, Source, bundle
+from diffea.distributed.shards import Bundle, Content, MovedError, Source
 from diffea.distributed.steps import AnyMode, step
 from diffea.distributed.stragglers import Durations, Suspects
 from diffea.distributed.watch import POLL, Watch
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 LARGE = 100_000  # bytes of parameters above which they travel once a worker
 DEATHS = 40  # under one piece of work
 GIVEN_UP = 4  # deaths after which dask gives a task up
+BETWEEN = 0.01  # seconds between two looks at which of two copies of a step is there first
 COMPILING = 60.0  # seconds that a first pass may take beyond the usual, such as at a worker that joined
 UNREADABLE = "deserialization of the task graph"  # in dask's error
 
@@ -52,17 +54,17 @@ class GoneError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Sent:
-    """A graph on its way.
+    """What was asked of the workers.
 
     Attributes:
-        whole: its result.
+        whole: its result, on its way.
         places: which workers have to be there for it.
-        keys: of the tasks that are bound to them.
+        silent: tells which of them have not done their part.
     """
 
-    whole: Future
+    whole: Future | Asked
     places: frozenset[str]
-    keys: frozenset[Hashable]
+    silent: Callable[[], set[str]] = set
 
 
 class OnCluster:
@@ -72,6 +74,7 @@ class OnCluster:
     compute are its *bundle*: a task at their worker that only names them, so that a step is a task a thread however many the shards are.
     Bundles and steps are bound to their workers, without which dask would never run them: while this waits, it watches
     the workers, and sends anew what has lost its place. Between steps bundles follow the workers that join and leave.
+    Most steps are direct, see ``direct``; those that find something changed are graphs.
 
     Dask gives a task up whose workers died several times. Since whole machines may be lost under it, such a task is
     submitted anew, with the same result, a number of times without success before the run stops.
@@ -92,6 +95,7 @@ class OnCluster:
         self._watch = Watch(client, timeout)
         self._suspects = Suspects(lambda place: self._sender.send("ping", [(_same, place)], [[place]])[0])
         self._holding = Holding(client, self._sender, self._watch, self._suspects)
+        self._direct = Direct(client)
         self._durations = Durations()
         self._known: set[Hashable] = set()
         self._threads: dict[str, int] = {}
@@ -151,7 +155,7 @@ class OnCluster:
         wanted = {(place, tuple(shard.key for shard in shards)): shards for place, shards in groups}
         usable = {key: future for key, future in self._bundles.items() if future.status in ("finished", "pending")}
         new = [key for key in wanted if key not in usable]
-        made = self._sender.send("bundle", [(bundle, wanted[key]) for key in new], [[place] for place, _ in new])
+        made = self._sender.send("bundle", [(opened, wanted[key]) for key in new], [[place] for place, _ in new])
         usable.update(zip(new, made, strict=True))
         if new:
             self._known.clear()  # what is compiled where is open again
@@ -165,7 +169,7 @@ class OnCluster:
         found = self._sender.send("content", [(Content.of, future) for future in self._bundles.values()], places)
         (listed,) = self._sender.send("contents", [(list, found)], [[]])
         try:
-            return self._result(Sent(listed, frozenset(place for (place,) in places), frozenset()))
+            return self._result(Sent(listed, frozenset(place for (place,) in places)))
         finally:
             for future in (listed, *found):
                 future.release()
@@ -177,8 +181,9 @@ class OnCluster:
         if kind not in self._known:
             compiling.tell(mode)
         began = time.monotonic()
-        first = self._graph(mode, layout, arguments)
         limit = self._durations.late(kind) + (0.0 if kind in self._known else COMPILING)
+        asked = self._ask(limit, mode, layout, arguments) if kind in self._known else None
+        first = asked or self._graph(mode, layout, arguments)
         while (partial := self._result(first, began + limit)) is None:
             limit *= 2
             if late := self._late(first):
@@ -190,7 +195,18 @@ class OnCluster:
         if kind in self._known:
             self._durations.add(kind, time.monotonic() - began)
         self._known.add(kind)
+        self._direct.ended(direct=first is asked)
         return partial
+
+    def _ask(
+        self, seconds: float, mode: AnyMode, layout: Portable[Layout], arguments: tuple[PyTree, ...]
+    ) -> Sent | None:
+        """A step past the scheduler, if it is time for one that may take as long."""
+        parts: dict[str, list[Key]] = {}
+        for (place, _), future in self._bundles.items():
+            parts.setdefault(place, []).append(future.key)
+        asked = self._direct.ask(parts, seconds, mode, layout, arguments)
+        return Sent(asked, frozenset(parts), asked.silent) if asked else None
 
     def _graph(self, mode: AnyMode, layout: Portable[Layout], arguments: tuple[PyTree, ...]) -> Sent:
         """The sum over all shards: a step is one graph, which costs the scheduler less than its tasks one by one.
@@ -220,7 +236,11 @@ class OnCluster:
             whole = self._client.get(graph, last, sync=False)
         self._let_go()  # not before the next step is on its way, which it would keep waiting
         self._last = whole
-        return Sent(whole, frozenset(place for where in places.values() for place in where), frozenset(graph))
+
+        def at_work() -> set[str]:
+            return {place for place, keys in self._client.processing().items() if graph.keys() & set(keys)}
+
+        return Sent(whole, frozenset(place for where in places.values() for place in where), at_work)
 
     def _result(self, sent: Sent, until: float = math.inf) -> Any:
         """What came of it; None if it is not there by then.
@@ -241,14 +261,13 @@ class OnCluster:
         return None
 
     def _check(self, sent: Sent) -> None:
-        if gone := sent.places - self._watch.look().keys():
+        if gone := sent.places - self._watch.threads.keys():
             self._suspects.add(gone & self._watch.stalled)
             raise GoneError(", ".join(sorted(gone)))
 
     def _late(self, sent: Sent) -> set[str]:
         """The workers that a step waits for, if others are done with it."""
-        running = self._client.processing()
-        late = {place for place, keys in running.items() if sent.keys & set(keys)}
+        late = sent.silent()
         return late if self._suspects.trusted(self._watch.threads).keys() - late else set()
 
     def _second(self, first: Sent, late: Collection[str], again: Callable[[], Sent]) -> Partial:
@@ -264,11 +283,8 @@ class OnCluster:
         self._settle(stop=first.whole.done)
         running = [first] if first.whole.done() else [again(), first]
         while not (ready := [sent for sent in running if sent.whole.done()]):
-            try:
-                with self._client.as_current():
-                    wait([sent.whole for sent in running], timeout=POLL, return_when="FIRST_COMPLETED")
-            except NOT_YET:
-                self._check(running[0])
+            time.sleep(BETWEEN)
+            self._check(running[0])
         try:
             return self._result(ready[0])
         finally:
@@ -291,8 +307,15 @@ class OnCluster:
                         "metadata, as the workers do; install them where the scheduler runs, or leave such objects away"
                     )
                     raise WorkerMismatchError(msg) from error
-                if not isinstance(error, KilledWorker | CancelledError | GoneError | MovedError):
+                if not isinstance(error, KilledWorker | CancelledError | GoneError | MovedError | NoAnswerError):
                     raise
+                if isinstance(error, NoAnswerError):
+                    log.info(
+                        "no answer from %s to a step past the scheduler (%r): it is sent as a graph",
+                        error,
+                        error.__cause__,
+                    )
+                    self._direct.failed()
                 if isinstance(error, MovedError):  # they are elsewhere for good, and have to be made again
                     self._bundles = {}
                 deaths += GIVEN_UP if isinstance(error, KilledWorker) else 1

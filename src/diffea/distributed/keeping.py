@@ -9,6 +9,7 @@ from typing import Any
 from distributed import Scheduler, SchedulerPlugin
 
 KEEP = 60.0  # seconds after the last step
+UNHEARD = 1 / 6  # of that time, for which steps may be direct, and the scheduler not know of them
 OURS = re.compile(r"\.(read|bundle|reduce)-[0-9a-f]{32}")
 
 
@@ -34,7 +35,12 @@ class KeepWorkers(SchedulerPlugin):
     def _needed(self) -> bool:
         groups = [group for group in self._scheduler.task_groups.values() if OURS.search(str(group.name))]
         under_way = any(group.states[state] for group in groups for state in ("processing", "queued", "no-worker"))
-        return under_way or time.time() - max((group.stop for group in groups), default=0.0) < KEEP
+        return under_way or time.time() - max((group.stop for group in groups), default=0.0) < KEEP + unheard()
+
+
+def unheard() -> float:
+    """Seconds after which the scheduler is to hear of a step again."""
+    return UNHEARD * KEEP
 
 
 def keep_workers(client: Any) -> None:

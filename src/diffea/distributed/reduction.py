@@ -37,10 +37,13 @@ class Partial:
     memory: int = 0
 
     def spent(self, **seconds: float) -> Partial:
-        """The same sums, with time that they took, and the memory of this process."""
+        """The same sums, with time that they took."""
         total = {name: spent + self.seconds.get(name, 0.0) for name, spent in seconds.items()}
-        memory = max(self.memory, psutil.Process().memory_info().rss)
-        return dataclasses.replace(self, seconds={**self.seconds, **total}, memory=memory)
+        return dataclasses.replace(self, seconds={**self.seconds, **total})
+
+    def here(self) -> Partial:
+        """The same sums, with the memory of this process."""
+        return dataclasses.replace(self, memory=psutil.Process().memory_info().rss)
 
     @property
     def total(self) -> PyTree:
@@ -89,7 +92,7 @@ def merge(partials: Iterable[Partial]) -> Partial:
 
 
 def reduce(partials: Iterable[Partial]) -> Partial:
-    """``merge`` as a task of its own, which tells its time."""
+    """``merge``, which tells its time."""
     began = time.perf_counter()
     return merge(partials).spent(reduce=time.perf_counter() - began)
 

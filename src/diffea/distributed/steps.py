@@ -91,7 +91,7 @@ def step(shard: Shard, mode: AnyMode, layout: Portable[Layout], *arguments: PyTr
     )
     partial = merge(itertools.chain([empty], sums))
     compiling = program.compile_seconds - compiled
-    return partial.spent(compute=time.perf_counter() - began - compiling, compile=compiling)
+    return partial.here().spent(compute=time.perf_counter() - began - compiling, compile=compiling)
 
 
 def _sums(

@@ -59,7 +59,7 @@ class Blocks:
 
     def window(self, start: int, stop: int) -> Blocks:
         """The same columns, of which only the rows from ``start`` to ``stop`` count."""
-        return dataclasses.replace(self, rows=jnp.asarray(stop), first=jnp.asarray(start))
+        return dataclasses.replace(self, rows=np.asarray(stop), first=np.asarray(start))
 
     def parts(self, rows: np.ndarray) -> Iterator[Blocks]:
         """Some of the rows, one block after the other."""
