@@ -12,6 +12,7 @@ import diffea
 from diffea import soft
 from diffea.errors import VariationError
 from diffea.processor import DifferentiableProcessor, Fill
+from diffea.program import traced
 from tests.samples import QuietSchema, write_fileset
 
 PARAMS = {"jet_pt": 32.0, "met": 30.0}
@@ -58,13 +59,16 @@ class ByHand(Counts):
                     yield Fill(fill.channel, fill.observable, fill.weight, variation=name)
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
+@pytest.fixture(scope="module", params=[traced.MOST_WRITTEN_OUT, 0], ids=["written out", "in a loop"])
+def both(request, tmp_path_factory):
+    """Few variations are written out one after the other, many run in a loop; here the same ones do either."""
     fileset = write_fileset(tmp_path_factory.mktemp("variations"))
     with (
+        pytest.MonkeyPatch.context() as patch,
         diffea.distribute(Counts(), fileset, schemaclass=QuietSchema) as declared,
         diffea.distribute(ByHand(), fileset, schemaclass=QuietSchema) as written,
     ):
+        patch.setattr(traced, "MOST_WRITTEN_OUT", request.param)
         yield declared, written
 
 
@@ -97,8 +101,11 @@ def test_gradients_go_through_variations_and_categories(both):
 
 
 def test_the_hard_twin_counts_jets(both):
-    templates, _ = both
-    exact = templates.hard(PARAMS)
+    templates, written = both
+    exact, by_hand = templates.hard(PARAMS), written.hard(PARAMS)
+    for key in by_hand:
+        np.testing.assert_array_equal(exact[key].values, by_hand[key].values)
+        np.testing.assert_array_equal(exact[key].variances, by_hand[key].variances)
     jets, region = exact["jets", "signal"].values, exact["region", "signal"].values
     assert np.all(jets == np.round(jets))
     np.testing.assert_array_equal(np.sum(region, axis=1) <= jets[1:], True)
