@@ -59,17 +59,23 @@ class ByHand(Counts):
                     yield Fill(fill.channel, fill.observable, fill.weight, variation=name)
 
 
+@pytest.fixture(scope="module")
+def fileset(tmp_path_factory):
+    return write_fileset(tmp_path_factory.mktemp("variations"))
+
+
+@pytest.fixture(scope="module")
+def written(fileset):
+    with diffea.distribute(ByHand(), fileset, schemaclass=QuietSchema) as templates:
+        yield templates
+
+
 @pytest.fixture(scope="module", params=[traced.MOST_WRITTEN_OUT, 0], ids=["written out", "in a loop"])
-def both(request, tmp_path_factory):
+def both(request, fileset, written):
     """Few variations are written out one after the other, many run in a loop; here the same ones do either."""
-    fileset = write_fileset(tmp_path_factory.mktemp("variations"))
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        diffea.distribute(Counts(), fileset, schemaclass=QuietSchema) as declared,
-        diffea.distribute(ByHand(), fileset, schemaclass=QuietSchema) as written,
-    ):
+    with pytest.MonkeyPatch.context() as patch, diffea.distribute(Counts(), fileset, schemaclass=QuietSchema) as made:
         patch.setattr(traced, "MOST_WRITTEN_OUT", request.param)
-        yield declared, written
+        yield made, written
 
 
 def test_declared_variations_are_those_written_out(both):

@@ -224,7 +224,7 @@ def main() -> None:
         train_and_judge(arguments, arguments.out / f"seeds-{arguments.first}.json")
         return
     parts = [json.loads(path.read_text()) for path in sorted(arguments.out.glob("seeds-*.json"))]
-    rows = [row for part in parts for row in part["rows"]]
+    rows = list({row["seed"]: row for part in parts for row in part["rows"]}.values())
     bound = limit(parts[0]["nuisances"])
     (arguments.out / "study.json").write_text(
         json.dumps({"limit": bound, "seeds": len(rows), **summary(rows)}, indent=1)
