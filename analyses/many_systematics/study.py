@@ -36,6 +36,7 @@ import matplotlib.pyplot as plt
 
 BATCH = 2_500  # events of each process
 START, ENTROPY = 100, 200  # steps of cross-entropy: before the physics, and alone
+BOTH = "both"
 KINDS = ("cross-entropy", "augmentation", "uncertainty")
 COLOURS = {"cross-entropy": "#c2557a", "augmentation": "#b7791f", "uncertainty": "#2b6cb0"}
 NAMES = {"mu_a": r"$\sigma(\mu_a)$", "mu_b": r"$\sigma(\mu_b)$"}
@@ -133,9 +134,15 @@ def networks(seed: int, trainings: Mapping[str, Training], steps: int) -> dict[s
     }
 
 
+def sigma(row: Mapping[str, Any], kind: str, name: str) -> float:
+    """The uncertainty of one signal strength, or of both: the root of the sum of their variances."""
+    found = row["sigma"][kind]
+    return float(np.hypot(*found.values())) if name == BOTH else float(found[name])
+
+
 def paired(rows: Sequence[Mapping[str, Any]], kind: str, name: str) -> dict[str, float]:
     """σ over that of cross-entropy with the same seed: mean and its standard error."""
-    ratios = np.array([row["sigma"][kind][name] / row["sigma"]["cross-entropy"][name] for row in rows])
+    ratios = np.array([sigma(row, kind, name) / sigma(row, "cross-entropy", name) for row in rows])
     error = float(ratios.std(ddof=1) / np.sqrt(len(ratios))) if len(ratios) > 1 else float("nan")
     return {"mean": float(ratios.mean()), "error": error, "better": int(np.sum(ratios < 1))}
 
@@ -145,10 +152,10 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         kind: {
             name: {
-                "sigma": float(np.mean([row["sigma"][kind][name] for row in rows])),
+                "sigma": float(np.mean([sigma(row, kind, name) for row in rows])),
                 "over cross-entropy": paired(rows, kind, name),
             }
-            for name in many.SIGNALS.values()
+            for name in (*many.SIGNALS.values(), BOTH)
         }
         for kind in KINDS
     }
@@ -201,8 +208,8 @@ def train_and_judge(arguments: argparse.Namespace, place: Path) -> None:
         for seed in range(arguments.first, arguments.first + arguments.seeds):
             began = time.process_time()
             found = networks(seed, trainings, arguments.steps)
-            sigma = {kind: sigmas(model, judge.hard({"network": network})) for kind, network in found.items()}
-            rows.append({"seed": seed, "sigma": sigma, "cpu_seconds": time.process_time() - began})
+            judged = {kind: sigmas(model, judge.hard({"network": network})) for kind, network in found.items()}
+            rows.append({"seed": seed, "sigma": judged, "cpu_seconds": time.process_time() - began})
             print(json.dumps(rows[-1]), flush=True)  # noqa: T201
             place.write_text(json.dumps({**vars(arguments), "out": str(arguments.out), "rows": rows}, indent=1))
 
