@@ -180,7 +180,7 @@ def trace(
         return [(key, fill) for key, fill in without_variations(params, arrays) if fill.variation == NOMINAL]
 
     with exactly(hard):
-        if found := _shifts(processor, structure, (params, jax.ShapeDtypeStruct((), dtype))):
+        if found := _shifts(processor, structure, params, dtype):
             names, shifts = found
             own, again = read(without_variations), read(nominal)
             varied = Varied(names, again, Recomputed(again.computation, shifts))
@@ -232,29 +232,24 @@ def _read(
 
 
 def _shifts(
-    processor: DifferentiableProcessor, structure: Structure, before: tuple[PyTree, ...]
+    processor: DifferentiableProcessor, structure: Structure, params: Params, dtype: np.dtype
 ) -> tuple[tuple[str, ...], Shifts] | None:
-    """The variations of a block; None if they are few, or one changes more of a column than its numbers.
-
-    Args:
-        processor: with the variations.
-        structure: of a block.
-        before: shapes of the inputs that come before the columns.
-    """
-    places, first = {}, len(jax.tree.leaves(before))
+    """The variations of a block, by name; None if they are few, or one changes more of a column than its numbers."""
+    places, first = {}, len(jax.tree.leaves(params)) + 1
     for name, column in sorted(structure.shapes.items()):
         places[name] = tuple(range(first, first := first + len(jax.tree.leaves(column))))
     made: list[tuple[str, list[str]]] = []
 
-    def read(*inputs: PyTree) -> list[list[jax.Array]]:
-        columns = {**inputs[-1], **dict(structure.static)}
-        shifts = list(shifts_of(processor, columns))
+    def read(_: Params, widths: Scalar, arrays: PyTree) -> list[list[jax.Array]]:
+        columns = {**arrays, **dict(structure.static)}
+        with annealed(widths):
+            shifts = list(shifts_of(processor, columns))
         if len(shifts) <= MOST_WRITTEN_OUT or not all(_alike(shifted, columns) for _, shifted in shifts):
             return []
         made.extend((name, sorted(shifted)) for name, shifted in shifts)
         return [[_like(*pair) for of in sorted(new) for pair in _leaves(new[of], columns[of])] for _, new in shifts]
 
-    computation = jax.make_jaxpr(read)(*before, structure.shapes)
+    computation = jax.make_jaxpr(read)(params, jax.ShapeDtypeStruct((), dtype), structure.shapes)
     if not made:
         return None
     moved = tuple(tuple(place for of in shifted for place in places[of]) for _, shifted in made)
@@ -265,13 +260,14 @@ def _alike(shifted: Mapping[str, PyTree], columns: Mapping[str, PyTree]) -> bool
     """Whether shifted columns are arrays like those that they replace."""
     return all(
         not isinstance(columns[of], Static)
-        and bool(jax.tree.structure(new) == jax.tree.structure(columns[of]))
+        and isinstance(new, Ragged) == isinstance(columns[of], Ragged)
         and all(np.shape(a) == b.shape and _kind(a) == _kind(b) for a, b in _leaves(new, columns[of]))
         for of, new in shifted.items()
     )
 
 
 def _leaves(one: PyTree, other: PyTree) -> list[tuple[Any, Any]]:
+    """Arrays of two columns, both ``Ragged`` or neither."""
     return list(zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
