@@ -172,7 +172,7 @@ def draw(rows: Sequence[Mapping[str, Any]], bound: Mapping[str, float], place: P
             axes.plot(np.full(len(points), number), points, "o", color=COLOURS[kind], mfc="none", ms=5)
             axes.hlines(np.mean(points), number - 0.2, number + 0.2, color=COLOURS[kind], lw=2.5)
         axes.axhline(bound[name], color="black", ls="--", lw=1, label="densities known, nothing binned")
-        axes.set_xticks(range(len(KINDS)), ["cross-entropy", "with\naugmentation", "variances of\nboth strengths"])
+        axes.set_xticks(range(len(KINDS)), ["cross-\nentropy", "augmented", "variances"])
         axes.set_xlim(-0.5, len(KINDS) - 0.5)
         axes.set_ylim(bottom=0)
         axes.set_ylabel(f"expected {NAMES[name]}")
