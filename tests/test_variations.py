@@ -12,6 +12,7 @@ import diffea
 from diffea import soft
 from diffea.errors import VariationError
 from diffea.processor import DifferentiableProcessor, Fill
+from diffea.program import traced
 from tests.samples import QuietSchema, write_fileset
 
 PARAMS = {"jet_pt": 32.0, "met": 30.0}
@@ -59,13 +60,22 @@ class ByHand(Counts):
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    fileset = write_fileset(tmp_path_factory.mktemp("variations"))
-    with (
-        diffea.distribute(Counts(), fileset, schemaclass=QuietSchema) as declared,
-        diffea.distribute(ByHand(), fileset, schemaclass=QuietSchema) as written,
-    ):
-        yield declared, written
+def fileset(tmp_path_factory):
+    return write_fileset(tmp_path_factory.mktemp("variations"))
+
+
+@pytest.fixture(scope="module")
+def written(fileset):
+    with diffea.distribute(ByHand(), fileset, schemaclass=QuietSchema) as templates:
+        yield templates
+
+
+@pytest.fixture(scope="module", params=[traced.MOST_WRITTEN_OUT, 0], ids=["written out", "in a loop"])
+def both(request, fileset, written):
+    """Few variations are written out one after the other, many run in a loop; here the same ones do either."""
+    with pytest.MonkeyPatch.context() as patch, diffea.distribute(Counts(), fileset, schemaclass=QuietSchema) as made:
+        patch.setattr(traced, "MOST_WRITTEN_OUT", request.param)
+        yield made, written
 
 
 def test_declared_variations_are_those_written_out(both):
@@ -97,8 +107,11 @@ def test_gradients_go_through_variations_and_categories(both):
 
 
 def test_the_hard_twin_counts_jets(both):
-    templates, _ = both
-    exact = templates.hard(PARAMS)
+    templates, written = both
+    exact, by_hand = templates.hard(PARAMS), written.hard(PARAMS)
+    for key in by_hand:
+        np.testing.assert_array_equal(exact[key].values, by_hand[key].values)
+        np.testing.assert_array_equal(exact[key].variances, by_hand[key].variances)
     jets, region = exact["jets", "signal"].values, exact["region", "signal"].values
     assert np.all(jets == np.round(jets))
     np.testing.assert_array_equal(np.sum(region, axis=1) <= jets[1:], True)

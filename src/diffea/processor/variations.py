@@ -43,20 +43,26 @@ def with_variations(processor: Varied, params: Params, columns: Mapping[str, PyT
     """
     where = f"{type(processor).__name__}.fill"
     yield from fills_in(processor.fill(params, columns), where)
+    for name, shifted in shifts_of(processor, columns):
+        for fill in fills_in(processor.fill(params, {**columns, **shifted}), where):
+            if fill.variation == NOMINAL:
+                yield dataclasses.replace(fill, variation=name)
+
+
+def shifts_of(processor: Varied, columns: Mapping[str, PyTree]) -> Iterator[tuple[str, Mapping[str, PyTree]]]:
+    """Every variation that shifts something, ``"tes_up"``, with the columns that it shifts.
+
+    Raises:
+        VariationError: when a shift does not return columns that exist.
+    """
     for name, shift in processor.variations.items():
         for direction, sign in DIRECTIONS.items():
             shifted = shift(columns, sign)
-            if shifted is None:
-                continue
-            if not isinstance(shifted, Mapping):
+            if shifted is not None and not isinstance(shifted, Mapping):
                 msg = f"the variation {name!r} must return a dict of columns, or None, got {type(shifted).__name__}"
                 raise VariationError(msg)
-            if not shifted:
-                continue
-            unknown = sorted(set(shifted) - set(columns))
-            if unknown:
+            if unknown := sorted(set(shifted or ()) - set(columns)):
                 msg = f"the variation {name!r} shifts {unknown}, but the columns are {sorted(columns)}"
                 raise VariationError(msg)
-            for fill in fills_in(processor.fill(params, {**columns, **shifted}), where):
-                if fill.variation == NOMINAL:
-                    yield dataclasses.replace(fill, variation=f"{name}_{direction}")
+            if shifted:
+                yield f"{name}_{direction}", shifted

@@ -90,7 +90,7 @@ def hard_entries(
     traced = program.traced(structure, params, hard=True)
     fills, edges = program.fills(structure, params, blocks)
     axes = axes_of(program.processor)
-    for channel in traced.learned:
+    for channel in traced.own.learned:
         (axis,), (found,) = axes[channel], edges[channel]
         axes[channel] = (with_edges(axis, checked_edges(np.asarray(found))),)
     for key, fill in zip(of_sample(traced.keys, sample), fills, strict=True):
@@ -153,8 +153,10 @@ def _index(axis: Axis, numbers: np.ndarray) -> np.ndarray:
 
 def filled(entered: Iterable[Entries], whole: Layout) -> np.ndarray:
     """Exact sums of weights and of their squares, in the places of a layout, shape ``(2, whole.size)``."""
-    placed = [places_of(entries, whole)[1:] for entries in entered]
-    if not placed:
-        return np.zeros((2, whole.size), object)
-    places, weight = map(np.concatenate, zip(*placed, strict=True))
-    return np.stack([exact_sums(places, numbers, whole.size) for numbers in (weight, weight**2)])
+    total = np.zeros((2, whole.size), object)
+    for entries in entered:
+        span = whole.spans[entries.key]
+        _, places, weight = places_of(entries, whole)
+        for sums, numbers in zip(total, (weight, weight**2), strict=True):
+            sums[span] += exact_sums(places - span.start, numbers, span.stop - span.start)
+    return total

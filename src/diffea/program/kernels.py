@@ -20,7 +20,7 @@ from diffea.events.ragged import Column
 from diffea.histograms import Binning
 from diffea.processor.base import DifferentiableProcessor, axes_of
 from diffea.processor.fill import Fill
-from diffea.program.traced import Traced
+from diffea.program.traced import Edges, Reading, Traced
 from diffea.templates import Key
 from diffea.types import Axis, Params, PyTree, Scalar
 
@@ -42,20 +42,32 @@ def block(traced: Traced, processor: DifferentiableProcessor, dtype: np.dtype) -
     """
     axes = axes_of(processor)
 
-    def sums(scale: Scalar, params: Params, widths: Scalar, arrays: PyTree, valid: jax.Array) -> jax.Array:
-        params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
-        scale = jnp.where(valid, scale, 0.0).astype(dtype)
-        fills, edges = traced.block(params, jnp.asarray(widths, dtype), arrays)
+    def templates(reading: Reading, fills: list[Fill], edges: Edges, scale: jax.Array) -> jax.Array:
         alike: dict[int, list[tuple[Key, Fill]]] = {}
-        for group, key, fill in zip(traced.groups, traced.keys, fills, strict=True):
+        for group, key, fill in zip(reading.groups, reading.keys, fills, strict=True):
             alike.setdefault(group, []).append((key, fill))
-        parts: dict[Key, jax.Array | float] = dict.fromkeys(traced.keys, 0.0)
+        parts: dict[Key, jax.Array | float] = dict.fromkeys(reading.keys, 0.0)
         for group_fills in alike.values():
             found = [fill for _, fill in group_fills]
             reflect = all(map(_ends, axes[found[0].channel]))
             for (key, _), part in zip(group_fills, _sums(found, edges, scale, reflect=reflect), strict=True):
                 parts[key] = parts[key] + part
         return jnp.concatenate(list(parts.values()), axis=1)
+
+    def sums(scale: Scalar, params: Params, widths: Scalar, arrays: PyTree, valid: jax.Array) -> jax.Array:
+        params, widths = jax.tree.map(lambda leaf: leaf.astype(dtype), params), jnp.asarray(widths, dtype)
+        scale = jnp.where(valid, scale, 0.0).astype(dtype)
+        written = templates(traced.own, *traced.block(params, widths, arrays), scale)
+        if (varied := traced.varied) is None:
+            return written
+        shared = traced.prepared(params, widths, arrays)
+
+        @jax.checkpoint  # so that reverse mode holds what one variation computes, however many there are
+        def variation(number: jax.Array) -> jax.Array:
+            return templates(varied.nominal, *traced.variation(number, shared), scale)
+
+        each = jax.lax.map(variation, jnp.arange(len(varied.names)))
+        return jnp.concatenate([written, *each], axis=1)
 
     return sums
 

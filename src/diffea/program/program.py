@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import itertools
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 import jax
@@ -135,15 +137,19 @@ class Program(Portable[DifferentiableProcessor]):
         """
         cached = structure, _shapes(params)
         if cached not in self._operations:
-            block = kernels.block(self.traced(structure, params), self.processor, self.dtype)
-            valid = jax.ShapeDtypeStruct((structure.rows,), bool)
-            with exactly(False):
-                lowered = jax.jit(lambda params, *of: block(1.0, params, 1.0, *of)).lower(
-                    params, structure.shapes, valid
-                )
-            flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
+            traced = self.traced(structure, params)
+            flops = self._counted(dataclasses.replace(traced, varied=None), structure, params)
+            if traced.varied:  # a loop, which XLA counts once
+                flops += len(traced.varied.names) * (self._counted(traced, structure, params) - flops)
             self._operations[cached] = max(flops / structure.rows, 1.0)
         return self._operations[cached]
+
+    def _counted(self, traced: Traced, structure: Structure, params: Params) -> float:
+        block = kernels.block(traced, self.processor, self.dtype)
+        valid = jax.ShapeDtypeStruct((structure.rows,), bool)
+        with exactly(False):
+            lowered = jax.jit(lambda params, *of: block(1.0, params, 1.0, *of)).lower(params, structure.shapes, valid)
+        return float((lowered.cost_analysis() or {}).get("flops", 0.0))
 
     def run(
         self,
@@ -190,14 +196,28 @@ class Program(Portable[DifferentiableProcessor]):
             found = jax.tree.map(lambda part: _spread(part, positions, whole.size), found)
         return int(count), found
 
-    def fills(self, structure: Structure, params: Params, blocks: Blocks) -> tuple[list[Fill], Edges]:
-        """The fills of a batch with exact cuts, compiled so that each operation rounds as it would by itself."""
-        traced, cached = self.traced(structure, params, hard=True), ("hard", structure, _shapes(params))
-        if cached not in self._compiled:
-            self._compiled[cached] = jax.jit(traced.blocks, compiler_options=OPERATION_BY_OPERATION)
+    def fills(self, structure: Structure, params: Params, blocks: Blocks) -> tuple[Iterator[Fill], Edges]:
+        """The fills of a batch with exact cuts, compiled so that each operation rounds as it would by itself.
+
+        Those of one variation are computed when it is its turn.
+        """
+        traced, rows = self.traced(structure, params, hard=True), int(blocks.rows)
         known = jax.tree.map(lambda leaf: np.asarray(leaf, self.dtype), params)
-        numbers, settings = self._timed(self._compiled[cached], known, blocks.arrays)
-        return traced.rows(numbers, settings, int(blocks.rows))
+
+        def run(name: str, function: Callable[..., list[Any]], *arguments: PyTree) -> list[Any]:
+            kernel = self._compiled.setdefault(
+                (name, structure, _shapes(params)), jax.jit(function, compiler_options=OPERATION_BY_OPERATION)
+            )
+            return self._timed(kernel, *arguments)
+
+        def variations() -> Iterator[Fill]:
+            if traced.varied:
+                for number in range(len(traced.varied.names)):
+                    found = run("hard variation", traced.variation_of_blocks, number, known, blocks.arrays)
+                    yield from traced.varied.nominal.rows(found, rows)[0]
+
+        fills, edges = traced.own.rows(run("hard", traced.blocks, known, blocks.arrays), rows)
+        return itertools.chain(fills, variations()), edges
 
     def _timed(self, kernel: Any, *arguments: PyTree) -> PyTree:
         known, began = kernel._cache_size(), time.perf_counter()
@@ -217,7 +237,7 @@ class Program(Portable[DifferentiableProcessor]):
         return sum(kernel._cache_size() for kernel in self._compiled.values())
 
 
-def _positions(keys: tuple[Key, ...], sample: str, whole: Layout) -> np.ndarray:
+def _positions(keys: Sequence[Key], sample: str, whole: Layout) -> np.ndarray:
     """Where in the whole layout lie the bins of each of the distinct keys, one after the other."""
     bins = np.arange(whole.size)
     spans = [bins[whole.spans[key]] for key in of_sample(tuple(dict.fromkeys(keys)), sample)]

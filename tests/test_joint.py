@@ -1,0 +1,125 @@
+"""analyses/joint: blocks that are not their turn stay, every order has the same budget, gradients are those of differences."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import hist
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import uproot
+from coffea.nanoevents import BaseSchema
+
+from diffea import Fill, HistFactory, Split, learning, soft
+from diffea.processor import DifferentiableProcessor
+
+FOLDER = Path(__file__).parents[1] / "analyses" / "joint"
+EVENTS = 600
+
+
+@pytest.fixture(scope="module")
+def joint():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        module = importlib.import_module("joint")
+        for name in ("joint", "problems"):
+            del sys.modules[name]
+    return module
+
+
+class Two(DifferentiableProcessor):
+    """A cut on x, a score of y."""
+
+    channels = {"score": hist.axis.Variable([0, 0.5, 1], name="score")}  # noqa: RUF012
+
+    def columns(self, events):
+        return {"x": events["x"], "y": events["y"]}
+
+    def edges(self, params):
+        return dict(params["edges"])
+
+    def fill(self, params, columns):
+        score = jax.nn.sigmoid(params["network"]["slope"] * columns["y"])
+        keep = soft.above(columns["x"], params["cuts"]["x"], width=0.2)
+        yield Fill("score", score, 0.2 * keep, bandwidth=0.1)
+
+
+@pytest.fixture(scope="module")
+def problem(joint, tmp_path_factory):
+    folder, random = tmp_path_factory.mktemp("joint"), np.random.default_rng(0)
+    for run, (name, mean) in enumerate({"signal": 1.0, "background": 0.0}.items()):
+        identity = {"run": np.full(EVENTS, run), "luminosityBlock": np.ones(EVENTS, int), "event": np.arange(EVENTS)}
+        with uproot.recreate(folder / f"{name}.root") as file:
+            file["Events"] = {"x": random.normal(mean, 1, EVENTS), "y": random.normal(mean, 1, EVENTS), **identity}
+    signal = {"name": "signal", "data": "signal", "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]}
+    flat = {"name": "norm", "type": "normsys", "data": {"hi": 1.1, "lo": 0.9}}
+    samples = [signal, {"name": "background", "data": "background", "modifiers": [flat]}]
+    return joint.Problem(
+        processor=Two(),
+        spec={"channels": [{"name": "score", "samples": samples}]},
+        cuts={"x": (0.0, -1.0, 3.0)},
+        network={"slope": np.array(0.5)},
+        edges={"score": (0.0, 0.5, 1.0)},
+        entropy=learning.CrossEntropy("score", signal="signal"),
+        fileset=lambda data: {
+            name: {"files": {str(data / f"{name}.root"): "Events"}} for name in ("signal", "background")
+        },
+        schemaclass=BaseSchema,
+    ), folder
+
+
+def test_the_start_is_that_of_the_analysis(problem) -> None:
+    found = problem[0].physical(problem[0].start())
+    assert found["cuts"]["x"] == pytest.approx(0.0)
+    np.testing.assert_allclose(found["edges"]["score"], [0, 0.5, 1], atol=1e-12)
+
+
+def test_only_the_block_whose_turn_it_is_moves(joint, problem) -> None:
+    one, data = problem
+    with one.read(data, Split(train=0.5, seed=1)) as templates:
+        descent = joint.Descent(one, templates, HistFactory(one.spec))
+        start = jax.tree.map(jnp.asarray, one.start())
+        spent: set[int] = set()
+        for block in joint.BLOCKS:
+            before = templates.passes
+            point = descent(start, ((block,),), 2)
+            spent.add(templates.passes - before)
+            moved = [
+                name
+                for name in joint.BLOCKS
+                if not all(map(np.array_equal, *map(jax.tree.leaves, (point[name], start[name]))))
+            ]
+            assert moved == [block]
+        before = templates.passes
+        descent(start, (joint.BLOCKS,), 2)
+        assert spent == {templates.passes - before}
+        gradient, loss = jax.jit(jax.grad(descent.loss))(start), jax.jit(descent.loss)
+        for block in joint.BLOCKS:
+            direction = jax.tree.map(lambda leaf: np.cos(np.arange(leaf.size)).reshape(leaf.shape), start[block])
+            up, down = (
+                loss({**start, block: jax.tree.map(lambda p, d, by=by: p + by * d, start[block], direction)})
+                for by in (1e-4, -1e-4)
+            )
+            pairs = zip(jax.tree.leaves(gradient[block]), jax.tree.leaves(direction), strict=True)
+            assert sum(float(np.vdot(g, d)) for g, d in pairs) == pytest.approx(float(up - down) / 2e-4, rel=1e-4)
+
+
+def test_the_summary_is_of_pairs(joint) -> None:
+    def row(*numbers):
+        return {
+            "limits": {
+                name: {"test": value, "train, soft": value}
+                for name, value in zip(("start", *joint.ORDERS), numbers, strict=True)
+            }
+        }
+
+    found = joint.summary([row(8, 2, 3, 4, 4, 4, 4, 4), row(8, 4, 2, 8, 8, 8, 8, 8)])
+    first = list(joint.ORDERS)[1]
+    assert found[first] == {"mean": 1.0, "error": pytest.approx(0.5), "above one": 1}
+    assert found["start"]["mean"] == pytest.approx(3.0)
+    assert found["order that is best on training events"]["mean"] == pytest.approx(1.0)
+    assert found["mean of the orders"]["mean"] == pytest.approx((23 / 12 + 42 / 24) / 2)
