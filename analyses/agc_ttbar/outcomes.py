@@ -35,7 +35,7 @@ COMBINED = (*(f"mass_{rule}" for rule in RULES), *RANGES)
 
 def together(tables: Mapping[str, dict[str, ak.Array]]) -> dict[str, ak.Array]:
     """The columns of some tables by ``table column``, all of one length for an event, so that few shapes compile: what is added holds for no threshold."""
-    lengths = [ak.num(next(iter(columns.values()))) for columns in tables.values()]
+    lengths = [ak.to_numpy(ak.num(next(iter(columns.values())))) for columns in tables.values()]
     longest = np.max(lengths, axis=0, initial=0)
     lacking = [ak.unflatten(np.zeros((longest - length).sum()), longest - length) for length in lengths]
     return {
