@@ -26,7 +26,7 @@ FILES = {
     "nano_tt_v12.root": ("btagDeepFlavB", 200),
 }
 AGC = (30.0, 30.0, 0.5)
-THRESHOLDS = [AGC, (25.0, 25.0, 0.3), (38.5, 41.0, 0.85)]  # of jets, leptons, b tags
+THRESHOLDS = [AGC, (25.0, 25.0, 0.4), (38.5, 41.0, 0.85)]  # of jets, leptons, b tags
 
 
 @pytest.fixture(scope="module")
@@ -201,13 +201,13 @@ def test_templates_are_the_histograms_of_a_plain_coffea_processor(module: Any, m
     assert {"/".join(key) for key in found} == set(histograms)
     for key, template in found.items():
         expected = histograms["/".join(key)]
-        np.testing.assert_allclose(template.values, expected.values(), rtol=1e-9)
-        np.testing.assert_allclose(template.variances, expected.variances(), rtol=1e-9)
+        np.testing.assert_allclose(template.values, expected.values(), rtol=1e-6)
+        np.testing.assert_allclose(template.variances, expected.variances(), rtol=1e-6)
 
 
 def test_gradients_of_soft_templates_are_those_of_differences(module: Any, made: Path) -> None:
-    params = {**module.BINNED.params, "jet_pt": 31.0, "lepton_pt": 33.0, "tag": 0.55}
-    with distribute(module.Binned(), some(module, made, "ttbar__ME_var")) as templates:
+    params = {**module.AGC, "jet_pt": 31.0, "lepton_pt": 33.0, "tag": 0.55}
+    with distribute(module.TTbar(), some(module, made, "ttbar__ME_var")) as templates:
 
         def total(values: Any) -> Any:
             made = templates(values)
@@ -219,7 +219,6 @@ def test_gradients_of_soft_templates_are_those_of_differences(module: Any, made:
             ("lepton_pt", (), 1e-3),
             ("tag", (), 1e-5),
             ("rule", (1,), 1e-4),
-            ("edges_4j1b", (4,), 1e-4),
         ):
             step = np.zeros(np.shape(params[name]))
             step[place] = by

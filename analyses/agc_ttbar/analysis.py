@@ -20,7 +20,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from outcomes import COMBINED, COUNTED, LOOSE_JET, LOOSE_TAG, RULES, outcomes, together
+from outcomes import JETS as REACH
+from outcomes import LOOSE_TAG, MASSES, RULES, SCALED, outcomes, together
 
 from diffea import Analysis, DifferentiableProcessor, Fill, Ragged, Split, Variant, objectives, soft
 from diffea.histograms import edge_logits, ordered_edges
@@ -43,7 +44,7 @@ INPUTS = "nanoaod_inputs.json"
 
 LOOSE_LEPTON = 22.0
 WIDTHS = {"jet_pt": 4.0, "lepton_pt": 3.0, "tag": 0.05}
-LOOSEST = {"jet_pt": LOOSE_JET, "lepton_pt": LOOSE_LEPTON, "tag": LOOSE_TAG}
+LIMITS = {"jet_pt": (SCALE * REACH[0], REACH[1]), "lepton_pt": (LOOSE_LEPTON, np.inf), "tag": (LOOSE_TAG, np.inf)}
 EDGES = {"4j1b": (110.0, 550.0), "4j2b": (110.0, 550.0)}
 BINS, NARROWEST = 11, 15.0
 
@@ -58,16 +59,16 @@ def leptons(events: Any) -> ak.Array:
 
 
 def jets_of(events: Any, tag: str, *, varied: bool) -> dict[str, dict[str, ak.Array]]:
-    """Central jets that are no leptons, above the loosest threshold, for each variation of their momenta."""
+    """Central jets that are no leptons, above the loosest threshold, as they are and with their resolution worse."""
     every = events.Jet
     good = (abs(every.eta) < 2.4) & (every.jetId & 4 != 0)
     factors: dict[str, Any] = {"nominal": 1.0}
     if varied:
-        factors |= {"pt_scale_up": SCALE, "pt_res_up": 1.0 + RESOLUTION * normal(events.event, every.pt)}
+        factors["pt_res_up"] = 1.0 + RESOLUTION * normal(events.event, every.pt)
     found = {}
     for name, factor in factors.items():
         pt = every.pt * factor
-        kept = good & (pt > LOOSE_JET)
+        kept = good & (pt > REACH[0])
         found[name] = {"pt": pt[kept], "tag": every[tag][kept], **{x: every[x][kept] for x in ("eta", "phi", "mass")}}
     return found
 
@@ -75,7 +76,7 @@ def jets_of(events: Any, tag: str, *, varied: bool) -> dict[str, dict[str, ak.Ar
 def normal(event: Any, like: ak.Array) -> ak.Array:
     """A normally distributed number for each jet, made of the event's number and the jet's place: the same whenever it is asked for."""
     places = ak.local_index(like, axis=1)
-    jets = ak.to_numpy(ak.flatten(ak.broadcast_arrays(event, places)[0])).astype(np.uint64) * np.uint64(64)
+    jets = np.repeat(np.asarray(event, np.uint64), ak.to_numpy(ak.num(like))) * np.uint64(64)
     jets += ak.to_numpy(ak.flatten(places)).astype(np.uint64)
     one, other = (_uniform(2 * jets + np.uint64(side)) for side in (0, 1))
     return ak.unflatten(np.sqrt(-2 * np.log1p(-one)) * np.cos(2 * np.pi * other), ak.num(like))
@@ -116,7 +117,9 @@ class TTbar(DifferentiableProcessor):
         tables = {
             f"{region} {name}": table
             for name, moved in jets.items()
-            for region, table in zip(self.channels, outcomes(moved), strict=True)
+            for region, table in zip(
+                self.channels, outcomes(moved, SCALE if varied and name == "nominal" else None), strict=True
+            )
         }
         return columns | together(tables)
 
@@ -126,17 +129,21 @@ class TTbar(DifferentiableProcessor):
         lepton = soft.above(columns["lepton_pt"], params["lepton_pt"], width=width, shape="polynomial")
         weight = columns["weight"] * soft.exactly(1, lepton) * in_reach(params)
         rules = soft.choice(params["rule"], jnp.eye(len(RULES)))
-        for variation in JETS:
-            if f"4j1b {variation} ht" not in columns:
-                continue
+        varied = "leading" in columns
+        for variation in JETS if varied else JETS[:1]:
+            scale, masses = (SCALE, SCALED) if variation == "pt_scale_up" else (1.0, MASSES)
+            of = "pt_res_up" if variation == "pt_res_up" else "nominal"
             counted, combined = (
-                {name: columns[f"{region} {variation} {name}"] for name in names}
-                for region, names in (("4j1b", COUNTED), ("4j2b", COMBINED))
+                {name.removeprefix(region): columns[name] for name in columns if name.startswith(region)}
+                for region in (f"4j1b {of} ", f"4j2b {of} ")
             )
-            mass, share = one_of(rules, [combined[f"mass_{rule}"] for rule in RULES], holding(params, combined))
-            for channel, x, kept in (("4j1b", counted["ht"], holding(params, counted)), ("4j2b", mass, share)):
+            mass, share = one_of(rules, [combined[name] for name in masses], holding(params, combined, scale))
+            for channel, x, kept in (
+                ("4j1b", counted["ht"] * scale, holding(params, counted, scale)),
+                ("4j2b", mass, share),
+            ):
                 yield Fill(channel, x, kept * weight, variation=variation)
-                if variation == "nominal" and "leading" in columns:
+                if variation == "nominal" and varied:
                     for i in range(TAGGED_JETS):
                         moved = weight * (1.0 + TAG_SLOPE * columns["leading"][:, i])
                         yield Fill(channel, x, kept * moved, variation=f"btag_var_{i}_up")
@@ -151,22 +158,31 @@ class Binned(TTbar):
 
 
 def in_reach(params: Mapping[str, Any]) -> Any:
-    """One, and not a number where a threshold lies so low that outcomes were left out."""
-    low = jnp.stack([params[name] - (LOOSEST[name] + WIDTHS[name]) for name in LOOSEST])
-    return jnp.where(jnp.all(low >= -1e-9), 1.0, jnp.nan)
+    """One, and not a number where a threshold lies where outcomes were left out."""
+    inside = [
+        (params[name] - WIDTHS[name] > low - 1e-9) & (params[name] + WIDTHS[name] < high + 1e-9)
+        for name, (low, high) in LIMITS.items()
+    ]
+    return jnp.where(functools.reduce(jnp.logical_and, inside), 1.0, jnp.nan)
 
 
-def holding(params: Mapping[str, Any], ranges: Mapping[str, Ragged]) -> Ragged:
-    """How much the thresholds are in the range of each outcome; over all outcomes of an event that is one at most."""
+def holding(params: Mapping[str, Any], ranges: Mapping[str, Ragged], scale: float) -> Ragged:
+    """How much the thresholds are in the range of each outcome; over all outcomes of an event that is one at most.
 
-    def share(name: str, of: str) -> Ragged:
+    Args:
+        params: the parameters.
+        ranges: of thresholds.
+        scale: of the jets' momenta.
+    """
+
+    def share(name: str, of: str, scale: float) -> Ragged:
         high, low = (
-            soft.above(ranges[f"{of}_{end}"], params[name], width=WIDTHS[name], shape="polynomial")
+            soft.above(ranges[f"{of}_{end}"] * scale, params[name], width=WIDTHS[name], shape="polynomial")
             for end in ("high", "low")
         )
         return high - low
 
-    return share("jet_pt", "pt") * share("tag", "tag")
+    return share("jet_pt", "pt", scale) * share("tag", "tag", 1.0)
 
 
 def one_of(rules: Any, masses: list[Ragged], share: Ragged) -> tuple[Ragged, Ragged]:
@@ -242,7 +258,7 @@ def fileset(data: Path) -> dict[str, Any]:
 
 UNCERTAINTY = functools.partial(objectives.poi_uncertainty, poi_true=1.0)
 AGC = {"jet_pt": 30.0, "lepton_pt": 30.0, "tag": 0.5, "rule": np.array([1.0, 0.0, 0.0])}
-BOUNDS = {"jet_pt": (25.0, 60.0), "lepton_pt": (25.0, 60.0), "tag": (0.3, 0.95), "rule": (-2.0, 2.0)}
+BOUNDS = {"jet_pt": (25.0, 50.0), "lepton_pt": (25.0, 60.0), "tag": (0.4, 0.95), "rule": (-2.0, 2.0)}
 THRESHOLDS = Variant(processor=TTbar(), spec=SPEC, params=AGC, bounds=BOUNDS, objective=UNCERTAINTY, limit=False)
 EQUAL = {f"edges_{name}": edge_logits(np.linspace(*ends, BINS + 1), smallest=NARROWEST) for name, ends in EDGES.items()}
 BINNED = Variant(

@@ -127,10 +127,10 @@ def write(path: Path, process: Process, random: Random, count: int) -> float:
             number = np.arange(written + 1, written + size + 1, dtype=np.uint64)
             block = (number // 1000 + 1).astype(np.uint32)
             events |= {"run": np.ones(size, np.uint32), "luminosityBlock": block, "event": number}
-            if written:
-                file["Events"].extend(events)
-            else:
-                file["Events"] = events
+            if not written:
+                types = {name: x.type.content if isinstance(x, ak.Array) else x.dtype for name, x in events.items()}
+                file.mktree("Events", types)
+            file["Events"].extend(events)
             written += size
     return made / process.fraction
 
@@ -148,7 +148,9 @@ def detected(random: Random, process: Process, count: int) -> dict[str, ak.Array
     pt = lepton_pt * (1.0 + 0.015 * random.normal(size=lepton_pt.shape))
     good = random.random(lepton_pt.shape) < np.where(is_muon, 0.93, 0.75)
     impact = random.exponential(0.9, lepton_pt.shape)
-    common = {"pt": pt, "eta": lepton_eta, "phi": lepton_phi, "sip3d": impact}
+    charge = random.choice(np.array([-1, 1], np.int32), lepton_pt.shape)
+    mass = np.where(is_muon, 0.10566, 0.000511)
+    common = {"pt": pt, "eta": lepton_eta, "phi": lepton_phi, "mass": mass, "charge": charge, "sip3d": impact}
     muons = {**common, "tightId": good, "pfRelIso04_all": random.exponential(0.04, lepton_pt.shape)}
     electrons = {**common, "cutBased": np.where(good, 4, 2).astype(np.int32)}
     present = jets["pt"] > 15.0

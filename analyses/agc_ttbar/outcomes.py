@@ -17,9 +17,9 @@ import numpy as np
 
 Array: TypeAlias = np.ndarray
 
-LOOSE_JET = 20.0
-"""Transverse momentum in GeV below which no threshold is looked at."""
-LOOSE_TAG = 0.25
+JETS = (21.0 / 1.03, 54.0)
+"""Transverse momenta in GeV between which thresholds are looked at, room for a scale of 3 % included."""
+LOOSE_TAG = 0.35
 """B tag below which no threshold is looked at."""
 RULES = ("pt", "one_tag", "w_mass")
 """Which trijet with a tagged jet is taken: that of the largest momentum, as the AGC does; that among those with one tagged jet only, where there are
@@ -29,8 +29,10 @@ NOTHING = -20.0  # a b tag below those that there are
 PIECE = 20_000  # events that are looked at together, for the sake of memory
 
 RANGES = ("pt_low", "pt_high", "tag_low", "tag_high")
+MASSES = tuple(f"mass {rule}" for rule in RULES)
+SCALED = tuple(f"scaled {rule}" for rule in RULES)
 COUNTED = ("ht", *RANGES)
-COMBINED = (*(f"mass_{rule}" for rule in RULES), *RANGES)
+COMBINED = (*MASSES, *RANGES)
 
 
 def together(tables: Mapping[str, dict[str, ak.Array]]) -> dict[str, ak.Array]:
@@ -45,15 +47,18 @@ def together(tables: Mapping[str, dict[str, ak.Array]]) -> dict[str, ak.Array]:
     }
 
 
-def outcomes(jets: Mapping[str, ak.Array]) -> tuple[dict[str, ak.Array], dict[str, ak.Array]]:
+def outcomes(
+    jets: Mapping[str, ak.Array], scale: float | None = None
+) -> tuple[dict[str, ak.Array], dict[str, ak.Array]]:
     """Of events of one tagged jet, and of two or more, with at least four jets each.
 
     Args:
         jets: ``pt``, ``eta``, ``phi``, ``mass`` and ``tag`` of the jets of each event, in any order.
+        scale: of all transverse momenta; if given, masses of the trijets chosen after it are added. All else scales with it.
 
     Returns:
-        for both kinds jagged arrays of an event's outcomes, by the names in ``COUNTED`` and ``COMBINED``: the observables in GeV, and the
-        thresholds, ``low ≤ threshold < high``, for which it is the outcome.
+        for both kinds jagged arrays of an event's outcomes, by the names in ``COUNTED`` and ``COMBINED`` (and ``SCALED``): the observables in GeV,
+        and the thresholds, ``low ≤ threshold < high``, for which it is the outcome.
     """
     order = ak.argsort(jets["pt"], ascending=False, stable=True)
     ordered = {name: ak.values_astype(column[order], np.float64) for name, column in jets.items()}
@@ -64,8 +69,9 @@ def outcomes(jets: Mapping[str, ak.Array]) -> tuple[dict[str, ak.Array], dict[st
         for events in np.array_split(alike, -(-len(alike) // PIECE)):
             group = {name: ak.to_numpy(ak.to_regular(column[events])) for name, column in ordered.items()}
             found[0].extend(_numbered(events, _counted(group)))
-            found[1].extend(_numbered(events, _combined(group)))
-    return _jagged(COUNTED, found[0], len(number)), _jagged(COMBINED, found[1], len(number))
+            found[1].extend(_numbered(events, _combined(group, scale)))
+    names = COMBINED if scale is None else (*SCALED, *COMBINED)
+    return _jagged(COUNTED, found[0], len(number)), _jagged(names, found[1], len(number))
 
 
 def _numbered(events: Array, parts: Iterator[tuple[Array, list[Array]]]) -> Iterator[Array]:
@@ -85,9 +91,9 @@ def _thresholds(jets: Mapping[str, Array]) -> Iterator[tuple[int, Array, Array, 
     pt, tag = jets["pt"], jets["tag"]
     events, most = pt.shape
     for n in range(4, most + 1):
-        low = pt[:, n] if n < most else np.full(events, LOOSE_JET)
+        low = pt[:, n] if n < most else np.zeros(events)
         tags = np.concatenate([-np.sort(-tag[:, :n], axis=1), np.full((events, 1), NOTHING)], axis=1)
-        yield n, np.maximum(low, LOOSE_JET), pt[:, n - 1], tags
+        yield n, np.maximum(low, JETS[0]), np.where(low < JETS[1], pt[:, n - 1], 0.0), tags
 
 
 def _counted(jets: Mapping[str, Array]) -> Iterator[tuple[Array, list[Array]]]:
@@ -97,14 +103,14 @@ def _counted(jets: Mapping[str, Array]) -> Iterator[tuple[Array, list[Array]]]:
         yield rows, [column[rows] for column in (ht[:, n - 1], low, high, tags[:, 1], tags[:, 0])]
 
 
-def _combined(jets: Mapping[str, Array]) -> Iterator[tuple[Array, list[Array]]]:
-    triplets = _Triplets(jets)
+def _combined(jets: Mapping[str, Array], scale: float | None) -> Iterator[tuple[Array, list[Array]]]:
+    every = [_Triplets(jets)] if scale is None else [_Triplets({**jets, "pt": jets["pt"] * scale}), _Triplets(jets)]
     for n, low, high, tags in _thresholds(jets):
         for k in range(1, n):
             rows = np.flatnonzero((high > low) & (tags[:, k] > np.maximum(tags[:, k + 1], LOOSE_TAG)))
             if not rows.size:
                 continue
-            masses = triplets.chosen(rows, comb(n, 3), tags[rows, k])
+            masses = [mass for triplets in every for mass in triplets.chosen(rows, comb(n, 3), tags[rows, k])]
             yield rows, [*masses, low[rows], high[rows], tags[rows, k + 1], tags[rows, k]]
 
 
