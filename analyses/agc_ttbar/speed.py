@@ -8,6 +8,7 @@ DIR is what generate.py made. All in this process, with the threads that JAX tak
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -60,7 +61,8 @@ def main() -> None:
         chunksize=analysis.chunksize,
         savemetrics=True,
     )
-    plain_seconds, (histograms, metrics) = timed(lambda: runner(fileset, PlainTTbar(), treename="Events"))
+    with contextlib.redirect_stdout(sys.stderr):  # where coffea's progress belongs
+        plain_seconds, (histograms, metrics) = timed(lambda: runner(fileset, PlainTTbar(), treename="Events"))
     events = int(metrics["entries"])
     empty = resident()
     read_seconds, templates = timed(lambda: distribute(variant.processor, fileset, chunksize=analysis.chunksize))
