@@ -429,6 +429,15 @@ def test_bins_without_end_are_drawn_by_their_numbers(tmp_path: Path) -> None:
     assert report.write(out).is_file()
 
 
+def test_a_mirrored_side_is_as_far_away_as_the_one_that_there_is(tmp_path: Path) -> None:
+    out = made.make_out(tmp_path)
+    sides = {"hi": "tagged/ttbar/jes_up", "lo": "tagged/ttbar/jes_up:mirrored"}
+    rewrite(out / "result.json", lambda result: result.update(shifts={"after": {"tagged/ttbar": {"jes": sides}}}))
+    run = read_run(out)
+    up, nominal = (run.histogram("after", "hard_test", "tagged", "ttbar", of).values for of in ("jes_up", "nominal"))
+    np.testing.assert_allclose(run.shifts("after", "hard_test", "tagged", "ttbar")["jes"], up - nominal, rtol=1e-12)
+
+
 @pytest.mark.parametrize("steps", [0, 25])
 def test_a_run_that_optimised_nothing_says_so_and_what_to_try(tmp_path: Path, steps: int) -> None:
     result = made.make_result(verdict="nothing was optimised", message="all steps taken")

@@ -14,6 +14,7 @@ import numpy as np
 from diffea.errors import ReportError
 from diffea.report import schema
 from diffea.report.schema import AGAIN, check, read
+from diffea.statistics.spec import MIRRORED
 from diffea.types import JSONDict, JSONMapping, PyTree
 
 __all__ = ["Histogram", "Run", "find_runs", "leaves", "limits", "read_run"]
@@ -165,8 +166,11 @@ class Run:
     def _side(self, when: str, kind: str, side: str | Sequence[float]) -> np.ndarray | None:
         if not isinstance(side, str):
             return np.asarray(side, float)
-        stored = self.templates[when][kind].get(side)
-        return None if stored is None else Histogram.read(stored).values
+        name = side.removesuffix(MIRRORED)
+        stored = self.templates[when][kind].get(name)
+        values = None if stored is None else Histogram.read(stored).values
+        nominal = self.histogram(when, kind, *names_of(name)[:2]) if side != name else None
+        return values if nominal is None or values is None else 2 * nominal.values - values
 
     def uncertainty(self, when: str, kind: str, channel: str, samples: list[str]) -> np.ndarray:
         """Of the sum of the samples, before any fit: MC statistics, normalisations and shapes in quadrature, shape (bins,)."""

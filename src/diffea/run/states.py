@@ -20,6 +20,7 @@ from diffea.run.numbers import numbers
 from diffea.runtime import named_errors
 from diffea.statistics import HistFactory
 from diffea.statistics.model import BoundModel
+from diffea.statistics.spec import MIRRORED
 from diffea.templates import TemplateSet
 from diffea.types import JSONDict, Params, Scalar
 
@@ -156,7 +157,9 @@ def shifts(model: HistFactory) -> dict[str, dict[str, dict[str, object]]]:
         if modifier is not None and modifier.type == "histosys":
             sides = found.setdefault(f"{channel.name}/{sample.name}", {}).setdefault(modifier.name, {})
             sides[field.removesuffix("_data")] = (
-                list(source.numbers or ()) if source.key is None else "/".join(source.key)
+                list(source.numbers or ())
+                if source.key is None
+                else "/".join(source.key) + (MIRRORED if source.mirrored else "")
             )
     return found
 

@@ -14,6 +14,7 @@ from diffea.errors import SpecError
 Key = tuple[str, str, str]
 
 MODIFIER_TYPES = ("histosys", "lumi", "normfactor", "normsys", "shapefactor", "shapesys", "staterror")
+MIRRORED = ":mirrored"
 _LISTS = {"histosys": ("hi_data", "lo_data"), "shapesys": ("data",), "staterror": ("data",)}
 
 
@@ -25,11 +26,13 @@ class Source:
         place: path in the specification, such as ``channels[0]/samples[1]/data``.
         numbers: the numbers, or None if a template is named.
         key: the template's (channel, sample, variation), or None.
+        mirrored: where the nominal numbers are from that the template is mirrored at, or None.
     """
 
     place: str
     numbers: tuple[float, ...] | None
     key: Key | None
+    mirrored: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ def with_measurement(spec: Mapping[str, Any]) -> tuple[dict[str, Any], str | Non
 def read_spec(spec: Mapping[str, Any]) -> Spec:
     """Read a specification of pyhf's schema ``model.json``, in which lists of numbers may be template names.
 
-    A template name is ``"sample"`` (that sample's nominal template in the same channel) or ``"sample:variation"``.
+    A template name is ``"sample"`` (that sample's nominal template in the same channel) or ``"sample:variation"``. A side of a histosys
+    may be ``"sample:variation:mirrored"``: twice the nominal numbers less that variation, for one that is known to one side.
 
     Raises:
         SpecError: where pyhf's schema refuses the specification, or names are used twice; with the place.
@@ -148,6 +152,7 @@ def read_spec(spec: Mapping[str, Any]) -> Spec:
 
 def _read_sample(sample: Mapping[str, Any], place: str, channel: str) -> Sample:
     modifiers: dict[tuple[str, str], Modifier] = {}
+    nominal = _source(sample["data"], f"{place}/data", channel)
     for k, modifier in enumerate(sample["modifiers"]):
         here = f"{place}/modifiers[{k}]"
         id_ = (modifier["name"], modifier["type"])
@@ -158,17 +163,23 @@ def _read_sample(sample: Mapping[str, Any], place: str, channel: str) -> Sample:
         if modifier["type"] == "normsys":
             sources = {name: Source(f"{here}/data/{name}", (float(data[name]),), None) for name in ("hi", "lo")}
         elif modifier["type"] == "histosys":
-            sources = {name: _source(data[name], f"{here}/data/{name}", channel) for name in ("hi_data", "lo_data")}
+            sources = {
+                name: _source(data[name], f"{here}/data/{name}", channel, nominal) for name in ("hi_data", "lo_data")
+            }
         elif modifier["type"] in ("shapesys", "staterror"):
             sources = {"data": _source(data, f"{here}/data", channel)}
         modifiers[id_] = Modifier(*id_, here, sources)
-    return Sample(sample["name"], place, _source(sample["data"], f"{place}/data", channel), modifiers)
+    return Sample(sample["name"], place, nominal, modifiers)
 
 
-def _source(data: Any, place: str, channel: str) -> Source:
+def _source(data: Any, place: str, channel: str, nominal: Source | None = None) -> Source:
     if isinstance(data, str):
-        sample, _, variation = data.partition(":")
-        return Source(place, None, (channel, sample, variation or "nominal"))
+        sample, _, variation = data.removesuffix(MIRRORED).partition(":")
+        mirrored = data.endswith(MIRRORED)
+        if mirrored and (nominal is None or not variation):
+            msg = f"{place}: only a side of a histosys is mirrored, 'sample:variation{MIRRORED}', got {data!r}"
+            raise SpecError(msg)
+        return Source(place, None, (channel, sample, variation or "nominal"), nominal if mirrored else None)
     return Source(place, tuple(float(number) for number in data), None)
 
 

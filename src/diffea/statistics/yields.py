@@ -99,6 +99,11 @@ def _numpy_of(*arrays: object) -> ModuleType:
 
 def _numbers(name: str, source: Source, templates: Mapping[Key, Any] | None) -> Any:
     template = _template(source, templates)
+    if source.mirrored is not None:
+        nominal = source.mirrored
+        centre = nominal.numbers if nominal.numbers is not None else _template(nominal, templates).values
+        numpy = _numpy_of(centre, template.values)
+        return 2.0 * numpy.ravel(numpy.asarray(centre, float)) - numpy.ravel(template.values)
     if name not in ("shapesys", "staterror"):
         return template.values
     numpy = _numpy_of(template.variances)
