@@ -41,6 +41,7 @@ class Traced:
         learned: the channels whose edges are parameters.
         compute: of parameters, the scale of all widths and the columns of a block, the numbers of all fills, and the settings that depend on parameters.
         complete: of what ``compute`` gives, the fills, and the binning of every channel's axes.
+        arcs: whether an arc tangent is among the operations.
     """
 
     keys: tuple[Key, ...]
@@ -48,6 +49,7 @@ class Traced:
     learned: tuple[str, ...]
     compute: Callable[[Params, Scalar, PyTree], tuple[Numbers, list[jax.Array]]]
     complete: Callable[[Numbers, list[jax.Array]], tuple[list[Fill], Edges]]
+    arcs: bool
 
     def block(self, params: Params, widths: Scalar, arrays: PyTree) -> tuple[list[Fill], Edges]:
         """The fills of a block, inside of a compiled function."""
@@ -129,7 +131,8 @@ def trace(
         return complete_fills, {**fixed, **{name: (edges,) for name, edges in learned.items()}}
 
     keys = tuple(key for key, _ in fills)
-    return Traced(keys, alike, tuple(jax.tree.unflatten(tree, known)[1]), compute, complete)
+    learned = tuple(jax.tree.unflatten(tree, known)[1])
+    return Traced(keys, alike, learned, compute, complete, "atan" in str(computation))
 
 
 def fills_of(
