@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import hist
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,28 @@ from coffea.nanoevents import BaseSchema
 import diffea
 
 X = np.random.default_rng(4).uniform(0.05, 0.9, 500)
-NAMES = "sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arctanh exp expm1 log log2 log10 log1p sqrt cbrt square".split()
+NAMES = [
+    "sin",
+    "cos",
+    "tan",
+    "arcsin",
+    "arccos",
+    "arctan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "arcsinh",
+    "arctanh",
+    "exp",
+    "expm1",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "sqrt",
+    "cbrt",
+    "square",
+]
 OTHERS = {
     "arctan2": lambda xp, x: xp.arctan2(x, 1.0),
     "hypot": lambda xp, x: xp.hypot(x, 0.3),
@@ -28,7 +51,7 @@ def functions(xp, x):
 class Functions(diffea.DifferentiableProcessor):
     """The sum of every function over the events, a bin each."""
 
-    channels = {"sums": hist.axis.IntCategory(list(range(len(NAMES) + len(OTHERS))), name="function")}
+    channels: ClassVar = {"sums": hist.axis.IntCategory(list(range(len(NAMES) + len(OTHERS))), name="function")}
 
     def columns(self, events):
         return {"x": events.x}
