@@ -43,6 +43,11 @@ def breit_wigner(m: Any, mass: Any, width: Any) -> Any:
     return half / ((m - mass) ** 2 + half**2) / (high - low)
 
 
+def line(m: Any, mass: Any, width: Any) -> Any:
+    """How much more often a signal event of this mass is generated with another resonance than it was."""
+    return breit_wigner(m, mass, width) / breit_wigner(m, GENERATED["mass"], GENERATED["width"])
+
+
 def amplitude(hardness: Any, coefficient: Any) -> Any:
     """|1 + c x e^{iδ}|² of the two amplitudes, in units of the one without a coefficient; x is the event's hardness."""
     return 1 + 2 * INTERFERENCE * coefficient * hardness + (coefficient * hardness) ** 2
@@ -137,9 +142,8 @@ class Experiment(DifferentiableProcessor):
         """How much more often the event would be generated with these parameters than it was."""
         if columns["sample"] != "signal":
             return 1.0
-        line = breit_wigner(columns["mass"], params["mass"], params["width"] * columns["scale"])
-        generated = breit_wigner(columns["mass"], GENERATED["mass"], GENERATED["width"])
-        return line / generated * morphed(columns["basis"], params["coefficient"])
+        shape = line(columns["mass"], params["mass"], params["width"] * columns["scale"])
+        return shape * morphed(columns["basis"], params["coefficient"])
 
     def measured(self, params: Any, columns: Mapping[str, Any]) -> Any:
         """The mass as the detector sees it [GeV]; the noise was drawn once."""

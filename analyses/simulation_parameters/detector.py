@@ -68,20 +68,17 @@ def simulated(point: np.ndarray, count: int, random: np.random.Generator) -> dic
     for sample, expected in YIELDS.items():
         events = analysis.draw(sample, count, int(random.integers(2**31)), **GENERATED)
         seen = random.uniform(size=count) < np.exp(-analysis.LOSS * thickness * events["path"])
-        measured = (events["mass"] + analysis.resolution(thickness, shaping) * events["noise"])[seen]
+        measured = np.where(
+            seen, events["mass"] + float(analysis.resolution(thickness, shaping)) * events["noise"], np.inf
+        )
         scales = (
             {"nominal": 1.0, "width_up": WIDER, "width_down": 1 / WIDER} if sample == "signal" else {"nominal": 1.0}
         )
         for name, scale in scales.items():
-            line = _line(events["mass"][seen], scale) if sample == "signal" else np.ones(seen.sum())
-            sums = [np.histogram(measured, exact.EDGES["mass"], weights=line**power)[0] for power in (1, 2)]
+            weight = np.asarray(analysis.line(events["mass"], GENERATED["mass"], GENERATED["width"] * scale))
+            sums = [np.histogram(measured, exact.EDGES["mass"], weights=weight**power)[0] for power in (1, 2)]
             made["mass", sample, name] = exact.Counts(sums[0] * expected / count, sums[1] * (expected / count) ** 2)
     return made
-
-
-def _line(mass: np.ndarray, scale: float) -> np.ndarray:
-    ratio = analysis.breit_wigner(mass, GENERATED["mass"], GENERATED["width"] * scale)
-    return np.asarray(ratio / analysis.breit_wigner(mass, GENERATED["mass"], GENERATED["width"]))
 
 
 @jax.jit

@@ -42,9 +42,9 @@ NAMES = tuple(GENERATED)
 SPACING = {"mass": 1.0, "width": 1.0, "coefficient": 0.25}  # of the points between which templates are interpolated
 BOUNDS = {"mass": (121.0, 129.0), "width": (1.5, 8.0), "coefficient": (-0.4, 0.8)}
 LUMINOSITY = 2.5  # in units of that of the simulation
-SIZES = (2_000, 6_000, 20_000, 60_000, 200_000)
+SIZES = (6_000, 20_000, 60_000, 200_000)
 EQUAL = 0.1  # variance that simulation adds, in units of that of the data
-FLOOR = 1e-3  # events, where an interpolation goes below
+FLOOR = 0.1  # events, below which an interpolation is bent so that none are negative
 
 Theta = Mapping[str, Any]
 Spectra = dict[str, Any]
@@ -52,7 +52,7 @@ Spectra = dict[str, Any]
 
 def nll(spectra: Spectra, data: Spectra) -> Any:
     """−ln L of independent Poisson counts, up to a constant."""
-    expected = {channel: jnp.maximum(LUMINOSITY * spectra[channel], FLOOR) for channel in data}
+    expected = {channel: FLOOR * jax.nn.softplus(LUMINOSITY * spectra[channel] / FLOOR) for channel in data}
     return sum(jnp.sum(expected[channel] - data[channel] * jnp.log(expected[channel])) for channel in data)
 
 
@@ -91,7 +91,9 @@ def between(made: Spectra, theta: Theta, points: np.ndarray, *, product: bool) -
 
 def by_likelihood(spectra: Callable[[Any, Theta], Spectra]) -> statistics.Likelihood:
     """A likelihood of one's own whose templates are a function of the parameters."""
-    return statistics.Likelihood(lambda theta, given: nll(spectra(given["made"], theta), given["data"]), GENERATED, BOUNDS)
+    return statistics.Likelihood(
+        lambda theta, given: nll(spectra(given["made"], theta), given["data"]), GENERATED, BOUNDS
+    )
 
 
 TRUTH = by_likelihood(lambda _, theta: exact.both(theta))
@@ -103,8 +105,12 @@ POINTS = {"star": STAR, "cube": CUBE}
 
 
 def fitted(likelihood: statistics.Likelihood, made: Spectra, data: Spectra) -> np.ndarray:
-    """Best fit, in the order of NAMES."""
-    best = likelihood.parameters(likelihood({"made": made, "data": data}).fit().pars)
+    """Best fit, in the order of NAMES; not a number where no minimum is found."""
+    try:
+        found = likelihood({"made": made, "data": data}).fit(solver=statistics.Solver(max_iterations=300))
+    except diffea.errors.FitError:
+        return np.full(len(NAMES), np.nan)
+    best = likelihood.parameters(found.pars)
     return np.array([float(best[name]) for name in NAMES])
 
 
@@ -169,8 +175,11 @@ def study(seed: int, sizes: tuple[int, ...] = SIZES) -> dict[str, Any]:
 
 
 def variances(found: list[Mapping[str, Any]], name: str) -> np.ndarray:
-    """What simulation adds to the variance, in units of that of the data, shape (toys, sizes); mean of the three parameters."""
-    return np.mean(np.square([one["off"][name] for one in found]), axis=2)
+    """What simulation adds to the variance, in units of that of the data, shape (toys, sizes); mean of the three parameters.
+
+    A toy without a minimum counts as one that is an uncertainty off in every parameter.
+    """
+    return np.mean(np.nan_to_num(np.square([one["off"][name] for one in found]), nan=1.0), axis=2)
 
 
 def enough(added: np.ndarray) -> float:
@@ -205,7 +214,9 @@ def draw(found: list[Mapping[str, Any]], path: Path) -> None:
         error = values.std(axis=0, ddof=1) / np.sqrt(len(found))
         axis.errorbar(np.array(SIZES) * 1.04**number, values.mean(axis=0), error, fmt="o-", ms=4, capsize=2, label=name)
     axis.axhline(EQUAL, color="0.7", lw=1)
-    axis.set(xscale="log", yscale="log", xlabel="simulated events in all", ylabel="added variance / variance of the data")
+    axis.set(
+        xscale="log", yscale="log", xlabel="simulated events in all", ylabel="added variance / variance of the data"
+    )
     axis.legend(frameon=False)
     figure.savefig(path, dpi=140)
     plt.close(figure)
@@ -219,7 +230,9 @@ def main() -> None:
     found = [study(seed) for seed in range(arguments.toys)]
     names = list(found[0]["off"])
     report = {
-        "uncertainties of the data": dict(zip(NAMES, np.mean([one["sigma"] for one in found], axis=0).tolist(), strict=True)),
+        "uncertainties of the data": dict(
+            zip(NAMES, np.mean([one["sigma"] for one in found], axis=0).tolist(), strict=True)
+        ),
         "pulls of the fits with infinitely many events": {
             name: {"mean": float(np.mean(pulls)), "width": float(np.std(pulls, ddof=1))}
             for name, pulls in zip(NAMES, np.transpose([one["pull"] for one in found]), strict=True)
@@ -235,6 +248,9 @@ def main() -> None:
             }
             for name in names
             if name != "gradient"
+        },
+        "fits without a minimum": {
+            name: int(np.isnan([one["off"][name] for one in found]).any(axis=2).sum()) for name in names
         },
         f"simulated events for {EQUAL}": needed(found, names),
     }
