@@ -88,25 +88,26 @@ def uncertainties(made: Any) -> Any:
 
 
 def scan(count: int, seed: int) -> dict[str, Any]:
-    """The lowest point of a grid of samples, and that of a quadratic surface through its lower half."""
+    """The lowest point of a grid of samples, and that of a quadratic surface: through its lower half, or else all, if that has a minimum."""
     random, points = np.random.default_rng([seed, count]), lattice()
     made = [simulated(point, count, random) for point in points]
     found = np.asarray(uncertainties(jax.tree.map(lambda *bins: jnp.stack(bins), *made)))
-    near = np.argsort(found)[: len(points) // 2]
+    order = np.argsort(found)
+    surfaces = (lowest_of_surface(points[near], found[near]) for near in (order[: len(points) // 2], order))
     return {
-        "lowest": points[np.argmin(found)],
-        "surface": lowest_of_surface(points[near], found[near]),
+        "lowest": points[order[0]],
+        "surface": next((lowest for lowest in surfaces if lowest is not None), points[order[0]]),
         "events": 2 * count * len(points),
     }
 
 
-def lowest_of_surface(points: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Where the quadratic surface of least squares is lowest within the bounds; the lowest point if it has no minimum."""
+def lowest_of_surface(points: np.ndarray, values: np.ndarray) -> np.ndarray | None:
+    """Where the quadratic surface of least squares is lowest within the bounds; None if it has no minimum."""
     x, y = points.T
     _, *slope, xx, xy, yy = np.linalg.lstsq(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1), values)[0]
     curvature = np.array([[2 * xx, xy], [xy, 2 * yy]])
     if np.linalg.eigvalsh(curvature)[0] <= 0:
-        return points[np.argmin(values)]
+        return None
     return np.clip(np.linalg.solve(curvature, -np.array(slope)), *np.log([BOUNDS[name] for name in NAMES]).T)
 
 
@@ -144,25 +145,32 @@ def study(seed: int, count: int) -> dict[str, dict[str, Any]]:
 
 def draw(found: list[dict[str, dict[str, Any]]], path: Path) -> None:
     """Where the three ways end, on the true uncertainty."""
-    axes = [np.linspace(*np.log(BOUNDS[name]), 60) for name in NAMES]
+    axes = [np.linspace(*np.log(BOUNDS[name]), 25) for name in NAMES]
     plane = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    values = np.array([[true_uncertainty(point) for point in row] for row in plane[::3, ::3]])
+    values = np.array([[true_uncertainty(point) for point in row] for row in plane])
     kinds = {"gradient": "gradient, one sample", "grid, as many events, surface": "grid, as many events",
              "grid, as many at each point, surface": f"grid, {len(lattice())} times as many"}  # fmt: skip
     figure, panels = plt.subplots(1, len(kinds), figsize=(11, 3.7), sharey=True, layout="constrained")
     for panel, (kind, label) in zip(panels, kinds.items(), strict=True):
         levels = best()[1] * np.array([1.001, 1.003, 1.01, 1.03, 1.1, 1.3])
-        lines = panel.contour(
-            np.exp(plane[::3, ::3, 0]), np.exp(plane[::3, ::3, 1]), values, levels, colors="0.7", linewidths=1
-        )
+        lines = panel.contour(np.exp(plane[..., 0]), np.exp(plane[..., 1]), values, levels, colors="0.7", linewidths=1)
         panel.clabel(lines, fmt=lambda level: f"+{100 * (level / best()[1] - 1):.1f} %", fontsize=7)
         points = np.exp([one[kind]["point"] for one in found])
         panel.plot(*points.T, "o", color="C0", ms=5, alpha=0.7)
         panel.plot(*np.exp(best()[0]), "k+", ms=12, mew=1.5)
         panel.set(xscale="log", yscale="log", xlabel="thickness", title=label)
+        plain_ticks(panel)
     panels[0].set_ylabel("shaping time")
     figure.savefig(path, dpi=140)
     plt.close(figure)
+
+
+def plain_ticks(panel: Any) -> None:
+    """A few numbers on logarithmic axes."""
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_locator(mpl.ticker.FixedLocator([0.2, 0.5, 1, 2, 4]))
+        axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+        axis.set_minor_locator(mpl.ticker.NullLocator())
 
 
 def mean(values: Any) -> dict[str, float]:

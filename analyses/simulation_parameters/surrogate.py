@@ -214,6 +214,7 @@ def draw(errors: Mapping[str, np.ndarray], paths: list[np.ndarray], path: Path) 
         right.plot(*np.exp(points.T), ".-", color="C0", lw=0.7, alpha=0.6)
     right.plot(*np.exp(detector.best()[0]), "k+", ms=12, mew=1.5)
     right.set(xscale="log", yscale="log", xlabel="thickness", ylabel="shaping time", title="descents along surrogates")
+    detector.plain_ticks(right)
     figure.savefig(path, dpi=140)
     plt.close(figure)
 
