@@ -200,10 +200,11 @@ def needed(found: list[Mapping[str, Any]], names: list[str]) -> dict[str, Any]:
     }
 
 
-def first_and_range(values: np.ndarray) -> dict[str, float]:
-    """Of all toys, and 16 and 84 % of the toys drawn again."""
+def first_and_range(values: np.ndarray) -> dict[str, float | None]:
+    """Of all toys, and 16 and 84 % of the toys drawn again; None where no number of events is enough."""
     low, high = np.quantile(values[1:], [0.16, 0.84], method="nearest")
-    return {"all toys": float(values[0]), "from": float(low), "to": float(high)}
+    found = {"all toys": values[0], "from": low, "to": high}
+    return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
 
 
 def draw(found: list[Mapping[str, Any]], path: Path) -> None:
