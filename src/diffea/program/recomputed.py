@@ -75,6 +75,11 @@ class Recomputed:
         kept = dict.fromkeys(variable for variable in needed if variable not in made_anew)
         self._changing = [variable for variable in kept if reached.get(variable)]
 
+    @property
+    def computations(self) -> tuple[ClosedJaxpr, ClosedJaxpr]:
+        """That of the inputs, and that of the shifts."""
+        return self._computation, self._shifts.computation
+
     def prepared(self, inputs: Sequence[Any]) -> Values:
         """What is computed once, from the inputs as they are."""
         return _computed(self._computation.jaxpr, self._once, _begin(self._computation, inputs))

@@ -114,6 +114,12 @@ class Traced:
         """Of the template that each fill goes into."""
         return [*self.own.keys, *(self.varied.keys if self.varied else ())]
 
+    @property
+    def arcs(self) -> bool:
+        """Whether an arc tangent is among the operations."""
+        computations = [self.own.computation, *(self.varied.again.computations if self.varied else ())]
+        return any("atan" in str(computation) for computation in computations)
+
     def block(self, params: Params, widths: Scalar, arrays: PyTree) -> tuple[list[Fill], Edges]:
         """The fills of a block that are written out, inside of a compiled function."""
         return self.own.fills(self._computed(params, arrays, widths))
