@@ -209,7 +209,9 @@ def draw(errors: Mapping[str, np.ndarray], paths: list[np.ndarray], path: Path) 
             label = f"{name}, at {PLACES[place]}"
             left.errorbar(SIZES, rows.mean(axis=0), error, fmt=style, color=f"C{number}", ms=4, capsize=2, label=label)
     left.set(xscale="log", yscale="log", xlabel="simulated events", ylabel="relative error of the gradient")
-    left.legend(frameon=False, fontsize=7)
+    left.set_ylim(bottom=1e-3)
+    left.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+    left.legend(frameon=False, fontsize=7, loc="lower left", ncols=2)
     for points in paths:
         right.plot(*np.exp(points.T), ".-", color="C0", lw=0.7, alpha=0.6)
     right.plot(*np.exp(detector.best()[0]), "k+", ms=12, mew=1.5)

@@ -22,7 +22,7 @@ from dask.distributed import Client, LocalCluster
 made = []
 
 def local(n_workers, threads=1, name="x"):
-    made.append(LocalCluster(n_workers=n_workers, threads_per_worker=threads, processes=False, dashboard_address=None, name=name))
+    made.append(LocalCluster(n_workers=n_workers, threads_per_worker=threads, processes=False, memory_limit="64 GB", dashboard_address=None, name=name))
     return made[-1]
 
 def client(**arguments):

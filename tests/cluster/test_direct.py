@@ -91,7 +91,9 @@ def test_the_scheduler_hears_of_a_step_now_and_then(fileset, client, monkeypatch
 def test_each_of_many_workers_asks_others(fileset, expected, monkeypatch) -> None:
     monkeypatch.setattr(lanes, "FAN_IN", 2)
     with (
-        LocalCluster(n_workers=7, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=7, threads_per_worker=1, processes=False, memory_limit="64 GB", dashboard_address=None
+        ) as cluster,
         Client(cluster) as client,
         distribute(Search(), fileset, client=client) as templates,
     ):

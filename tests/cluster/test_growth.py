@@ -154,7 +154,9 @@ def test_two_drivers_share_a_cluster_that_grows(fileset, expected) -> None:
 def test_an_adaptive_cluster_keeps_its_workers_between_steps_but_not_for_ever(fileset, expected, monkeypatch) -> None:
     monkeypatch.setattr(keeping, "KEEP", 600.0)  # however slow the machine
     with (
-        LocalCluster(n_workers=3, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=3, threads_per_worker=1, processes=False, memory_limit="64 GB", dashboard_address=None
+        ) as cluster,
         Client(cluster) as client,
         distribute(Search(), fileset, client=client) as templates,
     ):

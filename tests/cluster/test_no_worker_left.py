@@ -99,7 +99,9 @@ def test_both_workers_killed_in_every_phase_and_started_again_by_their_nannies(f
 def test_all_workers_lost_for_good_and_others_started(fileset, expected, caplog, workers) -> None:
     """Between steps and in a step; without nannies, as where a batch system has taken the nodes."""
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=False, memory_limit="64 GB", dashboard_address=None
+        ) as cluster,
         Client(cluster) as client,
         distribute(Search(), fileset, client=client) as templates,
     ):

@@ -207,7 +207,12 @@ def test_a_folder_is_replaced_whole_or_stays_as_it_was(toy_run, tmp_path, monkey
         exported(out, "--to", "pyhf", "--into", into, fails="there is no such thing")
     assert [path.name for path in into.iterdir()] == ["old"]
     exported(out, "--to", "pyhf", "--into", into)
-    assert {path.name for path in into.iterdir()} == {"workspace.json", "modifier_settings.json"}
+    assert {path.name for path in into.iterdir()} == {
+        "workspace.json",
+        "modifier_settings.json",
+        "background.json",
+        "signal-patch.json",
+    }
     assert [path.name for path in tmp_path.iterdir()] == ["likelihood"]
     taken = tmp_path / "taken"
     taken.write_text("mine")

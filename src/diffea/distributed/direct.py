@@ -15,10 +15,11 @@ import math
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from dask.typing import Key
 from distributed import Worker, get_worker
+from distributed.core import ConnectionPool
 from distributed.protocol.pickle import dumps, loads
 
 from diffea.distributed import keeping, lanes
@@ -72,7 +73,7 @@ class Answers:
             return None
 
     def _in_thread(self, request: bytes, key: Key) -> asyncio.Future[Partial]:
-        shard: Any = self.worker.data[key]
+        shard = cast("Bundle", self.worker.data[key])
         compute = partial(self.context.copy().run, _compute, shard, request)
         return asyncio.get_running_loop().run_in_executor(self.worker.executors["default"], compute)
 
@@ -82,14 +83,16 @@ def _compute(shard: Bundle, request: bytes) -> Partial:
     return step(shard, mode, layout, *arguments)
 
 
-def ask(rpc: Any, request: bytes, parts: Sequence[Part]) -> dict[tuple[str, ...], Coroutine[Any, Any, Partial]]:
+def ask(
+    rpc: ConnectionPool, request: bytes, parts: Sequence[Part]
+) -> dict[tuple[str, ...], Coroutine[None, None, Partial]]:
     """The answers of some workers, by whom they are of: the first of each group asks the others."""
     size = math.ceil(len(parts) / lanes.FAN_IN)
     groups = [parts[start : start + size] for start in range(0, len(parts), size or 1)]
     return {tuple(place for place, _ in group): _ask_first(rpc, request, group) for group in groups}
 
 
-async def _ask_first(rpc: Any, request: bytes, group: Sequence[Part]) -> Partial:
+async def _ask_first(rpc: ConnectionPool, request: bytes, group: Sequence[Part]) -> Partial:
     place = group[0][0]
     try:
         answer: bytes | None = await rpc(place).diffea_step(request=request, parts=group)
@@ -117,8 +120,8 @@ class Asked:
             self._all(client.rpc, request, parts), loop
         )
 
-    async def _all(self, rpc: Any, request: bytes, parts: Sequence[Part]) -> list[Partial]:
-        async def one(places: tuple[str, ...], coming: Coroutine[Any, Any, Partial]) -> Partial:
+    async def _all(self, rpc: ConnectionPool, request: bytes, parts: Sequence[Part]) -> list[Partial]:
+        async def one(places: tuple[str, ...], coming: Coroutine[None, None, Partial]) -> Partial:
             found = await coming
             self._silent.difference_update(places)
             return found

@@ -207,7 +207,7 @@ class Program(Portable[DifferentiableProcessor]):
         traced, rows = self.traced(structure, params, hard=True), int(blocks.rows)
         known = jax.tree.map(lambda leaf: np.asarray(leaf, self.dtype), params)
 
-        def run(name: str, function: Callable[..., list[Any]], *arguments: PyTree) -> list[Any]:
+        def run(name: str, function: Callable[..., list[jax.Array]], *arguments: PyTree) -> list[jax.Array]:
             kernel = self._compiled.setdefault(
                 (name, structure, _shapes(params)), jax.jit(function, compiler_options=OPERATION_BY_OPERATION)
             )

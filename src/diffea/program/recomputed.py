@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
-Values: TypeAlias = dict[Var, Any]
+Values: TypeAlias = dict[Var, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Shifts:
     def __len__(self) -> int:
         return len(self.places)
 
-    def new(self, number: int, inputs: Sequence[Any]) -> dict[int, Any]:
+    def new(self, number: int, inputs: Sequence[jax.Array]) -> dict[int, jax.Array]:
         """The inputs that one version has of its own, by place."""
         jaxpr, first = self.computation.jaxpr, sum(map(len, self.places[:number]))
         outputs = jaxpr.outvars[first : first + len(self.places[number])]
@@ -80,11 +80,11 @@ class Recomputed:
         """That of the inputs, and that of the shifts."""
         return self._computation, self._shifts.computation
 
-    def prepared(self, inputs: Sequence[Any]) -> Values:
+    def prepared(self, inputs: Sequence[jax.Array]) -> Values:
         """What is computed once, from the inputs as they are."""
         return _computed(self._computation.jaxpr, self._once, _begin(self._computation, inputs))
 
-    def at(self, number: jax.Array, values: Values) -> list[Any]:
+    def at(self, number: jax.Array, values: Values) -> list[jax.Array]:
         """The outputs of one of the shifts.
 
         Args:
@@ -98,7 +98,7 @@ class Recomputed:
         found = _computed(jaxpr, self._each, {**values, **dict(zip(self._changing, changed, strict=True))})
         return [_value(atom, found) for atom in jaxpr.outvars]
 
-    def _changed(self, number: int, values: Values) -> list[Any]:
+    def _changed(self, number: int, values: Values) -> list[jax.Array]:
         """What the rest is computed from, for one shift."""
         jaxpr = self._computation.jaxpr
         new = self._shifts.new(number, [values[variable] for variable in jaxpr.invars])
@@ -107,7 +107,7 @@ class Recomputed:
         return [found[variable] for variable in self._changing]
 
 
-def _begin(computation: ClosedJaxpr, inputs: Sequence[Any]) -> Values:
+def _begin(computation: ClosedJaxpr, inputs: Sequence[jax.Array]) -> Values:
     jaxpr = computation.jaxpr
     return dict(zip([*jaxpr.constvars, *jaxpr.invars], [*computation.consts, *inputs], strict=True))
 
@@ -122,9 +122,9 @@ def _computed(jaxpr: Jaxpr, equations: Sequence[JaxprEqn], values: Values) -> Va
     return {**values, **dict(zip(made, found, strict=True))}
 
 
-def _value(atom: Var | Literal, values: Mapping[Var, Any]) -> Any:
+def _value(atom: Var | Literal, values: Mapping[Var, jax.Array]) -> jax.Array:
     return values[atom] if isinstance(atom, Var) else atom.val
 
 
-def _variables(atoms: Iterable[Any]) -> list[Var]:
+def _variables(atoms: Iterable[Var | Literal]) -> list[Var]:
     return [atom for atom in atoms if isinstance(atom, Var)]

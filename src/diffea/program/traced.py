@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -54,11 +54,11 @@ class Reading:
     outputs: PyTreeDef
     complete: Callable[[Numbers, list[jax.Array]], tuple[list[Fill], Edges]]
 
-    def fills(self, found: Sequence[Any]) -> tuple[list[Fill], Edges]:
+    def fills(self, found: Sequence[jax.Array]) -> tuple[list[Fill], Edges]:
         """The fills of a block, of what the computation gives."""
         return self.complete(*jax.tree.unflatten(self.outputs, found))
 
-    def rows(self, found: Sequence[Any], rows: int) -> tuple[list[Fill], Edges]:
+    def rows(self, found: Sequence[jax.Array], rows: int) -> tuple[list[Fill], Edges]:
         """The fills of the first rows of many blocks.
 
         Args:
@@ -134,21 +134,21 @@ class Traced:
         assert self.varied is not None
         return self.varied.nominal.fills(self.varied.again.at(number, values))
 
-    def blocks(self, params: Params, arrays: PyTree) -> list[Any]:
+    def blocks(self, params: Params, arrays: PyTree) -> list[jax.Array]:
         """What the fills that are written out are made of with exact cuts, which have no width, for many blocks at once."""
         return jax.vmap(self._computed, in_axes=(None, 0))(params, arrays)
 
-    def variation_of_blocks(self, number: jax.Array, params: Params, arrays: PyTree) -> list[Any]:
+    def variation_of_blocks(self, number: jax.Array, params: Params, arrays: PyTree) -> list[jax.Array]:
         """Likewise of one variation."""
         assert self.varied is not None
         again = self.varied.again
 
-        def one(arrays: PyTree) -> list[Any]:
+        def one(arrays: PyTree) -> list[jax.Array]:
             return again.at(number, self.prepared(params, 1.0, arrays))
 
         return jax.vmap(one)(arrays)
 
-    def _computed(self, params: Params, arrays: PyTree, widths: Scalar = 1.0) -> list[Any]:
+    def _computed(self, params: Params, arrays: PyTree, widths: Scalar = 1.0) -> list[jax.Array]:
         return jaxpr_as_fun(self.own.computation)(*jax.tree.leaves((params, widths, arrays)))
 
 
@@ -272,16 +272,16 @@ def _alike(shifted: Mapping[str, PyTree], columns: Mapping[str, PyTree]) -> bool
     )
 
 
-def _leaves(one: PyTree, other: PyTree) -> list[tuple[Any, Any]]:
+def _leaves(one: PyTree, other: PyTree) -> list[tuple[jax.Array, jax.Array]]:
     """Arrays of two columns, both ``Ragged`` or neither."""
     return list(zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
-def _kind(array: Any) -> str:
+def _kind(array: jax.Array) -> str:
     return str(jnp.result_type(array).kind)
 
 
-def _like(array: Any, other: jax.Array) -> jax.Array:
+def _like(array: jax.Array, other: jax.Array) -> jax.Array:
     return jnp.asarray(array, other.dtype)
 
 
