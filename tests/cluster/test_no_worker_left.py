@@ -138,6 +138,22 @@ def test_waiting_for_workers_ends_by_a_named_error_where_a_timeout_says_so(files
                 templates.hard(PARAMS)
 
 
+def test_workers_whose_memory_is_full_are_named(fileset) -> None:
+    """One that may hold less than this process does, which dask pauses."""
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, memory_limit="50 MB", dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        while {worker["status"] for worker in client.scheduler_info()["workers"].values()} != {"paused"}:
+            time.sleep(0.1)
+        with pytest.raises(
+            errors.ClusterError, match=r"timeout; the 1 that it has are paused by dask, since their memory"
+        ):
+            distribute(Search(), fileset, client=client, timeout=1)
+
+
 @pytest.mark.parametrize("timeout", [0, -1, True, "1 s"])
 def test_a_timeout_that_is_none_is_named(fileset, timeout) -> None:
     with pytest.raises(errors.OptionError, match="timeout is a number of seconds"):

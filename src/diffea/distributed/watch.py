@@ -17,6 +17,7 @@ HELP = (
     "an adaptive cluster starts workers when tasks wait, and this one has some waiting; if none come, look at its maximum, at the "
     "limits and the queue of the batch system, or start workers with `dask worker {address}`"
 )
+FULL = "paused by dask, since their memory is full, or to leave; give them more memory, or a smaller `memory=`, or start others"
 
 
 class Watch:
@@ -63,15 +64,13 @@ class Watch:
             self._alone = None
             return self._threads
         address = self._client.scheduler.address
+        help_ = f"the {len(threads)} that it has are {FULL}" if threads else HELP.format(address=address)
         if self._alone is None:
             self._alone = now
-            log.warning(
-                "waiting for workers: the dask scheduler at %s has none; %s", address, HELP.format(address=address)
-            )
+            what = "none that takes tasks" if threads else "none"
+            log.warning("waiting for workers: the dask scheduler at %s has %s; %s", address, what, help_)
         elif self._timeout is not None and now - self._alone > self._timeout:
-            msg = f"the dask scheduler at {address} had no worker for {self._timeout:g} s, the timeout; " + HELP.format(
-                address=address
-            )
+            msg = f"the dask scheduler at {address} had no worker for {self._timeout:g} s, the timeout; {help_}"
             raise ClusterError(msg)
         return self._threads
 
