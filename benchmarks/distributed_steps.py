@@ -203,15 +203,17 @@ def main() -> None:
                 )
                 bars[f"fixed cost of a step, {gradient}, ms"] = empty["direct"]
             for events in options.events:
-                write(folder / "events.root", events)
+                here = folder / str(events)  # coffea remembers how many events a file of one name has
+                here.mkdir()
+                write(here / "events.root", events)
                 for gradient in ("jacobian", "vjp"):
                     case = f"{events:,} events, {gradient}"
-                    found[case] = measured = compared(folder, events, options.repeat, options.rounds, gradient, client)
+                    found[case] = measured = compared(here, events, options.repeat, options.rounds, gradient, client)
                     bars[f"efficiency of two workers, {case}"] = measured["efficiency of two workers"]
                     if options.chunks and events == options.events[0]:
-                        many = step_seconds(folder, events // options.chunks, options.repeat, gradient, client)
+                        many = step_seconds(here, events // options.chunks, options.repeat, gradient, client)
                         measured[f"{options.chunks} chunks over 20"] = many["seconds"] / measured["seconds of a step"]
-                again = runner_seconds(make_processor(), fileset(folder), PARAMETERS, BaseSchema, client)
+                again = runner_seconds(make_processor(), fileset(here), PARAMETERS, BaseSchema, client)
                 seconds = found[f"{events:,} events, jacobian"]["seconds of a step"]
                 bars[f"coffea Runner over resident step, {events:,} events"] = again / seconds
             if options.demo_events:
