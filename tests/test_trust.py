@@ -50,6 +50,8 @@ def test_each_rule_decides_by_itself(changes, expected) -> None:
 def test_what_was_not_moved_was_not_optimised() -> None:
     assert verdict(GOOD, found(1.0), START, ["limit could not be judged"]) == NOTHING
     assert verdict(GOOD, found(1.0 + 2e-16), START, []) == NOTHING  # as it comes back from the units of its bounds
+    small = {name: value * 1e-15 for name, value in START.items()}
+    assert verdict(GOOD, found(2e-15), small, []) == "holds"  # in a unit in which all numbers are small
     assert (
         verdict(GOOD, found(2.0), START, ["limit could not be judged"]) == "doubtful because limit could not be judged"
     )

@@ -192,5 +192,6 @@ def _is_pair(tree: object) -> bool:
 
 
 def _same(one: Params, other: Params) -> bool:
+    """Whether the first are the other ones, relative to these, which may be in any unit."""
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(as_arrays(other)), strict=True)
-    return all(np.allclose(a, b, rtol=SAME, atol=SAME) for a, b in pairs)
+    return all(bool(np.all(np.abs(a - b) <= SAME * np.where(b == 0, 1.0, np.abs(b)))) for a, b in pairs)
