@@ -21,6 +21,10 @@ jax.config.update("jax_enable_x64", True)
 # asynchronous dispatch a computation runs in the thread that asks for it; large ones still hand parts to XLA's threads, so
 # that a driver needs one for each distributed function of a program and one more, on however few cores.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
+# On an accelerator are the columns and what runs over them, see `accelerator`. All else is small, and a callback out of a program
+# that runs there may not start another one.
+if jax.config.jax_default_device is None:  # type: ignore[attr-defined]
+    jax.config.update("jax_default_device", "cpu")
 THREADS = 4
 compilations.hasten()
 compilations.keep()
@@ -30,6 +34,29 @@ T = TypeVar("T")
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def accelerator() -> jax.Device | None:
+    """JAX's first device, unless it is a CPU: where soft passes run. Exact cuts are always computed on the CPU, with the same bits."""
+    first = jax.devices()[0]
+    return None if first.platform == "cpu" else first
+
+
+def on_accelerator(tree: T) -> T:
+    """Arrays where soft passes run."""
+    device = accelerator()
+    return tree if device is None else jax.device_put(tree, device)
+
+
+def on_cpu(tree: T) -> T:
+    """Arrays where exact cuts are computed."""
+    return tree if accelerator() is None else jax.device_put(tree, jax.devices("cpu")[0])
+
+
+def for_cpu() -> bool:
+    """Whether what is traced or computed now is for a CPU."""
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    return getattr(device, "platform", device) == "cpu"
 
 
 def start_xla() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import sys
 from importlib.machinery import ModuleSpec
@@ -37,7 +38,15 @@ def of_a_user(name: str) -> bool:
     if top in ("__main__", "diffea") or top in sys.stdlib_module_names or name not in sys.modules:
         return False
     path = Path(getattr(sys.modules[name], "__file__", None) or "")
-    return path.suffix == ".py" and path.is_file() and not set(INSTALLED) & set(path.parts)
+    if path.suffix != ".py" or not path.is_file() or set(INSTALLED) & set(path.parts):
+        return False
+    return not _of_packages(path.parents[name.count(".") + (path.stem == "__init__")])
+
+
+@functools.cache
+def _of_packages(folder: Path) -> bool:
+    """Whether packages with versions are in this folder, as ``pip install --target`` leaves it."""
+    return any(folder.glob("*.dist-info"))
 
 
 def source_of(name: str) -> str:

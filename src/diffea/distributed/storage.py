@@ -25,6 +25,7 @@ from distributed.system import MEMORY_LIMIT
 
 from diffea.errors import BudgetError
 from diffea.events.blocks import Blocks
+from diffea.runtime import accelerator, on_accelerator
 from diffea.types import AnyArray
 
 Arrival: TypeAlias = "Callable[[Columns], Store]"
@@ -84,7 +85,7 @@ class Keeper:
     def __init__(self, budget: int | None, *, arriving: bool = False) -> None:
         self._given = budget
         self._account, limit, self._folder = _worker(arriving=arriving)
-        self._budget = int(AUTO * max(limit - self._account.own, 0)) if budget is None else budget
+        self._budget = int(AUTO * (_room() or max(limit - self._account.own, 0))) if budget is None else budget
         self._scratch: Scratch | None = None
 
     def keep(self, blocks: Columns, again: Callable[[], Columns]) -> Store:
@@ -96,7 +97,7 @@ class Keeper:
         """
         nbytes = nbytes_of(blocks)
         if self._account.reserve(nbytes, self._budget):
-            return InMemory(blocks, self._account, self._arrival(again))
+            return InMemory(on_accelerator(blocks), self._account, self._arrival(again))
         disk = shutil.disk_usage(self._folder)
         if disk.free - nbytes > SPARE_DISK * disk.total:
             self._scratch = self._scratch or Scratch(self._folder)
@@ -237,6 +238,12 @@ def _worker(*, arriving: bool = False) -> tuple[Account, int, str]:
             return _account(""), MEMORY_LIMIT, tempfile.gettempdir()
         (worker,) = here
     return _account(worker.address), worker.memory_manager.memory_limit or MEMORY_LIMIT, worker.local_directory
+
+
+def _room() -> int | None:
+    """Bytes of the accelerator, on which columns lie if there is one."""
+    device = accelerator()
+    return None if device is None else (device.memory_stats() or {}).get("bytes_limit")
 
 
 def _account(address: str) -> Account:

@@ -18,6 +18,7 @@ from diffea.processor.fill import as_numbers
 from diffea.program.program import OPERATION_BY_OPERATION, Program
 from diffea.program.structure import Structure
 from diffea.program.traced import fills_of, of_sample
+from diffea.runtime import on_cpu
 from diffea.soft.context import hard
 from diffea.soft.recording import AS_IT_IS, Made, Recorder, recording
 from diffea.templates import Key, Layout
@@ -229,7 +230,9 @@ class Local:
         for block in range(-(-int(blocks.rows) // blocks.size)):
             arrays = jax.tree.map(lambda leaf: leaf[block], blocks.arrays)  # noqa: B023
             rows = min(int(blocks.rows) - block * blocks.size, blocks.size)
-            computed = [jax.tree.map(np.asarray, self.reading.compute(known, group, arrays)) for group in groups]
+            computed = [
+                jax.tree.map(np.asarray, self.reading.compute(known, group, on_cpu(arrays))) for group in groups
+            ]
             values = np.array([value[:rows] for value in computed[0][0]], float).reshape(-1, rows)
             weights = [
                 np.concatenate(parts)[back.ravel(), :rows]

@@ -23,6 +23,7 @@ from diffea.processor.fill import Fill
 from diffea.program import kernels
 from diffea.program.structure import Structure
 from diffea.program.traced import Edges, Traced, of_sample, trace
+from diffea.runtime import accelerator, on_accelerator, on_cpu
 from diffea.soft.context import exactly
 from diffea.templates import Key, Layout
 from diffea.types import Params, PyTree, Scalar
@@ -188,13 +189,15 @@ class Program(Portable[DifferentiableProcessor]):
         cached = mode, structure, _shapes(params)
         if cached not in self._compiled:
             program = kernels.MODES[mode](kernels.block(traced, self.processor, self.dtype))
-            self._compiled[cached] = jax.jit(program, compiler_options=SOUND if traced.arcs else COMPILER)
+            options = None if accelerator() else SOUND if traced.arcs else COMPILER
+            self._compiled[cached] = jax.jit(program, compiler_options=options)
         kernel = self._compiled[cached]
         scale, *cotangents = more
         parts = (part[:, positions] for part in cotangents)
-        count, found = jax.tree.map(
-            np.asarray, self._timed(kernel, params, np.asarray(widths, float), blocks.columns, scale, *parts)
-        )
+        with jax.default_device(accelerator() or "cpu"):
+            columns = on_accelerator(blocks.columns)
+            sums = self._timed(kernel, params, np.asarray(widths, float), columns, scale, *parts)
+        count, found = jax.tree.map(np.asarray, sums)
         if mode != "vjp":
             found = jax.tree.map(lambda part: _spread(part, positions, whole.size), found)
         return int(count), found
@@ -205,6 +208,7 @@ class Program(Portable[DifferentiableProcessor]):
         Those of one variation are computed when it is its turn.
         """
         traced, rows = self.traced(structure, params, hard=True), int(blocks.rows)
+        arrays = on_cpu(blocks.arrays)
         known = jax.tree.map(lambda leaf: np.asarray(leaf, self.dtype), params)
 
         def run(name: str, function: Callable[..., list[jax.Array]], *arguments: PyTree) -> list[jax.Array]:
@@ -216,10 +220,10 @@ class Program(Portable[DifferentiableProcessor]):
         def variations() -> Iterator[Fill]:
             if traced.varied:
                 for number in range(len(traced.varied.names)):
-                    found = run("hard variation", traced.variation_of_blocks, number, known, blocks.arrays)
+                    found = run("hard variation", traced.variation_of_blocks, number, known, arrays)
                     yield from traced.varied.nominal.rows(found, rows)[0]
 
-        fills, edges = traced.own.rows(run("hard", traced.blocks, known, blocks.arrays), rows)
+        fills, edges = traced.own.rows(run("hard", traced.blocks, known, arrays), rows)
         return itertools.chain(fills, variations()), edges
 
     def _timed(self, kernel: Any, *arguments: PyTree) -> PyTree:

@@ -8,11 +8,12 @@ import functools
 import jax
 import numpy as np
 
-from diffea.events.blocks import FEW, SIZES, Blocks, block_rows, runs, to_blocks
+from diffea.events.blocks import FEW, SIZES, Blocks, block_rows, capacity, runs, to_blocks
 from diffea.events.classes import divided
 from diffea.events.columns import Columns, pack
 from diffea.events.minibatches import shuffled
 from diffea.events.scalars import Static
+from diffea.runtime import accelerator
 from diffea.types import PyTree
 
 
@@ -66,6 +67,8 @@ def pieces(
         part = columns.of(members)
         rows = size if len(members) == most else None
         rows = rows or block_rows([len(members)], FEW if len(classes) > 1 else SIZES)
+        if accelerator() is not None:  # which takes all rows at once
+            rows *= capacity(-(-len(members) // rows))
         arrays = pack(part, dtype)
         for start, stop, blocks in runs(len(members), rows):
             some = jax.tree.map(lambda leaf, start=start, stop=stop: leaf[start:stop], arrays)
