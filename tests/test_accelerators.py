@@ -11,7 +11,7 @@ import pytest
 
 from diffea import distribute, histograms
 from diffea.histograms import adding
-from diffea.program import structure
+from diffea.program import kernels, structure
 from diffea.templates import TemplateJacobian, TemplateSet
 from tests.samples import PARAMS, QuietSchema, Search, write
 
@@ -23,7 +23,8 @@ X, WEIGHTS = RANDOM.uniform(-1, 5, 400), RANDOM.normal(1, 0.5, 400)
 @pytest.fixture
 def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if what is traced were for an accelerator."""
-    monkeypatch.setattr(adding, "for_cpu", lambda: False)
+    for room in (adding, kernels):
+        monkeypatch.setattr(room, "for_cpu", lambda: False)
     monkeypatch.setattr(structure, "accelerator", object)
 
 

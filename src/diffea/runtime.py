@@ -48,6 +48,17 @@ def on_accelerator(tree: T) -> T:
     return tree if device is None else jax.device_put(tree, device)
 
 
+@contextlib.contextmanager
+def soft_passes() -> Iterator[None]:
+    """What is traced and run in it is for the accelerator, if there is one; products of float32 matrices keep their digits there."""
+    device = accelerator()
+    if device is None:
+        yield
+        return
+    with jax.default_device(device), jax.default_matmul_precision("float32"):
+        yield
+
+
 def on_cpu(tree: T) -> T:
     """Arrays where exact cuts are computed."""
     return tree if accelerator() is None else jax.device_put(tree, jax.devices("cpu")[0])

@@ -21,7 +21,7 @@ from diffea.parameters import brief, finite
 from diffea.portable import Portable
 from diffea.program import Mode, Program, Structure, hard_sums, replicated_sums, selected, surveyed
 from diffea.program.explain import explain
-from diffea.runtime import check_worker
+from diffea.runtime import check_worker, on_accelerator
 from diffea.templates import Layout
 from diffea.types import AnyArray, Params, PyTree
 
@@ -83,10 +83,11 @@ def step(shard: Shard, mode: AnyMode, layout: Portable[Layout], *arguments: PyTr
     compiled = program.compile_seconds
     scale = 1.0 if source.split is None else source.split.scale
     empty = Partial(source.batches, {(0, index): (0, None) for index in shard.empty})
+    points = points_of(*arguments)
+    if _is_soft(mode):
+        points = [dataclasses.replace(point, params=on_accelerator(point.params)) for point in points]
     sums = (
-        Partial(
-            source.batches, {(0, held.batch.index): _sums(program, held, scale, mode, whole, points_of(*arguments))}
-        )
+        Partial(source.batches, {(0, held.batch.index): _sums(program, held, scale, mode, whole, points)})
         for held in shard.held
     )
     partial = merge(itertools.chain([empty], sums))

@@ -21,6 +21,7 @@ from diffea.histograms import Binning
 from diffea.processor.base import DifferentiableProcessor, axes_of
 from diffea.processor.fill import Fill
 from diffea.program.traced import Edges, Reading, Traced
+from diffea.runtime import for_cpu
 from diffea.templates import Key
 from diffea.types import Axis, Params, PyTree, Scalar
 
@@ -197,14 +198,19 @@ def _over_blocks(sums: Callable[[PyTree, jax.Array], PyTree], blocks: Blocks) ->
     def counted(arrays: PyTree, valid: jax.Array) -> Counted:
         return jnp.sum(valid), sums(arrays, valid)
 
-    def body(index: jax.Array, total: Counted) -> Counted:
+    def of(index: int | jax.Array) -> Counted:
         begin = blocks.first + index * size
         start = jnp.minimum(begin, rows - size)  # a last block that begins within another one
         arrays = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), flat)
         row = start + jnp.arange(size)
-        return jax.tree.map(jnp.add, total, counted(arrays, (begin <= row) & (row < blocks.rows)))
+        return counted(arrays, (begin <= row) & (row < blocks.rows))
 
+    if (
+        shape[0] == 1 and not for_cpu()
+    ):  # an accelerator would have to be asked after each turn of a loop whether there is another
+        return of(0)
     of_block = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), blocks.arrays)
     shapes = jax.eval_shape(counted, of_block, jax.ShapeDtypeStruct((size,), bool))
     zero = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-    return jax.lax.fori_loop(0, -(-(blocks.rows - blocks.first) // size), body, zero)
+    turns = -(-(blocks.rows - blocks.first) // size)
+    return jax.lax.fori_loop(0, turns, lambda index, total: jax.tree.map(jnp.add, total, of(index)), zero)

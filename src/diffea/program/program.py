@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import itertools
 import threading
 import time
@@ -23,7 +24,7 @@ from diffea.processor.fill import Fill
 from diffea.program import kernels
 from diffea.program.structure import Structure
 from diffea.program.traced import Edges, Traced, of_sample, trace
-from diffea.runtime import accelerator, on_accelerator, on_cpu
+from diffea.runtime import accelerator, on_accelerator, on_cpu, soft_passes
 from diffea.soft.context import exactly
 from diffea.templates import Key, Layout
 from diffea.types import Params, PyTree, Scalar
@@ -107,12 +108,15 @@ class Program(Portable[DifferentiableProcessor]):
         with self._tracing:
             if cached not in self._traced:
                 shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), self.dtype), params)
-                both = tuple(trace(self.processor, structure, shapes, self.dtype, hard=cuts) for cuts in (False, True))
+                read = functools.partial(trace, self.processor, structure, shapes, self.dtype)
+                with soft_passes():
+                    soft = read(hard=False)
+                both = soft, read(hard=True)
                 if set(both[0].keys) != set(both[1].keys):
                     unlike = sorted("/".join(key[::2]) for key in {*both[0].keys} ^ {*both[1].keys})
                     msg = f"{self.name}.fill makes other templates with hard cuts than with soft ones: {', '.join(unlike)} differ"
                     raise FillError(msg)
-                self._traced[cached] = both[0], both[1]
+                self._traced[cached] = both
             return self._traced[cached][hard]
 
     def layout(self, structure: Structure, sample: str, params: Params) -> Layout:
@@ -194,7 +198,7 @@ class Program(Portable[DifferentiableProcessor]):
         kernel = self._compiled[cached]
         scale, *cotangents = more
         parts = (part[:, positions] for part in cotangents)
-        with jax.default_device(accelerator() or "cpu"):
+        with soft_passes():
             columns = on_accelerator(blocks.columns)
             sums = self._timed(kernel, params, np.asarray(widths, float), columns, scale, *parts)
         count, found = jax.tree.map(np.asarray, sums)
