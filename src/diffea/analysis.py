@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import cloudpickle
@@ -27,6 +29,7 @@ from diffea.templates import TemplateSet
 from diffea.types import JSONMapping, Params, PyTree, Scalar
 
 TAKEN = ("checkpoint", "data", "seeds")  # folders among the results
+_beside: dict[str, ModuleType] = {}  # what analyses imported from their own folders
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,6 +180,8 @@ def check_variant_names(names: Iterable[str]) -> None:
 def load_analysis(place: Path) -> Analysis:
     """The ``analysis`` object of a Python file, or of the ``analysis.py`` in a folder.
 
+    It may import the files beside it, as a script may; each analysis gets its own, as they are now.
+
     Raises:
         AnalysisError: if there is no such file, if it fails, or if it has no such object.
     """
@@ -192,7 +197,8 @@ def load_analysis(place: Path) -> Analysis:
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module
     try:
-        module_spec.loader.exec_module(module)
+        with _importing_beside(path.resolve()):
+            module_spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         place_of_error = traceback.extract_tb(error.__traceback__)[-1]
@@ -204,3 +210,20 @@ def load_analysis(place: Path) -> Analysis:
         msg = f"{path} has no object named `analysis` that is a diffea.Analysis, got {type(analysis).__name__}"
         raise AnalysisError(msg)
     return analysis
+
+
+@contextlib.contextmanager
+def _importing_beside(path: Path) -> Iterator[None]:
+    """Let a file import those of its folder first, and none of their names that another analysis left, or an earlier look at this one."""
+    beside = {other.stem for other in path.parent.glob("*.py") if other != path}
+    for name in beside & _beside.keys():
+        if sys.modules.get(name) is _beside[name]:
+            del sys.modules[name]
+    before = {name: sys.modules.get(name) for name in beside}
+    sys.path.insert(0, str(path.parent))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(path.parent))
+        new = {name: sys.modules[name] for name in beside if name in sys.modules}
+        _beside.update({name: module for name, module in new.items() if module is not before[name]})
