@@ -38,8 +38,8 @@ def abreast(works: Sequence[Work[T]]) -> list[T]:
             raise StoppedError
 
     with ThreadPoolExecutor(min(len(works), THREADS - 1), thread_name_prefix="diffea-fold") as pool:
-        futures = [pool.submit(contextvars.copy_context().run, work, go_on) for work in works]
         try:
+            futures = [pool.submit(contextvars.copy_context().run, work, go_on) for work in works]
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             over.set()
