@@ -14,13 +14,13 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import jax
 import numpy as np
 import psutil
 from dask.utils import parse_bytes
-from distributed import Status, Worker, get_worker
+from distributed import Client, Status, Worker, get_worker
 from distributed.system import MEMORY_LIMIT
 
 from diffea.errors import BudgetError
@@ -247,7 +247,7 @@ def _of(worker: Worker) -> tuple[Account, int, str]:
     return _account(worker.address), worker.memory_manager.memory_limit or MEMORY_LIMIT, worker.local_directory
 
 
-def room(client: Any, budget: int | None) -> int:
+def room(client: Client, budget: int | None) -> int:
     """Bytes of columns that the workers of a cluster may hold in memory beyond those that they do.
 
     Args:
