@@ -63,7 +63,7 @@ def main() -> None:
         variant.processor,
         analysis.fileset(arguments.data),
         schemaclass=analysis.schemaclass,
-        split=analysis.split,
+        split=diffea.Split(train=0.5),
         gradient="jacobian",
     ) as templates:
         loss = Composite(templates, lambda T: variant.objective(model(T)))

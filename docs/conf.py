@@ -12,10 +12,21 @@ project = "diffea"
 author = copyright = "The diffea developers"
 release = version = importlib.metadata.version("diffea")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "notebooks/*.ipynb"]
+
+sys.path.insert(0, str(Path(__file__).parent))
+import gallery_pictures
+import notebook_pages
+import operations_pictures
+
+nb_execution_mode = "force"
+nb_execution_excludepatterns = [f"notebooks/generated/{name}/*" for name in notebook_pages.lacking()]
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_output_stderr = "remove"  # progress of fits, and warnings that the pages tell of
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
@@ -34,11 +45,7 @@ def typeset(_app: Any, _what: str, _name: str, _of: Any, _options: Any, lines: l
 
 
 def setup(app: Any) -> None:
-    """Typeset docstrings, and draw the pictures of operations.md and of the gallery, which git does not hold, before the pages are read."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    import gallery_pictures
-    import operations_pictures
-
+    """Typeset docstrings; before the pages are read, make what git does not hold: pictures, and copies of notebooks."""
     app.connect("autodoc-process-docstring", typeset)
-    app.connect("builder-inited", lambda _: operations_pictures.main(operations_pictures.FOLDER))
-    app.connect("builder-inited", lambda _: gallery_pictures.main(gallery_pictures.FOLDER))
+    for made in (operations_pictures, gallery_pictures, notebook_pages):
+        app.connect("builder-inited", lambda _, made=made: made.main(made.FOLDER))

@@ -344,6 +344,15 @@ def test_a_log_that_is_no_terminal_has_lines_of_progress(folder: Path, capsys: p
     ]  # fmt: skip
 
 
+def test_folds_side_by_side_have_lines_of_their_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(diffea.cli.Console(stderr=True), "small") as tell:
+        for number in range(1, 4):
+            for fold in (1, 0):
+                tell(MeasuredStep(number, 9, 0.5, 0.1, 1.0, passes=number, fold=fold))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:]] == [f"small: without fold {fold}: step 1/9" for fold in (1, 0)]
+
+
 def test_no_scheduler_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_analysis(folder / "small")
     monkeypatch.setattr(diffea.cli, "CONNECT", "1s")

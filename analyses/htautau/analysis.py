@@ -396,7 +396,7 @@ analysis = Analysis(
     fileset=fileset,
     variants={"cuts": CUTS, "neural": NEURAL},
     schemaclass=BaseSchema,
-    split=Split(train=0.5),
+    split=Split(folds=2),
     fetch=[
         RemoteFile(name=f"{name}.root", url=f"{SKIMS}/{name}.root", record=record, size=size, sha256=sha256)
         for name, (_, record, size, sha256) in FILES.items()

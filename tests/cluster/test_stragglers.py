@@ -15,7 +15,7 @@ from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea.distributed import distribute as distribute_nano
 from diffea.distributed import keeping, stragglers
-from diffea.distributed.stragglers import Durations, Suspects
+from diffea.distributed.stragglers import Durations, Suspects, sharing
 from diffea.events import batches
 
 distribute = functools.partial(distribute_nano, schemaclass=QuietSchema, chunksize=400)
@@ -55,6 +55,21 @@ def test_a_stopped_worker_holds_up_one_step_for_about_twice_its_time(tmp_path, m
         while place not in templates._lane._holding.homes:  # it works again, and gets its share back
             np.testing.assert_array_equal(templates.jacobian(PARAMS).flat, expected)
             assert time.monotonic() < end
+
+
+def test_steps_of_one_client_at_once_know_of_each_other() -> None:
+    class Cluster:
+        pass
+
+    one, other = Cluster(), Cluster()
+    with sharing(one) as first, sharing(other) as elsewhere:
+        with sharing(one) as second:
+            pass
+        assert (first.most, second.most, elsewhere.most) == (2, 2, 1)
+        with sharing(one) as third:
+            assert third.most == 2
+    with sharing(one) as alone:
+        assert alone.most == 1
 
 
 def test_a_step_is_late_after_twice_the_usual_time_but_not_at_once() -> None:

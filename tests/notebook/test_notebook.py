@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hist
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from tests.samples import QuietSchema, write
@@ -17,6 +18,7 @@ import diffea
 from diffea import errors, soft, statistics
 from diffea.evaluate import Evaluation
 from diffea.notebook import html
+from diffea.notebook.canvas import axes_for, axes_with_ratio
 from diffea.optimise.result import Result, Scan, Step
 
 mpl.use("Agg")
@@ -198,3 +200,21 @@ def test_matplotlib_waits_until_a_picture_is_drawn():
     assert (
         subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(diffea.__file__).parents[1]).returncode == 0
     )
+
+
+@pytest.mark.parametrize("draw", [axes_for, axes_with_ratio])
+def test_a_notebook_goes_on_to_show_figures_after_the_first(draw, tmp_path, monkeypatch) -> None:
+    """Its backend is loaded with the first figure, and tells pyplot then that figures are shown by themselves."""
+    lines = [
+        "import matplotlib",
+        "from matplotlib.backends.backend_agg import FigureCanvasAgg as FigureCanvas",
+        "matplotlib.interactive(True)",
+    ]
+    (tmp_path / f"shows_{draw.__name__}.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(plt, "_backend_mod", None)
+    monkeypatch.setitem(mpl.rcParams, "backend", f"module://shows_{draw.__name__}")
+    monkeypatch.setitem(mpl.rcParams, "interactive", False)
+    draw(None, 3.0, 2.0)
+    plt.close("all")
+    assert mpl.is_interactive()

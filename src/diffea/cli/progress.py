@@ -49,6 +49,7 @@ def progress(console: Console, name: str, objective: str = LOSS) -> Iterator[Cal
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(escape(name), total=None, state="reading events")
+        tasks = {None: task, 0: task}  # folds may be trained side by side
 
         def say(record: logging.LogRecord) -> None:
             if record.levelno > logging.INFO:
@@ -57,8 +58,10 @@ def progress(console: Console, name: str, objective: str = LOSS) -> Iterator[Cal
                 bar.update(task, state=escape(record.getMessage()))
 
         def tell(step: MeasuredStep) -> None:
+            if step.fold not in tasks:
+                tasks[step.fold] = bar.add_task(escape(name), total=None, state="")
             bar.update(
-                task,
+                tasks[step.fold],
                 completed=step.step,
                 total=None if step.steps == MOST_PASSES else step.steps,
                 state=_state(step, objective, wide=wide),
@@ -122,12 +125,12 @@ def _sayings(console: Console, name: str) -> Callable[[logging.LogRecord], None]
 
 def _lines(console: Console, name: str, objective: str) -> Callable[[MeasuredStep], None]:
     console.print(escape(f"{name}: reading events"), soft_wrap=True)
-    last = -math.inf
+    last: dict[int | None, float] = {}
 
     def tell(step: MeasuredStep) -> None:
-        nonlocal last
-        if (now := time.monotonic()) - last >= EVERY or step.step == step.steps:
-            last = now
+        now = time.monotonic()
+        if now - last.get(step.fold, -math.inf) >= EVERY or step.step == step.steps:
+            last[step.fold] = now
             console.print(escape(f"{name}: {_state(step, objective, wide=True)}"), soft_wrap=True)
 
     return tell

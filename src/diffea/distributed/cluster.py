@@ -26,7 +26,7 @@ from diffea.distributed.reduction import Partial, reduce
 from diffea.distributed.sending import NOT_YET, Sender
 from diffea.distributed.shards import Bundle, Content, MovedError, Source
 from diffea.distributed.steps import AnyMode, step
-from diffea.distributed.stragglers import Durations, Suspects
+from diffea.distributed.stragglers import Durations, Sharing, Suspects, sharing
 from diffea.distributed.watch import POLL, Watch
 from diffea.errors import ClusterError, WorkerMismatchError
 from diffea.events.batches import Batch
@@ -128,7 +128,8 @@ class OnCluster:
         return found
 
     def step(self, mode: AnyMode, layout: Portable[Layout], *arguments: PyTree) -> Partial:
-        return self._persist(lambda: self._pass(mode, layout, arguments))
+        with sharing(self._client) as shared:
+            return self._persist(lambda: self._pass(shared, mode, layout, arguments))
 
     def close(self) -> None:
         self._let_go()
@@ -174,7 +175,7 @@ class OnCluster:
             for future in (listed, *found):
                 future.release()
 
-    def _pass(self, mode: AnyMode, layout: Portable[Layout], arguments: tuple[PyTree, ...]) -> Partial:
+    def _pass(self, shared: Sharing, mode: AnyMode, layout: Portable[Layout], arguments: tuple[PyTree, ...]) -> Partial:
         """A step, of which a late worker's part is computed a second time elsewhere."""
         self._settle()
         kind = compiling.kind_of(mode, layout, arguments)
@@ -184,7 +185,9 @@ class OnCluster:
         limit = self._durations.late(kind) + (0.0 if kind in self._known else COMPILING)
         asked = self._ask(limit, mode, layout, arguments) if kind in self._known else None
         first = asked or self._graph(mode, layout, arguments)
-        while (partial := self._result(first, began + limit)) is None:
+        while (partial := self._result(first, began + limit * shared.most)) is None:
+            if time.monotonic() - began < limit * shared.most:  # others have come meanwhile
+                continue
             limit *= 2
             if late := self._late(first):
                 partial = self._second(first, late, lambda: self._graph(mode, layout, arguments))

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import psutil
 from dask.utils import parse_bytes
-from distributed import Status, Worker, get_worker
+from distributed import Client, Status, Worker, get_worker
 from distributed.system import MEMORY_LIMIT
 
 from diffea.errors import BudgetError
@@ -85,7 +85,7 @@ class Keeper:
     def __init__(self, budget: int | None, *, arriving: bool = False) -> None:
         self._given = budget
         self._account, limit, self._folder = _worker(arriving=arriving)
-        self._budget = int(AUTO * (_room() or max(limit - self._account.own, 0))) if budget is None else budget
+        self._budget = self._account.budget(limit) if budget is None else budget
         self._scratch: Scratch | None = None
 
     def keep(self, blocks: Columns, again: Callable[[], Columns]) -> Store:
@@ -209,6 +209,12 @@ class Account:
         self.own = int(psutil.Process().memory_info().rss)
         self._lock = threading.RLock()  # the garbage collector may release while the same thread reserves
 
+    def budget(self, limit: float) -> int:
+        """Of a worker with this memory limit that is to choose: of its accelerator's memory, if it has one, where columns lie there."""
+        device = accelerator()
+        there = device and (device.memory_stats() or {}).get("bytes_limit")
+        return int(AUTO * (there or max(limit - self.own, 0)))
+
     def reserve(self, nbytes: int, budget: int | None) -> bool:
         """Count these bytes as held, unless they exceed the budget."""
         with self._lock:
@@ -237,13 +243,27 @@ def _worker(*, arriving: bool = False) -> tuple[Account, int, str]:
         if not (arriving and len(here) == 1):
             return _account(""), MEMORY_LIMIT, tempfile.gettempdir()
         (worker,) = here
+    return _of(worker)
+
+
+def _of(worker: Worker) -> tuple[Account, int, str]:
     return _account(worker.address), worker.memory_manager.memory_limit or MEMORY_LIMIT, worker.local_directory
 
 
-def _room() -> int | None:
-    """Bytes of the accelerator, on which columns lie if there is one."""
-    device = accelerator()
-    return None if device is None else (device.memory_stats() or {}).get("bytes_limit")
+def room(client: Client, budget: int | None) -> int:
+    """Bytes of columns that the workers of a cluster may hold in memory beyond those that they do.
+
+    Args:
+        client: of the cluster.
+        budget: of a worker, as of a ``Keeper``.
+    """
+    found: dict[str, int] = client.run(_room, budget, on_error="ignore")
+    return sum(found.values())
+
+
+def _room(budget: int | None, dask_worker: Worker) -> int:
+    account, limit, _ = _of(dask_worker)
+    return (account.budget(limit) if budget is None else budget) - account.held
 
 
 def _account(address: str) -> Account:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
 import statistics
+import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
-from distributed import Future
+from distributed import Client, Future
 
 LATE = 2.0  # times the usual step
 AT_LEAST = 2.0  # seconds: reading shards anew for a step of milliseconds that hiccups costs more than it gains
@@ -31,6 +35,37 @@ class Durations:
         if kind not in self._recent:
             return math.inf
         return max(LATE * statistics.median(self._recent[kind]), AT_LEAST)
+
+
+@dataclasses.dataclass(eq=False)
+class Sharing:
+    """A step under way.
+
+    Attributes:
+        most: how many of its client's steps, itself among them, shared the workers at once so far.
+    """
+
+    most: int = 0
+
+
+_under_way: weakref.WeakKeyDictionary[Client, list[Sharing]] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def sharing(client: Client) -> Iterator[Sharing]:
+    """A step of this client, which takes its time where others do too."""
+    one = Sharing()
+    with _lock:
+        steps = _under_way.setdefault(client, [])
+        steps.append(one)
+        for step in steps:
+            step.most = max(step.most, len(steps))
+    try:
+        yield one
+    finally:
+        with _lock:
+            steps.remove(one)
 
 
 class Suspects:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,9 +32,7 @@ def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
     """The given axes, or those of a new figure of this size in inches."""
     if ax is not None:
         return ax
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context(_LOOK):
+    with _look() as plt:
         figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
     _spaced(figure, w_pad=0.08, h_pad=0.06)
     return ax
@@ -41,14 +42,25 @@ def axes_with_ratio(axes: tuple[Axes, Axes] | None, width: float, height: float)
     """The given axes, or those of a new figure: a picture above, the ratio below."""
     if axes is not None:
         return axes
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context(_LOOK):
+    with _look() as plt:
         figure, (above, below) = plt.subplots(
             2, 1, figsize=(width, height), sharex=True, height_ratios=(3, 1), layout="constrained"
         )
     _spaced(figure, w_pad=0.06, h_pad=0.02, hspace=0.0)
     return above, below
+
+
+@contextlib.contextmanager
+def _look() -> Iterator[ModuleType]:
+    """pyplot, with our settings for a while.
+
+    Its backend is there before: one that is chosen meanwhile shows figures of itself, as a notebook's does, no longer than they last.
+    """
+    import matplotlib.pyplot as plt
+
+    plt.draw_if_interactive()
+    with plt.rc_context(_LOOK):
+        yield plt
 
 
 def _spaced(figure: Figure, **inches: float) -> None:

@@ -14,7 +14,7 @@ from diffea.analysis import Analysis, check_variant_names
 from diffea.errors import AnalysisError
 from diffea.files import whole
 from diffea.files.locks import locked
-from diffea.run.folds import Fold, Reader, log, trained
+from diffea.run.folds import Reader, Training, log
 from diffea.run.numbers import numbers
 from diffea.run.selections import summary as selection_of
 from diffea.run.states import State, describe, shifts
@@ -61,7 +61,7 @@ def run_variant(
         client: a ``dask.distributed.Client``; without one everything stays in this process.
         steps: instead of the variant's own number.
         resume: go on from the checkpoints in ``out``.
-        progress: called at every step.
+        progress: called at every step; one after the other, also where folds are trained side by side.
 
     Returns:
         the content of result.json.
@@ -99,10 +99,7 @@ def _contents(
     variant, split = analysis.variants[name], analysis.split
     began = time.perf_counter()
     model, read = variant.model, Reader(analysis, data, client)
-    folds: list[Fold] = []
-    for part in split.each if split else (None,):
-        like = folds[0] if folds else None
-        folds.append(trained(variant, part, read, out, steps=steps, resume=resume, progress=progress, like=like))
+    folds = Training(variant, read, out, steps, resume, progress)(split.each if split else [None])
     log.info("limits, their errors and the verdict")
     baseline, first = variant.baseline or variant, folds[0]
     before = State.of(variant.objective, baseline.model, [fold.before for fold in folds], limit=variant.limit)
