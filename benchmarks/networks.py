@@ -29,7 +29,7 @@ from sklearn.model_selection import RandomizedSearchCV
 from xgboost import XGBClassifier
 
 import diffea
-from diffea import Split, TemplateSet, learning, objectives
+from diffea import Split, TemplateSet, learning, objectives, statistics
 from diffea.analysis import load_analysis
 from diffea.evaluate import Evaluation
 from diffea.templates import Key, Layout
@@ -158,16 +158,21 @@ def edges_of(train: TemplateSet) -> dict[str, np.ndarray]:
     return {kind: learning.quantile_edges(train, "score", HTAUTAU.SIGNALS, bins=bins) for kind, bins in BINS.items()}
 
 
-def limits(train: TemplateSet, test: TemplateSet, processor: Any) -> dict[str, float]:
-    """The expected limit by pyhf on the half that was not trained on, for each kind of bins, from hard templates on the fine axis."""
+def limits(train: TemplateSet, test: TemplateSet, processor: Any) -> dict[str, dict[str, float]]:
+    """The expected limit by pyhf on the half that was not trained on, for each kind of bins, from hard templates on the fine axis.
+
+    Beside it, how many effective simulated events the emptiest bin has: a limit that rests on a few is a fluctuation.
+    """
     found = {}
     for kind, edges in edges_of(train).items():
         final = learning.with_axis(processor, "score", hist.axis.Variable(edges, name="score"))
-        found[kind] = Evaluation(with_bins(test, edges), diffea.HistFactory(HTAUTAU.spec(final)), events={}).limit
+        judged = Evaluation(with_bins(test, edges), diffea.HistFactory(HTAUTAU.spec(final)), events={})
+        fewest = statistics.effective_events(judged.model(judged.templates)).min()
+        found[kind] = {"limit": judged.limit, "fewest events": float(fewest)}
     return found
 
 
-def networks(data: Path, split: Split) -> dict[str, dict[str, float]]:
+def networks(data: Path, split: Split) -> dict[str, Any]:
     """The network by cross-entropy, and from there by the limit, of bins at quantiles of the signal after the first."""
     first, plain = NEURAL.pretraining, Network(FINE)
     with read(NEURAL.processor, data, split) as templates:
@@ -192,7 +197,7 @@ def trained(processor: Any, params: Any, data: Path, split: Split) -> Any:
         return diffea.optimise(loss, params, optimizer=NEURAL.optimizer, steps=NEURAL.steps).params
 
 
-def boosted(data: Path, split: Split) -> dict[str, dict[str, float]]:
+def boosted(data: Path, split: Split) -> dict[str, Any]:
     """scikit-learn's boosted trees as they are, and tuned; xgboost's tuned."""
     events = table(data, split)
     features, signal, weight = events
@@ -216,6 +221,12 @@ def paired(ratios: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(ratios)), "error": error, "largest": float(np.max(ratios))}
 
 
+def over(rows: list[dict[str, Any]], name: str, kind: str) -> list[float]:
+    """The limit of the network by the limit over that of another, of each split."""
+    found = [row["limits"] for row in rows]
+    return [one["limit"][kind]["limit"] / one[name][kind]["limit"] for one in found]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the skimmed files of htautau")
@@ -230,13 +241,7 @@ def main() -> None:
         found = networks(arguments.data, split) | boosted(arguments.data, split)
         rows.append({"seed": seed, "seconds": time.perf_counter() - began, "limits": found})
         others = [name for name in found if name != "limit"]
-        ratios = {
-            kind: {
-                name: paired([row["limits"]["limit"][kind] / row["limits"][name][kind] for row in rows])
-                for name in others
-            }
-            for kind in BINS
-        }
+        ratios = {kind: {name: paired(over(rows, name, kind)) for name in others} for kind in BINS}
         report = json.dumps({"limit over": ratios, "splits": rows}, indent=1)
         if arguments.out:
             arguments.out.write_text(report)
