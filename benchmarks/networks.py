@@ -4,8 +4,9 @@
     python benchmarks/networks.py --data FOLDER [--splits 10] [--first 0] [--out FILE]
 
 All of them see the ten inputs of htautau's network and the training half of a split. Each score is then cut into five bins at quantiles of the
-signal in the training half, and its expected limit is computed by pyhf, from hard cuts, on the other half. Trees are tuned by cross-validation within
-the training half; the network has the settings of analyses/htautau.
+signal in the training half, of equal signal or each of half the signal of the one below, and its expected limit is computed by pyhf, from hard
+cuts, on the other half. Trees are tuned by cross-validation within the training half; the network has the settings of analyses/htautau, and is
+trained once for each kind of bins.
 """
 
 from __future__ import annotations
@@ -28,13 +29,19 @@ from sklearn.model_selection import RandomizedSearchCV
 from xgboost import XGBClassifier
 
 import diffea
-from diffea import Split, learning, objectives
+from diffea import Split, TemplateSet, learning, objectives, statistics
 from diffea.analysis import load_analysis
+from diffea.evaluate import Evaluation
+from diffea.templates import Key, Layout
 
 ANALYSIS = load_analysis(Path(__file__).parent.parent / "analyses" / "htautau")
 NEURAL = ANALYSIS.variants["neural"]
 HTAUTAU = sys.modules[type(NEURAL.processor).__module__]
-BINS = 5
+BINS = {
+    "equal": 5,
+    "halving": (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 16),
+}  # the share of the signal in each, from the lower end up
+FINE = hist.axis.Regular(2000, 0, 1, name="score")
 TRIED = 24  # settings of boosted trees
 FOLDS = 3
 SETTINGS = {
@@ -130,42 +137,67 @@ def read(processor: Any, data: Path, split: Split) -> Any:
     return diffea.distribute(processor, ANALYSIS.fileset(data), split=split, **options)
 
 
-def binned(processor: Any, params: Any, data: Path, split: Split) -> Any:
-    """The same processor with bins at quantiles of the signal of the training half."""
-    fine = learning.with_axis(processor, "score", hist.axis.Regular(2000, 0, 1, name="score"))
-    with read(fine, data, split) as templates:
-        edges = learning.quantile_edges(templates.hard(params), "score", HTAUTAU.SIGNALS, bins=BINS)
-    return learning.with_axis(processor, "score", hist.axis.Variable(edges, name="score"))
+def with_bins(templates: TemplateSet, edges: np.ndarray) -> TemplateSet:
+    """The same templates with some of the edges of the fine axis of the score."""
+    axes = {**templates.layout.axes, "score": (hist.axis.Variable(edges, name="score"),)}
+    starts = [0, *(1 + np.searchsorted(FINE.edges, edges))]  # of each bin, those of overflow included
+
+    def flat(key: Key, part: str) -> np.ndarray:
+        values = np.asarray(getattr(templates[key], part))
+        return np.add.reduceat(values, starts) if key[0] == "score" else values
+
+    layout = Layout(axes, templates.layout.keys)
+    return TemplateSet(
+        layout,
+        *(np.concatenate([flat(key, part) for key in layout.keys]) for part in ("flow_values", "flow_variances")),
+    )
 
 
-def judged(processor: Any, params: Any, data: Path, split: Split) -> float:
-    """The expected limit by pyhf with hard cuts, on the half that was not trained on."""
-    final = binned(processor, params, data, split)
-    model = diffea.HistFactory(HTAUTAU.spec(final))
-    options = {"schemaclass": ANALYSIS.schemaclass, "chunksize": ANALYSIS.chunksize}
-    return diffea.evaluate(final, ANALYSIS.fileset(data), params, model, split=split.of("test"), **options).limit
+def edges_of(train: TemplateSet) -> dict[str, np.ndarray]:
+    """Each kind of bins, by training events."""
+    return {kind: learning.quantile_edges(train, "score", HTAUTAU.SIGNALS, bins=bins) for kind, bins in BINS.items()}
 
 
-def networks(data: Path, split: Split) -> dict[str, float]:
+def limits(train: TemplateSet, test: TemplateSet, processor: Any) -> dict[str, dict[str, float]]:
+    """The expected limit by pyhf on the half that was not trained on, for each kind of bins, from hard templates on the fine axis.
+
+    Beside it, how many effective simulated events the emptiest bin has: a limit that rests on a few is a fluctuation.
+    """
+    found = {}
+    for kind, edges in edges_of(train).items():
+        final = learning.with_axis(processor, "score", hist.axis.Variable(edges, name="score"))
+        judged = Evaluation(with_bins(test, edges), diffea.HistFactory(HTAUTAU.spec(final)), events={})
+        fewest = statistics.effective_events(judged.model(judged.templates)).min()
+        found[kind] = {"limit": judged.limit, "fewest events": float(fewest)}
+    return found
+
+
+def networks(data: Path, split: Split) -> dict[str, Any]:
     """The network by cross-entropy, and from there by the limit, of bins at quantiles of the signal after the first."""
-    first, results = NEURAL.pretraining, {}
-    params: Any = NEURAL.params
+    first, plain = NEURAL.pretraining, Network(FINE)
     with read(NEURAL.processor, data, split) as templates:
-        found = diffea.optimise(
-            diffea.Composite(templates, first.objective), params, optimizer=first.optimizer, steps=first.steps
-        )
-    params, plain = found.params, Network(NEURAL.processor.channels["score"])
-    results["cross-entropy"] = judged(plain, params, data, split)
-    processor = binned(plain, params, data, split)
+        loss = diffea.Composite(templates, first.objective)
+        start = diffea.optimise(loss, NEURAL.params, optimizer=first.optimizer, steps=first.steps).params
+    with read(plain, data, split) as train, read(plain, data, split.of("test")) as test:
+        entropy = limits(train.hard(start), test.hard(start), plain)
+        by_limit = {}
+        for kind, edges in edges_of(train.hard(start)).items():
+            params = trained(
+                learning.with_axis(plain, "score", hist.axis.Variable(edges, name="score")), start, data, split
+            )
+            by_limit[kind] = limits(train.hard(params), test.hard(params), plain)[kind]
+    return {"cross-entropy": entropy, "limit": by_limit}
+
+
+def trained(processor: Any, params: Any, data: Path, split: Split) -> Any:
+    """The network by the limit of these bins."""
     model = diffea.HistFactory(HTAUTAU.spec(processor))
     with read(processor, data, split) as templates:
         loss = diffea.Composite(templates, lambda found: objectives.upper_limit(model(found)))
-        found = diffea.optimise(loss, params, optimizer=NEURAL.optimizer, steps=NEURAL.steps)
-    results["limit"] = judged(plain, found.params, data, split)
-    return results
+        return diffea.optimise(loss, params, optimizer=NEURAL.optimizer, steps=NEURAL.steps).params
 
 
-def boosted(data: Path, split: Split) -> dict[str, float]:
+def boosted(data: Path, split: Split) -> dict[str, Any]:
     """scikit-learn's boosted trees as they are, and tuned; xgboost's tuned."""
     events = table(data, split)
     features, signal, weight = events
@@ -175,14 +207,24 @@ def boosted(data: Path, split: Split) -> dict[str, float]:
         "trees, tuned": tuned(trees, SETTINGS["trees"], events),
         "xgboost, tuned": tuned(XGBClassifier(random_state=0, n_jobs=2), SETTINGS["xgboost"], events),
     }
-    axis = NEURAL.processor.channels["score"]
-    return {name: judged(Trees(axis, one), NEURAL.params, data, split) for name, one in fitted.items()}
+    found = {}
+    for name, one in fitted.items():
+        processor = Trees(FINE, one)
+        with read(processor, data, split) as train, read(processor, data, split.of("test")) as test:
+            found[name] = limits(train.hard(NEURAL.params), test.hard(NEURAL.params), processor)
+    return found
 
 
 def paired(ratios: list[float]) -> dict[str, float]:
     """The mean of ratios over splits, its standard error, and the largest."""
     error = float(np.std(ratios, ddof=1) / np.sqrt(len(ratios))) if len(ratios) > 1 else float("nan")
     return {"mean": float(np.mean(ratios)), "error": error, "largest": float(np.max(ratios))}
+
+
+def over(rows: list[dict[str, Any]], name: str, kind: str) -> list[float]:
+    """The limit of the network by the limit over that of another, of each split."""
+    found = [row["limits"] for row in rows]
+    return [one["limit"][kind]["limit"] / one[name][kind]["limit"] for one in found]
 
 
 def main() -> None:
@@ -199,7 +241,7 @@ def main() -> None:
         found = networks(arguments.data, split) | boosted(arguments.data, split)
         rows.append({"seed": seed, "seconds": time.perf_counter() - began, "limits": found})
         others = [name for name in found if name != "limit"]
-        ratios = {name: paired([row["limits"]["limit"] / row["limits"][name] for row in rows]) for name in others}
+        ratios = {kind: {name: paired(over(rows, name, kind)) for name in others} for kind in BINS}
         report = json.dumps({"limit over": ratios, "splits": rows}, indent=1)
         if arguments.out:
             arguments.out.write_text(report)

@@ -44,6 +44,14 @@ def test_each_bin_holds_its_share_of_the_signal(fine):
     np.testing.assert_allclose(shares, 1 / 6, atol=2 / 500 * 3)  # an edge is one of the fine ones
 
 
+@pytest.mark.parametrize("asked", [(0.5, 0.25, 0.125, 0.125), np.array([0.1, 0.9])])
+def test_a_bin_holds_the_share_that_is_asked_for_from_the_lower_end_up(fine, asked):
+    edges = learning.quantile_edges(fine, "score", "signal", bins=asked)
+    score, weight = scored("signal")
+    shares = np.histogram(score, edges, weights=weight)[0] / weight.sum()
+    np.testing.assert_allclose(shares, asked, atol=2 / 500 * 3)
+
+
 @pytest.mark.parametrize("largest_error", [0.05, 0.1, 0.3])
 def test_no_bin_is_carried_by_too_few_background_events(fine, largest_error):
     edges = learning.quantile_edges(fine, "score", "signal", bins=40, largest_error=largest_error)
@@ -95,6 +103,11 @@ def test_weights_below_zero_and_empty_bins():
     [
         ({"bins": 0}, errors.OptionError, "bins is a whole number"),
         ({"bins": True}, errors.OptionError, "bins is a whole number"),
+        ({"bins": (0.5, 0.25)}, errors.OptionError, "add up to 1"),
+        ({"bins": (1.5, -0.5)}, errors.OptionError, "above 0"),
+        ({"bins": "all"}, errors.OptionError, "whole number"),
+        ({"bins": ()}, errors.OptionError, "add up to 1"),
+        ({"bins": (float("nan"), 1.0)}, errors.OptionError, "add up to 1"),
         ({"largest_error": 0.0}, errors.OptionError, "above 0"),
         ({"largest_error": float("nan")}, errors.OptionError, "above 0"),
         ({"largest_error": 1e-6}, errors.HistogramError, "together is known to"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -38,12 +38,12 @@ def quantile_edges(
     templates: TemplateSet,
     channel: str,
     signal: str | Sequence[str],
-    bins: int,
+    bins: int | Sequence[float],
     *,
     background: str | Sequence[str] | None = None,
     largest_error: float | None = None,
 ) -> np.ndarray:
-    """Edges of bins that hold equal signal, from templates of a fine axis.
+    """Edges of bins that hold equal signal, or the shares of it that are asked for, from templates of a fine axis.
 
     With ``largest_error`` bins are merged, from the upper end down, until the simulated background of each is known to that relative error,
     √(sum of squared weights) / sum of weights; what is left at the lower end joins the last one.
@@ -58,7 +58,7 @@ def quantile_edges(
         templates: hard ones of training events; flow bins do not count.
         channel: of one fine axis, whose edges are those to choose from.
         signal: the sample whose quantiles are taken, or several.
-        bins: how many at most.
+        bins: how many at most, of equal signal; or the share of the signal in each, from the lower end up, such as ``(0.5, 0.25, 0.25)``.
         background: the samples whose statistics are looked at; by default all others.
         largest_error: above 0; without it nothing is merged.
 
@@ -70,10 +70,7 @@ def quantile_edges(
         HistogramError: if the channel has no single axis with edges, the signal has no positive weight, or all background together is known less well.
         UnknownTemplateError: for samples that are not there.
     """
-    count = plain(bins)
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        msg = f"bins is a whole number, 1 or more, got {bins!r}"
-        raise OptionError(msg)
+    levels = _levels(bins)
     if largest_error is not None and not largest_error > 0:
         msg = f"largest_error is a relative error above 0, got {largest_error!r}"
         raise OptionError(msg)
@@ -86,7 +83,7 @@ def quantile_edges(
         raise UnknownTemplateError(msg)
     edges = _edges(templates, channel, signals[0])
     total = np.sum([np.asarray(templates[channel, sample].values) for sample in signals], axis=0)
-    places = _quantiles(total, count, channel)
+    places = _quantiles(total, levels, channel)
     if largest_error is not None:
         found = [templates[channel, sample] for sample in backgrounds]
         values, variances = (
@@ -97,6 +94,18 @@ def quantile_edges(
     return edges[places]
 
 
+def _levels(bins: int | Sequence[float]) -> np.ndarray:
+    """The quantiles at which inner edges are to lie."""
+    asked = plain(bins)
+    if isinstance(asked, int) and not isinstance(asked, bool) and asked >= 1:
+        return np.arange(1, asked) / asked
+    shares = [plain(share) for share in asked] if isinstance(asked, Iterable) else []
+    if not all(isinstance(share, float | int) and share > 0 for share in shares) or not np.isclose(sum(shares), 1.0):
+        msg = f"bins is a whole number, 1 or more, or shares above 0 that add up to 1, got {bins!r}"
+        raise OptionError(msg)
+    return np.cumsum(shares)[:-1]
+
+
 def _edges(templates: TemplateSet, channel: str, sample: str) -> np.ndarray:
     axes = templates[channel, sample].axes
     if len(axes) != 1 or axes[0].traits.discrete:
@@ -105,16 +114,16 @@ def _edges(templates: TemplateSet, channel: str, sample: str) -> np.ndarray:
     return np.asarray(edges_of(axes[0]), float)
 
 
-def _quantiles(values: np.ndarray, bins: int, channel: str) -> np.ndarray:
-    """The places of the edges that are next to the quantiles, the first and the last included; several at one place are one."""
+def _quantiles(values: np.ndarray, levels: np.ndarray, channel: str) -> np.ndarray:
+    """The places of the edges that are next to these quantiles, the first and the last included; several at one place are one."""
     below = np.concatenate(
         [[0.0], np.maximum.accumulate(np.cumsum(values))]
     )  # negative weights make no quantile go back
     if not below[-1] > 0:
         msg = f"the signal in channel {channel!r} has the total weight {values.sum()}: expected a positive one"
         raise HistogramError(msg)
-    inner = [int(np.argmin(np.abs(below - below[-1] * number / bins))) for number in range(1, bins)]
-    return np.unique([0, *inner, len(values)])
+    places = [int(np.argmin(np.abs(below - below[-1] * level))) for level in levels]
+    return np.unique([0, *places, len(values)])
 
 
 def _merged(
