@@ -1,12 +1,13 @@
-"""Adding up what events give to bins: a primitive of JAX, with derivatives of its own.
+"""Adding up what events give to bins: primitives of JAX, with derivatives of their own.
 
 JAX would write every event's share in every bin to memory, for the sum and again for its derivatives. Here they are computed where they are
-used: in the loop that adds them up, and in the one pass over events that pulls a gradient back to each column. Tangents and many histograms
-under ``jax.vmap`` are sums of the same kind.
+used: in the loop that adds them up, and in the one pass over events that pulls a gradient back to each column. A tangent is a sum of the same
+kind; only many tangents under ``jax.vmap`` are added up side by side, with shares in memory that they have in common.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -70,12 +71,14 @@ def _in_turn(
 def _at_once(
     first: jax.Array, *columns: jax.Array, shares: Shares, places: tuple[int, ...], size: int, sums: int
 ) -> jax.Array:
-    """All events side by side, for other devices."""
-    parts = iter(shares(*columns))
-    total = jnp.zeros((sums, size))
-    for place in places:
-        total = total.at[:, first + place].add(jnp.stack([next(parts) for _ in range(sums)]).astype(float))
-    return total
+    """All events side by side; two sums as one of complex numbers, which costs little more."""
+    parts = [jnp.asarray(part, float) for part in shares(*columns)]
+    if sums == 2:
+        parts = [lax.complex(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
+    total = jnp.zeros(size, parts[0].dtype)
+    for place, part in zip(places, parts, strict=True):
+        total = total.at[first + place].add(part, mode="promise_in_bounds")
+    return jnp.stack([total.real, total.imag]) if sums == 2 else total[None]
 
 
 def _looked_up(table: jax.Array, first: jax.Array) -> jax.Array:
@@ -85,7 +88,7 @@ def _looked_up(table: jax.Array, first: jax.Array) -> jax.Array:
 
 
 def _jvp(
-    primals: Sequence[jax.Array], tangents: Sequence[Any], *, shares: Shares, **settings: Any
+    primitive: Primitive, primals: Sequence[jax.Array], tangents: Sequence[Any], *, shares: Shares, **settings: Any
 ) -> tuple[jax.Array, jax.Array]:
     moving = [number for number, tangent in enumerate(tangents[1:]) if not isinstance(tangent, ad.Zero)]
     columns = len(primals) - 1
@@ -100,8 +103,9 @@ def _jvp(
 
         return jax.jvp(along, [own[number] for number in moving], change)[1]
 
-    total = _add.bind(*primals, shares=shares, **settings)
-    return total, _add.bind(*primals, *(tangents[1 + number] for number in moving), shares=changes, **settings)
+    total = primitive.bind(*primals, shares=shares, **settings)
+    change = _change.bind(*primals, *(tangents[1 + number] for number in moving), shares=changes, **settings)
+    return total, change
 
 
 def _transpose(
@@ -141,19 +145,31 @@ def _batched(arguments: Sequence[jax.Array], axes: Sequence[int | None], **setti
     return total.reshape(-1, many, size), 1
 
 
+def _changes_batched(
+    arguments: Sequence[jax.Array], axes: Sequence[int | None], **settings: Any
+) -> tuple[jax.Array, int]:
+    """Many tangents of one histogram share its fractions."""
+    return jax.vmap(functools.partial(_at_once, **settings), in_axes=tuple(axes))(*arguments), 0
+
+
 def _shape(*_: Any, sums: int, size: int, **__: Any) -> jax.core.ShapedArray:
     return jax.core.ShapedArray((sums, size), jnp.dtype(float))
 
 
-def _called(*arguments: jax.Array, **settings: Any) -> jax.Array:
-    return jax.jit(lambda *arguments: _add.bind(*arguments, **settings))(*arguments)
+def _primitive(name: str, batched: Callable[..., tuple[jax.Array, int]]) -> Primitive:
+    def called(*arguments: jax.Array, **settings: Any) -> jax.Array:
+        return jax.jit(lambda *arguments: primitive.bind(*arguments, **settings))(*arguments)
+
+    primitive = Primitive(name)
+    primitive.def_impl(called)
+    primitive.def_abstract_eval(_shape)
+    ad.primitive_jvps[primitive] = functools.partial(_jvp, primitive)
+    ad.primitive_transposes[primitive] = _transpose
+    batching.primitive_batchers[primitive] = batched
+    mlir.register_lowering(primitive, mlir.lower_fun(_in_turn, multiple_results=False), platform="cpu")
+    mlir.register_lowering(primitive, mlir.lower_fun(_at_once, multiple_results=False))
+    return primitive
 
 
-_add = Primitive("add_up")
-_add.def_impl(_called)
-_add.def_abstract_eval(_shape)
-ad.primitive_jvps[_add] = _jvp
-ad.primitive_transposes[_add] = _transpose
-batching.primitive_batchers[_add] = _batched
-mlir.register_lowering(_add, mlir.lower_fun(_in_turn, multiple_results=False), platform="cpu")
-mlir.register_lowering(_add, mlir.lower_fun(_at_once, multiple_results=False))
+_add = _primitive("add_up", _batched)
+_change = _primitive("change_of_sums", _changes_batched)
