@@ -29,33 +29,28 @@ def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("many_cores")
-def test_values_and_variances_are_those_of_a_sum_over_every_bin() -> None:
-    values, variances = jax.jit(lambda x, w: histograms.fill(x, EDGES, w, bandwidth=0.2))(X, WEIGHTS)
-    one_by_one = [histograms.histogram(X[i : i + 1], EDGES, bandwidth=0.2, flow=True) for i in range(400)]
-    shares = WEIGHTS[:, None] * np.array(one_by_one)
-    np.testing.assert_allclose(values, shares.sum(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(variances, (shares**2).sum(axis=0), rtol=1e-12)
+def test_sums_over_every_bin_are_those_of_one_event_after_the_other() -> None:
+    def shares(x: jax.Array, weight: jax.Array) -> list[jax.Array]:
+        return [weight * x, weight**2, weight * (1 - x), weight]
+
+    first, columns = RANDOM.integers(0, 6, 400), [jnp.asarray(X), jnp.asarray(WEIGHTS)]
+    found = adding._at_once(jnp.asarray(first), *columns, shares=shares, places=(0, 2), size=9, sums=2)
+    expected = np.zeros((2, 9))
+    for number, parts in zip(first, np.transpose(shares(X, WEIGHTS)), strict=True):
+        expected[:, number] += parts[:2]
+        expected[:, number + 2] += parts[2:]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("many_cores")
-def test_gradients_are_the_finite_differences() -> None:
-    slope = jnp.cos(jnp.arange(6))
+def test_jacobians_are_the_finite_differences() -> None:
+    def filled(shift: jax.Array) -> jax.Array:
+        return jnp.stack(histograms.fill(X + shift[0] * X**2, EDGES, WEIGHTS * (1 + shift[1]), bandwidth=0.2))
 
-    def loss(x: np.ndarray, weights: np.ndarray) -> jax.Array:
-        values, variances = histograms.fill(x, EDGES, weights, bandwidth=0.2)
-        return slope @ values + (slope**2) @ variances + slope @ histograms.histogram(x, EDGES, weights, flow=True)
-
-    forward = jax.jit(lambda x, w: jax.jvp(loss, (X, WEIGHTS), (x, w))[1])
-    direction = RANDOM.normal(size=(2, 400))
-    step = 1e-6
-    difference = (loss(X + step * direction[0], WEIGHTS + step * direction[1])) - (
-        loss(X - step * direction[0], WEIGHTS - step * direction[1])
-    )
-    assert forward(*direction) == pytest.approx(float(difference) / (2 * step), rel=1e-6)
-    reverse = jax.jit(jax.grad(loss, (0, 1)))(X, WEIGHTS)
-    assert sum(np.vdot(*pair) for pair in zip(reverse, direction, strict=True)) == pytest.approx(
-        float(difference) / (2 * step), rel=1e-6
-    )
+    found, step = jax.jacfwd(filled)(jnp.zeros(2)), 1e-6
+    for number, unit in enumerate(np.eye(2)):
+        difference = (filled(step * unit) - filled(-step * unit)) / (2 * step)
+        np.testing.assert_allclose(found[..., number], difference, rtol=1e-6, atol=1e-6)
 
 
 def test_batches_at_once_are_the_sums_over_their_blocks(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -1,47 +1,62 @@
-"""What events give to bins, added up by either loop, is what NumPy adds up; with derivatives, and under vmap."""
+"""What events give to bins, added up on any device, is what NumPy adds up; with derivatives, and under vmap."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffea import histogram
-from diffea.histograms.adding import add_up, add_up_in_turn
+from diffea import histogram, histograms
+from diffea.histograms import adding
+from diffea.histograms.adding import add_up
 
 SIZE = 30
 RANDOM = np.random.default_rng(5)
 FIRST = RANDOM.integers(0, 17, 103).astype(np.int32)
-PLACES = {"one axis": (0, 1, 2), "two axes": (0, 1, 12, 13), "one bin": (0,)}
+PLACES = {"one axis": (0, 1, 2), "two axes": (0, 1, 12, 13), "one bin": (0,), "many": tuple(range(13))}
+LOOPS = [adding._in_turn, adding._at_once]
 
 
-def by_numpy(first: np.ndarray, shares: list[np.ndarray], places: tuple[int, ...]) -> np.ndarray:
+def columns(*columns: jax.Array) -> Sequence[jax.Array]:
+    return columns
+
+
+def by_numpy(first: np.ndarray, shares: Sequence[np.ndarray], places: tuple[int, ...]) -> np.ndarray:
     total = np.zeros(SIZE)
     for place, share in zip(places, shares, strict=True):
         np.add.at(total, first + place, share)
     return total
 
 
-@pytest.mark.parametrize("add", [add_up, add_up_in_turn])
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
-def test_sums_are_those_of_numpy(add, places) -> None:
-    shares = [RANDOM.normal(size=103) for _ in places]
-    np.testing.assert_allclose(
-        add(FIRST, shares, places, SIZE), by_numpy(FIRST, shares, places), rtol=1e-12, atol=1e-12
-    )
+@pytest.mark.parametrize("sums", [1, 2])
+def test_sums_are_those_of_numpy(loop, places, sums) -> None:
+    shares = RANDOM.normal(size=(len(places), sums, 103))
+    found = loop(FIRST, *shares.reshape(-1, 103), shares=columns, places=places, size=SIZE, sums=sums)
+    assert found.shape == (sums, SIZE)
+    for number in range(sums):
+        expected = by_numpy(FIRST, shares[:, number], places)
+        np.testing.assert_allclose(found[number], expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("add", [add_up, add_up_in_turn])
-def test_narrow_numbers_are_added_up_in_64_bits(add) -> None:
+@pytest.mark.parametrize("loop", LOOPS)
+def test_narrow_numbers_are_added_up_in_64_bits(loop) -> None:
+    tenth = np.full(103, 0.1, np.float32)
+    total = loop(np.zeros(103, np.int32), tenth, shares=columns, places=(0,), size=SIZE, sums=1)
+    assert total.dtype == jnp.float64
+    assert float(total[0, 0]) == pytest.approx(103 * float(np.float32(0.1)), rel=1e-14)
+
+
+def test_derivatives_of_sums_of_narrow_numbers() -> None:
     def total(scale: jax.Array) -> jax.Array:
-        return add(np.zeros(103, np.int32), [scale * np.full(103, 0.1, np.float32)], (0,), SIZE)[0]
+        return add_up(columns, np.zeros(103, np.int32), [scale * np.full(103, 0.1, np.float32)], (0,), SIZE)[0, 0]
 
     one = jnp.float32(1.0)
-    assert total(one).dtype == jnp.float64
-    assert float(total(one)) == pytest.approx(103 * float(np.float32(0.1)), rel=1e-14)
     assert float(jax.grad(total)(one)) == pytest.approx(10.3, rel=1e-5)
     assert float(jax.jvp(total, (one,), (one,))[1]) == pytest.approx(103 * float(np.float32(0.1)), rel=1e-14)
 
@@ -49,37 +64,68 @@ def test_narrow_numbers_are_added_up_in_64_bits(add) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_histograms_of_narrow_numbers_have_derivatives(dtype) -> None:
     x, edges = np.linspace(0.0, 9.0, 50).astype(dtype), np.linspace(0.0, 10.0, 6)
-    slope = jax.grad(lambda x, w: histogram(x, edges, w)[1] ** 2, argnums=(0, 1))(x, np.ones_like(x))
-    exact = jax.grad(lambda x, w: histogram(x, edges, w)[1] ** 2, argnums=(0, 1))(x.astype(float), np.ones(50))
+    gradient = jax.jit(jax.grad(lambda x, w: histogram(x, edges, w)[1] ** 2, argnums=(0, 1)))
+    slope, exact = gradient(x, np.ones_like(x)), gradient(x.astype(float), np.ones(50))
     for found, expected in zip(slope, exact, strict=True):
         assert found.dtype == dtype
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_many_histograms_at_once() -> None:
-    places, shares = PLACES["one axis"], RANDOM.normal(size=(4, 3, 103))
-    firsts = np.stack([FIRST, FIRST[::-1], FIRST, FIRST])
-    both = jax.vmap(lambda first, shares: add_up_in_turn(first, list(shares), places, SIZE))(firsts, shares)
-    same_bins = jax.vmap(lambda shares: add_up_in_turn(FIRST, list(shares), places, SIZE))(shares)
-    for number in range(4):
-        np.testing.assert_allclose(
-            both[number], by_numpy(firsts[number], list(shares[number]), places), rtol=1e-12, atol=1e-12
-        )
-        np.testing.assert_allclose(
-            same_bins[number], by_numpy(FIRST, list(shares[number]), places), rtol=1e-12, atol=1e-12
-        )
+def test_many_histograms_are_each_the_bits_of_one() -> None:
+    x, edges, scales = RANDOM.normal(2.0, 1.0, 60), np.linspace(0.0, 4.0, 6), jnp.array([[0.9, 1.0], [1.1, 0.0]])
+
+    @jax.jit
+    def filled(scale: jax.Array) -> jax.Array:
+        return jnp.stack(histograms.fill(x * scale, edges, scale + 1.0))
+
+    many = jax.jit(jax.vmap(jax.vmap(filled)))(scales)
+    for place in np.ndindex(2, 2):
+        np.testing.assert_array_equal(many[place], filled(scales[place]))
+
+
+def test_derivatives_of_many_histograms_are_those_of_one() -> None:
+    x, edges, scales = RANDOM.normal(2.0, 1.0, 60), np.linspace(0.0, 4.0, 6), jnp.array([0.9, 1.1])
+
+    def loss(scale: jax.Array) -> jax.Array:
+        values, variances = histograms.fill(x * scale, edges, scale + 1.0)
+        return jnp.sum(values**2 / (1.0 + variances))
+
+    @jax.jit
+    def derivatives(scales: jax.Array) -> list[jax.Array]:
+        """One by one, of many, many of one, and many of one in forward mode."""
+        of_many = jax.grad(lambda scales: jnp.sum(jax.vmap(loss)(scales)))
+        each = jax.lax.map(jax.grad(loss), scales)
+        return [each, of_many(scales), jax.vmap(jax.grad(loss))(scales), jax.vmap(jax.jacfwd(loss))(scales)]
+
+    each, *others = derivatives(scales)
+    for other in others:
+        np.testing.assert_allclose(other, each, rtol=1e-12)
 
 
 def test_derivatives_to_second_order_against_differences() -> None:
     places, base = PLACES["two axes"], RANDOM.normal(size=(4, 103))
 
+    def curved(x: jax.Array, *base: jax.Array) -> Sequence[jax.Array]:
+        return [x**2 * own for own in base]
+
     def loss(x: jax.Array) -> jax.Array:
-        return jnp.sum(add_up_in_turn(FIRST, list(base * x**2), places, SIZE) ** 2)
+        return jnp.sum(add_up(curved, FIRST, [jnp.full(103, x), *base], places, SIZE) ** 2)
 
     def difference(function: Callable[[float], jax.Array]) -> float:
         return float(function(1.3 + 1e-4) - function(1.3 - 1e-4)) / 2e-4
 
-    slope, bend = float(jax.grad(loss)(1.3)), float(jax.grad(jax.grad(loss))(1.3))
-    assert slope == pytest.approx(difference(loss), rel=1e-6)
-    assert bend == pytest.approx(difference(jax.grad(loss)), rel=1e-6)
+    value, slope_of = jax.jit(loss), jax.jit(jax.grad(loss))
+    slope, bend = float(slope_of(1.3)), float(jax.jit(jax.grad(jax.grad(loss)))(1.3))
+    assert slope == pytest.approx(difference(value), rel=1e-6)
+    assert bend == pytest.approx(difference(slope_of), rel=1e-6)
     assert float(jax.jvp(loss, (1.3,), (1.0,))[1]) == pytest.approx(slope, rel=1e-12)
+
+
+@pytest.mark.parametrize("bandwidth", [None, 2.25, 4.5, 12.0])
+def test_nothing_of_the_size_of_the_shares_is_kept(bandwidth) -> None:
+    """Value and gradient need the memory of the gradient, of the bins, and of one column: it does not grow with the bandwidth."""
+    events, edges = 4096, np.linspace(20.0, 200.0, 21)
+    x, slope = np.zeros(events), np.arange(20.0)
+    loss = functools.partial(lambda x, w, h: slope @ histogram(x, edges, w, bandwidth=h), h=bandwidth)
+    compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(x, x).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 3 * x.nbytes

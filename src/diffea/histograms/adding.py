@@ -1,87 +1,188 @@
-"""Adding up what events give to bins."""
+"""Adding up what events give to bins: primitives of JAX, with derivatives of their own.
+
+JAX would write every event's share in every bin to memory, for the sum and again for its derivatives. Here they are computed where they are
+used: in the loop that adds them up, and in the one pass over events that pulls a gradient back to each column. A tangent is a sum of the same
+kind; only many tangents under ``jax.vmap`` are added up side by side, with shares in memory that they have in common.
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_batching import custom_vmap
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 from diffea.runtime import for_cpu
 
-__all__ = ["add_up", "add_up_in_turn"]
+__all__ = ["Shares", "add_up"]
+
+Shares: TypeAlias = Callable[..., Sequence[jax.Array]]
+"""Of the columns of an event, or of all events: the share in each bin that it touches."""
 
 _AT_ONCE = 4  # events in one turn of the loop
+_SHARES_AT_ONCE = 16  # in one turn: with more, a turn takes XLA ten times as long
 
-Tangents = tuple[jax.Array, Sequence[jax.Array]]
 
+def add_up(
+    shares: Shares, first: jax.Array, columns: Sequence[jax.Array], places: Sequence[int], size: int, sums: int = 1
+) -> jax.Array:
+    """The sums of every event's shares in each bin.
 
-def add_up(first: jax.Array, shares: Sequence[jax.Array], places: tuple[int, ...], size: int) -> jax.Array:
-    """The sum of every event's shares in each bin, one share after the other.
+    The shares are computed where they are added up, and in derivatives where they are needed: none is kept in memory.
 
     Args:
+        shares: an elementwise function of the columns: in each touched bin, the share in each of the sums.
         first: the first bin of each event, shape (events,).
-        shares: of each event in one bin, shape (events,) each; complex numbers, two sums at once, cost little more than real ones.
-        places: how many bins after the first each share goes, ascending.
-        size: number of bins; no event reaches beyond.
+        columns: what the shares are computed of, shape (events,) each.
+        places: how many bins after the first the touched ones are, ascending; no event reaches beyond the last bin.
+        size: number of bins.
+        sums: how many sums there are.
 
     Returns:
-        Shape (size,), in 64 bits.
+        Shape (sums, size), in 64 bits.
     """
-    total = jnp.zeros(size, jnp.promote_types(shares[0].dtype, jnp.float64))
-    if not for_cpu():  # many cores, which would wait for each other at one bin, and add up in another order each time
-        bins = jnp.arange(size)[:, None]
-        for place, share in zip(places, shares, strict=True):
-            total = total + jnp.sum(jnp.where(first + place == bins, share, 0), axis=1, dtype=total.dtype)
-        return total
-    for place, share in zip(places, shares, strict=True):
-        at_first = jnp.zeros_like(total).at[first].add(share, mode="promise_in_bounds")
-        total = total + jnp.pad(at_first, (place, 0))[:size]
-    return total
+    return _add.bind(first, *columns, shares=shares, places=tuple(places), size=size, sums=sums)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def add_up_in_turn(first: jax.Array, shares: Sequence[jax.Array], places: tuple[int, ...], size: int) -> jax.Array:
-    """As `add_up` of real numbers, one event after the other: a loop that is fast however XLA writes fused operations.
-
-    Tangents, and many histograms under `jax.vmap`, are added up by `add_up`, which reverse mode turns into look-ups.
-    """
-
-    @custom_vmap
-    def loop(first: jax.Array, shares: Sequence[jax.Array]) -> jax.Array:
-        return _loop(first, shares, places, size)
-
-    @loop.def_vmap
-    def loops(
-        _: int, batched: tuple[bool, Sequence[bool]], first: jax.Array, shares: Sequence[jax.Array]
-    ) -> tuple[jax.Array, bool]:
-        axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, batched)
-        return jax.vmap(lambda first, shares: add_up(first, shares, places, size), in_axes=axes)(first, shares), True
-
-    return loop(first, list(shares))
-
-
-@add_up_in_turn.defjvp
-def _in_turn_jvp(
-    places: tuple[int, ...], size: int, primals: Tangents, tangents: Tangents
-) -> tuple[jax.Array, jax.Array]:
-    return add_up_in_turn(*primals, places, size), add_up(primals[0], tangents[1], places, size)
-
-
-def _loop(first: jax.Array, shares: Sequence[jax.Array], places: tuple[int, ...], size: int) -> jax.Array:
-    if not for_cpu():
-        return add_up(first, shares, places, size)
-    neighbours = [[*run] for _, run in itertools.groupby(range(len(places)), lambda number: places[number] - number)]
+def _in_turn(
+    first: jax.Array, *columns: jax.Array, shares: Shares, places: tuple[int, ...], size: int, sums: int
+) -> jax.Array:
+    """One event after the other, for CPUs."""
+    cells = [place * sums + number for place in places for number in range(sums)]
+    neighbours = [[*run] for _, run in itertools.groupby(range(len(cells)), lambda number: cells[number] - number)]
 
     def add(total: jax.Array, event: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         bin_, *own = event
+        parts = [jnp.asarray(part, float) for part in shares(*own)]
         for run in neighbours:
-            start, part = bin_ + places[run[0]], jnp.stack([own[number] for number in run])
+            start, part = bin_ * sums + cells[run[0]], jnp.stack([parts[number] for number in run])
             total = lax.dynamic_update_slice(total, lax.dynamic_slice(total, (start,), part.shape) + part, (start,))
         return total, None
 
-    return lax.scan(add, jnp.zeros(size), (first, *(share.astype(float) for share in shares)), unroll=_AT_ONCE)[0]
+    unroll = max(1, min(_AT_ONCE // len(neighbours), _SHARES_AT_ONCE // len(cells)))
+    total = lax.scan(add, jnp.zeros(size * sums), (first, *columns), unroll=unroll)[0]
+    return total.reshape(size, sums).T
+
+
+def _at_once(
+    first: jax.Array, *columns: jax.Array, shares: Shares, places: tuple[int, ...], size: int, sums: int
+) -> jax.Array:
+    """All events side by side; two sums as one of complex numbers, which costs little more."""
+    parts = [jnp.asarray(part, float) for part in shares(*columns)]
+    if not for_cpu():
+        return _by_bin(first, parts, places, size, sums)
+    if sums == 2:
+        parts = [lax.complex(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
+    total = jnp.zeros(size, parts[0].dtype)
+    for place, part in zip(places, parts, strict=True):
+        total = total.at[first + place].add(part, mode="promise_in_bounds")
+    return jnp.stack([total.real, total.imag]) if sums == 2 else total[None]
+
+
+def _by_bin(first: jax.Array, parts: list[jax.Array], places: tuple[int, ...], size: int, sums: int) -> jax.Array:
+    """For many cores, which would wait for each other where they add to one bin, and do so in another order each time."""
+    bins, total = jnp.arange(size)[:, None], jnp.zeros((sums, size))
+    for number, place in enumerate(places):
+        own = parts[number * sums : (number + 1) * sums]
+        total = total + jnp.stack([jnp.sum(jnp.where(first + place == bins, part, 0.0), axis=1) for part in own])
+    return total
+
+
+def _looked_up(table: jax.Array, first: jax.Array) -> jax.Array:
+    """The entry for each event, without asking whether numbers of bins are negative."""
+    numbers = lax.GatherDimensionNumbers(offset_dims=(), collapsed_slice_dims=(0,), start_index_map=(0,))
+    return lax.gather(table, first[:, None], numbers, (1,), mode="promise_in_bounds")
+
+
+def _jvp(
+    primitive: Primitive, primals: Sequence[jax.Array], tangents: Sequence[Any], *, shares: Shares, **settings: Any
+) -> tuple[jax.Array, jax.Array]:
+    moving = [number for number, tangent in enumerate(tangents[1:]) if not isinstance(tangent, ad.Zero)]
+    columns = len(primals) - 1
+
+    def changes(*both: jax.Array) -> Sequence[jax.Array]:
+        own, change = [*both[:columns]], [*both[columns:]]
+
+        def along(*moved: jax.Array) -> Sequence[jax.Array]:
+            for number, column in zip(moving, moved, strict=True):
+                own[number] = column
+            return shares(*own)
+
+        return jax.jvp(along, [own[number] for number in moving], change)[1]
+
+    total = primitive.bind(*primals, shares=shares, **settings)
+    change = _change.bind(*primals, *(tangents[1 + number] for number in moving), shares=changes, **settings)
+    return total, change
+
+
+def _transpose(
+    cotangent: Any, first: jax.Array, *columns: Any, shares: Shares, places: tuple[int, ...], size: int, sums: int
+) -> list[Any]:
+    """Cotangents of the columns in which the sums are linear.
+
+    Each looks up a table of its own, multiplied by a power of two: XLA would keep in memory what two of them have in common.
+    """
+    pulled: list[Any] = [None] * (1 + len(columns))
+    if isinstance(cotangent, ad.Zero):
+        return pulled
+    linear = [number for number, column in enumerate(columns) if ad.is_undefined_primal(column)]
+    known = [jnp.zeros(c.aval.shape, c.aval.dtype) if ad.is_undefined_primal(c) else c for c in columns]
+    for turn, number in enumerate(linear):
+
+        def along(column: jax.Array, number: int = number) -> Sequence[jax.Array]:
+            return shares(*known[:number], column, *known[number + 1 :])
+
+        own = columns[number].aval
+        table = jnp.pad(cotangent * 2.0**turn, ((0, 0), (0, places[-1])))
+        rows = [_looked_up(table[of, place : place + size], first) for place in places for of in range(sums)]
+        kinds = jax.eval_shape(along, own)
+        rows = [row.astype(kind.dtype) for row, kind in zip(rows, kinds, strict=True)]
+        (result,) = jax.linear_transpose(along, own)(type(kinds)(rows))
+        pulled[1 + number] = result * 0.5**turn
+    return pulled
+
+
+def _batched(arguments: Sequence[jax.Array], axes: Sequence[int | None], **settings: Any) -> tuple[jax.Array, int]:
+    """Many histograms are one, in which each has bins of its own."""
+    size, pairs = settings["size"], list(zip(arguments, axes, strict=True))
+    many = next(array.shape[axis] for array, axis in pairs if axis is not None)
+    rows = [batching.bdim_at_front(array, axis, many) for array, axis in pairs]
+    rows[0] = rows[0] + size * jnp.arange(many, dtype=rows[0].dtype)[:, None]
+    total = _add.bind(*(row.ravel() for row in rows), **{**settings, "size": many * size})
+    return total.reshape(-1, many, size), 1
+
+
+def _changes_batched(
+    arguments: Sequence[jax.Array], axes: Sequence[int | None], **settings: Any
+) -> tuple[jax.Array, int]:
+    """Many tangents of one histogram share its fractions."""
+    return jax.vmap(functools.partial(_at_once, **settings), in_axes=tuple(axes))(*arguments), 0
+
+
+def _shape(*_: Any, sums: int, size: int, **__: Any) -> jax.core.ShapedArray:
+    return jax.core.ShapedArray((sums, size), jnp.dtype(float))
+
+
+def _primitive(name: str, batched: Callable[..., tuple[jax.Array, int]]) -> Primitive:
+    def called(*arguments: jax.Array, **settings: Any) -> jax.Array:
+        return jax.jit(lambda *arguments: primitive.bind(*arguments, **settings))(*arguments)
+
+    primitive = Primitive(name)
+    primitive.def_impl(called)
+    primitive.def_abstract_eval(_shape)
+    ad.primitive_jvps[primitive] = functools.partial(_jvp, primitive)
+    ad.primitive_transposes[primitive] = _transpose
+    batching.primitive_batchers[primitive] = batched
+    mlir.register_lowering(primitive, mlir.lower_fun(_in_turn, multiple_results=False), platform="cpu")
+    mlir.register_lowering(primitive, mlir.lower_fun(_at_once, multiple_results=False))
+    return primitive
+
+
+_add = _primitive("add_up", _batched)
+_change = _primitive("change_of_sums", _changes_batched)

@@ -52,7 +52,7 @@ class Circular:
             msg = f"expected a bandwidth of at most {farthest:.4g}, with which a kernel reaches around the circular axis once, got {bandwidth}"
             raise HistogramError(msg)
         window = soft_window(x, thrice, h, kernel)
-        if isinstance(window.fractions, tuple) and len(window.fractions) <= bins:
+        if callable(window.fractions) and window.touched <= bins:
             return dataclasses.replace(window, period=bins)
         inner = dense(window)[:, 1:-1].reshape(-1, 3, bins).sum(axis=1)
         none = jnp.zeros_like(inner[:, :1])

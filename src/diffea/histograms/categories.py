@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffea.errors import HistogramError
-from diffea.histograms.window import Window
+from diffea.histograms.window import Window, in_one_bin
 from diffea.types import AnyArray, AnyAxis
 
 __all__ = ["Categories", "categories_of", "category_values"]
@@ -61,7 +61,7 @@ class Categories:
             first = jnp.where(whole == value, place + 1, first)
         if self.flow:
             first = jnp.where(whole < min(self.values), 0, first)
-        return Window(first, (jnp.ones(x.shape, x.dtype),), size + 2)
+        return Window(first, in_one_bin, size + 2)
 
 
 def categories_of(axis: AnyAxis) -> Categories:

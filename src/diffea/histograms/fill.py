@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from diffea.errors import HistogramError
 from diffea.events.ragged import Column, Ragged
-from diffea.histograms.adding import add_up, add_up_in_turn
+from diffea.histograms.adding import add_up
 from diffea.histograms.bandwidth import default_bandwidth
 from diffea.histograms.binnings import Circular, Transformed
 from diffea.histograms.categories import Categories
@@ -68,7 +68,7 @@ def histogram(
     Raises:
         HistogramError: when shapes do not fit, or edges or bandwidth make no sense.
     """
-    values = _sums(*_windows(x, edges, weights, bandwidth, kernel, reflect=reflect))
+    (values,) = _sums(*_windows(x, edges, weights, bandwidth, kernel, reflect=reflect))
     return values if flow else values[(slice(1, -1),) * values.ndim]
 
 
@@ -93,7 +93,8 @@ def fill(
     Raises:
         HistogramError: when shapes do not fit, or edges or bandwidth make no sense.
     """
-    return _sums_and_squares(*_windows(x, edges, weights, bandwidth, kernel, reflect=reflect))
+    values, variances = _sums(*_windows(x, edges, weights, bandwidth, kernel, reflect=reflect), (1, 2))
+    return values, variances
 
 
 def covariance(
@@ -114,7 +115,7 @@ def covariance(
         Shape (bins, bins), or (bins + 2, bins + 2) with flow; float64.
     """
     (window,), w = _windows(x, edges, weights, bandwidth, kernel, reflect=False)
-    matrix = _sums([window, window], w * w)
+    (matrix,) = _sums([window, window], w * w)
     return matrix if flow else matrix[1:-1, 1:-1]
 
 
@@ -184,19 +185,6 @@ def _floating(x: ArrayLike) -> jax.Array:
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
 
 
-def _parts(windows: list[Window]) -> tuple[jax.Array, tuple[int, ...], list[jax.Array]]:
-    """The first bin of each event (row-major over the axes), which bins after it the event touches, and its fractions there."""
-    strides = [math.prod(w.extent for w in windows[axis + 1 :]) for axis in range(len(windows))]
-    firsts = [w.first * stride for w, stride in zip(windows, strides, strict=True) if w.first is not None]
-    columns = [list(w.fractions) if isinstance(w.fractions, tuple) else list(w.fractions.T) for w in windows]
-    places, fractions = [], []
-    for touched in itertools.product(*(range(len(c)) for c in columns)):
-        places.append(sum(place * stride for place, stride in zip(touched, strides, strict=True)))
-        factors = [c[place] for c, place in zip(columns, touched, strict=True)]
-        fractions.append(functools.reduce(operator.mul, factors))
-    return functools.reduce(operator.add, firsts), tuple(places), fractions
-
-
 def _every_bin(windows: list[Window], weights: jax.Array, power: int) -> jax.Array:
     """Sum over events that touch every bin of every axis: a product of matrices."""
     fractions = [jnp.asarray(w.fractions, float) ** power for w in windows]
@@ -205,29 +193,27 @@ def _every_bin(windows: list[Window], weights: jax.Array, power: int) -> jax.Arr
     return jnp.einsum(subscripts, weights.astype(float) ** power, *fractions)
 
 
-def _sums(windows: list[Window], weights: jax.Array) -> jax.Array:
-    """Sum of weights in each bin."""
+def _sums(windows: list[Window], weights: jax.Array, powers: tuple[int, ...] = (1,)) -> list[jax.Array]:
+    """Sums over events of each power of their shares in the bins."""
     if all(w.first is None for w in windows):
-        return _every_bin(windows, weights, 1)
-    first, places, fractions = _parts(windows)
-    return _whole(
-        add_up_in_turn(first, [weights * fraction for fraction in fractions], places, _size(windows)), windows
-    )
+        return [_every_bin(windows, weights, power) for power in powers]
+    parts = [window.elementwise() for window in windows]
+    strides = [math.prod(w.extent for w in windows[axis + 1 :]) for axis in range(len(windows))]
+    firsts = [w.first * stride for w, stride in zip(windows, strides, strict=True) if w.first is not None]
+    first = functools.reduce(operator.add, firsts)
+    touched = itertools.product(*(range(part.touched) for part in parts))
+    places = [sum(place * stride for place, stride in zip(each, strides, strict=True)) for each in touched]
+    ends = [0, *itertools.accumulate(len(part.columns) for part in parts)]
 
+    def shares(weight: jax.Array, *columns: jax.Array) -> list[jax.Array]:
+        """In each touched bin, row-major over the axes, to each power."""
+        own = [part.fractions(*columns[a:b]) for part, (a, b) in zip(parts, itertools.pairwise(ends), strict=True)]
+        linear = [(weight * functools.reduce(operator.mul, each)).astype(float) for each in itertools.product(*own)]
+        return [share**power for share in linear for power in powers]
 
-def _sums_and_squares(windows: list[Window], weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Sums of weights and of their squares in each bin."""
-    if all(w.first is None for w in windows):
-        return _every_bin(windows, weights, 1), _every_bin(windows, weights, 2)
-    first, places, fractions = _parts(windows)
-    shares = [(weights * fraction).astype(float) for fraction in fractions]
-    both = add_up(first, [jax.lax.complex(share, share * share) for share in shares], places, _size(windows))
-    both = _whole(both, windows)
-    return both.real, both.imag
-
-
-def _size(windows: list[Window]) -> int:
-    return math.prod(window.extent for window in windows)
+    columns = [weights, *(column for part in parts for column in part.columns)]
+    totals = add_up(shares, first, columns, places, math.prod(w.extent for w in windows), len(powers))
+    return [_whole(total, windows) for total in totals]
 
 
 def _whole(total: jax.Array, windows: list[Window]) -> jax.Array:

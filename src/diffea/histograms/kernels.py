@@ -6,10 +6,9 @@ import dataclasses
 import math
 
 import jax
-import jax.numpy as jnp
 
 from diffea.errors import HistogramError
-from diffea.soft.transition import PROFILES, Profile
+from diffea.soft.transition import PROFILES, Profile, within
 
 __all__ = ["KERNELS", "Kernel", "kernel_named"]
 
@@ -23,15 +22,17 @@ class Kernel:
         reach: half-width of the support in standard deviations. A bandwidth is always the kernel's standard deviation,
             so kernels can be exchanged at the same smoothing.
         profile: the kernel and its integral, of a distance in units of the reach.
+        polynomial: whether the integral is one, which is sooner computed again than kept.
     """
 
     name: str
     reach: float
     profile: Profile
+    polynomial: bool = True
 
 
 def _epanechnikov(u: jax.Array) -> jax.Array:
-    u = jnp.clip(u, -1.0, 1.0)
+    u = within(u, 1.0)
     return 0.5 + u * (3 / 4 - u * u / 4)
 
 
@@ -40,7 +41,7 @@ def _epanechnikov_density(u: jax.Array, _: jax.Array) -> jax.Array:
 
 
 def _triweight(u: jax.Array) -> jax.Array:
-    u = jnp.clip(u, -1.0, 1.0)
+    u = within(u, 1.0)
     v = u * u
     return 0.5 + u * (35 / 32 + v * (-35 / 32 + v * (21 / 32 - v * (5 / 32))))
 
@@ -67,7 +68,7 @@ KERNELS = {
         Kernel("biweight", math.sqrt(7), PROFILES["polynomial"]),
         Kernel("triweight", 3.0, Profile(_triweight, _triweight_density, 1.0)),
         Kernel("epanechnikov", math.sqrt(5), Profile(_epanechnikov, _epanechnikov_density, 1.0)),
-        Kernel("gaussian", _NORMAL.farthest, Profile(_gaussian, _gaussian_density, 1.0)),
+        Kernel("gaussian", _NORMAL.farthest, Profile(_gaussian, _gaussian_density, 1.0), polynomial=False),
     )
 }
 

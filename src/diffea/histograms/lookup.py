@@ -25,14 +25,14 @@ def count_reached(x: jax.Array, turns: AnyArray) -> jax.Array:
         turns: ascending, known before compilation, shape (n,).
 
     Returns:
-        int32, shape (events,), from 0 to n.
+        Whole numbers from 0 to n, shape (events,): of the kind of ``x`` where a product gives them, int32 otherwise.
     """
     if turns.size == 0:
         return jnp.zeros(x.shape, jnp.int32)
     steps = np.diff(turns)
     if steps.size == 0 or np.ptp(steps) <= 1e-9 * np.min(steps):
         step = float(steps[0]) if steps.size else 1.0
-        return _truncate((x - (float(turns[0]) - step)) * (1.0 / step), turns.size)
+        return jnp.floor(_within((x - (float(turns[0]) - step)) * (1.0 / step), turns.size))
     start, stop = float(turns[0]), float(turns[-1])
     cells = int(min(_CELLS, np.ceil((stop - start) / np.min(steps)) + 1))
     borders = np.linspace(start, stop, cells + 1)
@@ -42,13 +42,14 @@ def count_reached(x: jax.Array, turns: AnyArray) -> jax.Array:
     listed = jnp.asarray(np.append(turns, np.nan), x.dtype)
     if compared > _MOST_COMPARED:
         return jnp.searchsorted(listed[:-1], x, side="right", method="scan_unrolled").astype(jnp.int32)
-    cell = _truncate((x - start) * (cells / (stop - start)), cells - 1)
+    cell = _within((x - start) * (cells / (stop - start)), cells - 1).astype(jnp.int32)
     count = jnp.asarray(before, jnp.int32)[cell]
     for _ in range(compared):
         count = count + (x >= listed[count]).astype(jnp.int32)
     return count
 
 
-def _truncate(position: jax.Array, largest: int) -> jax.Array:
-    """The whole part, within 0 and ``largest``."""
-    return jnp.where(position > 0, jnp.minimum(position, largest), 0).astype(jnp.int32)
+def _within(position: jax.Array, largest: int) -> jax.Array:
+    """The position within 0 and ``largest``; 0 for a NaN."""
+    position = jnp.where(position > 0, position, 0)
+    return jnp.where(position < largest, position, largest)

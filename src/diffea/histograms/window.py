@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import overload
+from typing import NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,22 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from diffea.errors import HistogramError
+from diffea.histograms.adding import Shares
 from diffea.histograms.bandwidth import per_edge
 from diffea.histograms.kernels import Kernel
 from diffea.histograms.lookup import count_reached
 from diffea.soft.transition import step
 from diffea.types import AnyArray
 
-__all__ = ["Window", "checked_edges", "dense", "hard_window", "soft_window"]
+__all__ = ["Window", "checked_edges", "dense", "hard_window", "in_one_bin", "soft_window"]
+
+
+class Spread(NamedTuple):
+    """The fractions of an event in neighbouring bins, as a function of columns; ``touched`` bins."""
+
+    fractions: Shares
+    columns: tuple[jax.Array, ...]
+    touched: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +37,26 @@ class Window:
 
     Attributes:
         first: the first bin, shape (events,); ``None`` when every event touches every bin.
-        fractions: of the event in that bin and those after it, one array for each bin;
-            their sum is 1. Where every event touches every bin, one array of shape (events, bins).
+        fractions: of the event in that bin and those after it, an elementwise function of the columns;
+            their sum is 1. Where every event touches every bin, an array of shape (events, bins).
         extent: number of bins with flow.
+        columns: what the fractions are computed of, shape (events,) each.
+        touched: how many bins each event touches at most.
         period: number of bins after which those within the flow bins are the same again; ``None`` if they are all different.
     """
 
     first: jax.Array | None
-    fractions: jax.Array | tuple[jax.Array, ...]
+    fractions: jax.Array | Shares
     extent: int
+    columns: tuple[jax.Array, ...] = ()
+    touched: int = 1
     period: int | None = None
+
+    def elementwise(self) -> Spread:
+        """With fractions that are a function of columns, also where every event touches every bin."""
+        if callable(self.fractions):
+            return Spread(self.fractions, self.columns, self.touched)
+        return Spread(_themselves, tuple(self.fractions.T), self.extent)
 
 
 @overload
@@ -65,9 +84,9 @@ def checked_edges(edges: AnyArray) -> AnyArray:
 
 def dense(window: Window) -> jax.Array:
     """The fraction of each event in every bin, shape (events, extent)."""
-    if window.first is None:
+    if window.first is None or not callable(window.fractions):
         return jnp.asarray(window.fractions)
-    bins, fractions = jnp.arange(window.extent), jnp.stack(window.fractions, axis=1)
+    bins, fractions = jnp.arange(window.extent), jnp.stack(window.fractions(*window.columns), axis=1)
     places = window.first[:, None] + jnp.arange(fractions.shape[1])
     return jnp.sum(jnp.where(bins == places[:, :, None], fractions[:, :, None], 0.0), axis=1)
 
@@ -75,7 +94,17 @@ def dense(window: Window) -> jax.Array:
 def hard_window(x: jax.Array, edges: AnyArray) -> Window:
     """The one bin that holds each event: its lower edge is in it, its upper edge is in the next; a NaN overflows."""
     first = jnp.searchsorted(jnp.asarray(edges), x, side="right", method="compare_all").astype(jnp.int32)
-    return Window(jnp.where(jnp.isnan(x), edges.shape[0], first), (jnp.ones(x.shape),), edges.shape[0] + 1)
+    return Window(jnp.where(jnp.isnan(x), edges.shape[0], first), in_one_bin, edges.shape[0] + 1)
+
+
+def in_one_bin() -> tuple[jax.Array]:
+    """The fraction of an event in the only bin that it touches."""
+    return (jnp.ones(()),)
+
+
+def _themselves(*fractions: jax.Array) -> tuple[jax.Array, ...]:
+    """Fractions that are columns."""
+    return fractions
 
 
 def soft_window(
@@ -102,33 +131,52 @@ def soft_window(
     if isinstance(edges, jax.core.Tracer) or isinstance(half, jax.core.Tracer):
         return _every_bin(x, edges, half, kernel, reflect=reflect)
     half = np.broadcast_to(half, edges.shape)
-    first, touched = _first_edge(x, edges, half)
+    place, touched = _first_edge(x, edges, half)
+    first = place.astype(jnp.int32)
     if touched == edges.size:
         return _every_bin(x, edges, half, kernel, reflect=reflect)
     ends = (edges[0], edges[-1]) if reflect else None
     edge, reach = _entry(edges, x.dtype), _entry(half, x.dtype)
-    above = [_above(x, edge(first + k), reach(first + k), kernel, ends) for k in range(touched)]
-    inner = [low - high for low, high in itertools.pairwise(above)]
-    return Window(first, (1.0 - above[0], *inner, above[-1]), bins + 2)
+    spacing = _spacing(edges) or 0.0
+
+    def evenly(u: jax.Array) -> tuple[jax.Array, ...]:
+        return _between([_above(u, k * spacing / half[0], 1.0, kernel, None) for k in range(touched)])
+
+    def anywhere(first: jax.Array, x: jax.Array) -> tuple[jax.Array, ...]:
+        return _between([_above(x, edge(first + k), reach(first + k), kernel, ends) for k in range(touched)])
+
+    if not kernel.polynomial:
+        return Window(first, _themselves, bins + 2, anywhere(first, x), touched + 1)
+    if spacing and _spacing(half) == 0.0 and not reflect:
+        return Window(first, evenly, bins + 2, ((x - edge(place)) * (1.0 / half[0]),), touched + 1)
+    return Window(first, anywhere, bins + 2, (first, x), touched + 1)
+
+
+def _between(above: list[jax.Array]) -> tuple[jax.Array, ...]:
+    """Fractions between neighbouring edges, from those above each."""
+    return (1.0 - above[0], *(low - high for low, high in itertools.pairwise(above)), above[-1])
+
+
+def _spacing(table: AnyArray) -> float | None:
+    """The step from entry to entry, where they are evenly spaced; 0 where they are all the same.
+
+    All the same to 1e-12, as reaches are that were made of differences of edges; evenly spaced to 1e-14, some roundings of
+    the largest one, so that arithmetic gives the edges that were asked for.
+    """
+    scale = float(np.max(np.abs(table)))
+    if np.ptp(table) <= 1e-12 * scale:
+        return 0.0
+    spacing = float(table[-1] - table[0]) / (table.size - 1)
+    even = np.max(np.abs(table - (table[0] + spacing * np.arange(table.size)))) <= 1e-14 * scale
+    return spacing if even else None
 
 
 def _entry(table: AnyArray, dtype: np.dtype) -> Callable[[jax.Array], ArrayLike]:
-    """Entries of a known table: by arithmetic, which is vectorised, where they are evenly spaced or all the same.
-
-    All the same to 1e-12, as reaches are that were made of differences of edges; evenly spaced to 1e-14, some roundings of
-    the largest one, so that the arithmetic gives the edges that were asked for.
-    """
-    start, spacing, scale = (
-        float(table[0]),
-        float(table[-1] - table[0]) / (table.size - 1),
-        float(np.max(np.abs(table))),
-    )
-    if np.ptp(table) <= 1e-12 * scale:
-        return lambda _: start
-    if np.max(np.abs(table - (start + spacing * np.arange(table.size)))) <= 1e-14 * scale:
-        return lambda place: start + spacing * place.astype(dtype)
-    listed = jnp.asarray(table, dtype)
-    return lambda place: listed[place]
+    """Entries of a known table: by arithmetic, which is vectorised, where they are evenly spaced or all the same."""
+    start, spacing = float(table[0]), _spacing(table)
+    if spacing is None:
+        return lambda place: jnp.asarray(table, dtype)[place]
+    return lambda place: start + spacing * place.astype(dtype) if spacing else start
 
 
 def _every_bin(x: jax.Array, edges: AnyArray, half: AnyArray, kernel: Kernel, *, reflect: bool) -> Window:

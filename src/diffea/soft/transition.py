@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from diffea.errors import WidthError
 from diffea.soft.context import width_scale
 
-__all__ = ["PROFILES", "Profile", "Shape", "checked_width", "step", "transition"]
+__all__ = ["PROFILES", "Profile", "Shape", "checked_width", "step", "transition", "within"]
 
 Primals: TypeAlias = tuple[jax.Array, jax.Array, jax.Array]
 Tangents: TypeAlias = tuple[jax.Array | SymbolicZero, ...]
@@ -39,6 +39,12 @@ class Profile:
     farthest: float
 
 
+def within(u: jax.Array, farthest: float) -> jax.Array:
+    """``u`` within ``±farthest``, by comparisons, each one instruction; ``jnp.clip`` is several for the sake of a zero's sign."""
+    u = jnp.where(u < -farthest, -farthest, u)
+    return jnp.where(u > farthest, farthest, u)
+
+
 def _logistic(u: jax.Array) -> jax.Array:
     return 0.5 + 0.5 * jnp.tanh(0.5 * u)  # tanh is vectorised by XLA, exp of a double is not
 
@@ -56,7 +62,7 @@ def _normal_density(u: jax.Array, _: jax.Array) -> jax.Array:
 
 
 def _biweight(u: jax.Array) -> jax.Array:
-    u = jnp.clip(u, -1.0, 1.0)
+    u = within(u, 1.0)
     v = u * u
     return 0.5 + u * (15 / 16 + v * (-5 / 8 + v * (3 / 16)))
 
@@ -76,7 +82,7 @@ PROFILES = {
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _standardise(x: ArrayLike, center: ArrayLike, width: ArrayLike, farthest: float) -> jax.Array:
     """``(x - center) / width`` within ``±farthest``; its derivative is zero outside, without a NaN at infinity."""
-    return jnp.clip((x - jnp.asarray(center)) * (1.0 / jnp.asarray(width)), -farthest, farthest)
+    return within((jnp.asarray(x) - center) * (1.0 / jnp.asarray(width)), farthest)
 
 
 @functools.partial(_standardise.defjvp, symbolic_zeros=True)
