@@ -176,10 +176,13 @@ def draw(report: Mapping[str, Any], place: Path) -> None:
         mean = report["over together"][order]
         axes.errorbar(mean["mean"], number, xerr=mean["error"], fmt="o", color="#2b6cb0", capsize=3)
     axes.axvline(1.0, color="black", lw=1, ls="--")
-    axes.set_yticks(range(len(names)), [name.replace(", ", " → ") for name in names])
+    axes.set_yticks(
+        range(len(names)),
+        [" → ".join(block for (block,) in ORDERS[name]) if name in ORDERS else name for name in names],
+    )
     axes.invert_yaxis()
     axes.set_xlabel("expected limit, one after the other over together")
-    axes.set_title(report["problem"], loc="left", fontsize=10)
+    axes.set_title(f"{report['problem']}, {len(report['splits'])} splits", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(place, dpi=130)
 
