@@ -142,5 +142,6 @@ def test_the_summary_is_of_pairs(joint) -> None:
     assert found["start"]["mean"] == pytest.approx(3.0)
     assert found["order that is best on training events"]["mean"] == pytest.approx(1.0)
     assert found["mean of the orders"]["mean"] == pytest.approx((23 / 12 + 42 / 24) / 2)
+    assert joint.summary([row(8, 2, 3, *[None] * 6)] * 2, "train, soft")["start"]["mean"] == pytest.approx(4.0)
     without = joint.summary([row(8, 2, 3, 4, 4, 4, 4, 4, 1), row(8, 4, 2, 8, 8, 8, 8, 8, 6), row(8, 4, *[None] * 7)])
     assert without[first] == found[first]

@@ -43,6 +43,7 @@ ORDERS = {TOGETHER: (BLOCKS,)} | {
     ", ".join(order): tuple((block,) for block in order) for order in itertools.permutations(BLOCKS)
 }
 """The blocks of each stage."""
+RATIOS = {"limit over together": "test", "objective over together, training events": "train, soft"}
 THRICE = "best order, three times the steps"
 
 
@@ -136,9 +137,9 @@ def best_order(limits: Mapping[str, Mapping[str, Any]]) -> str:
     return min((order for order in ORDERS if order != TOGETHER), key=lambda order: limits[order]["train, soft"])
 
 
-def ratio(row: Mapping[str, Any], order: str) -> float:
-    """Of the limits of an order and of the optimisation together, on test events; not a number where there is no such limit."""
-    one, other = (row["limits"][name]["test"] for name in (order, TOGETHER))
+def ratio(row: Mapping[str, Any], order: str, of: str = "test") -> float:
+    """Of the limits of an order and of the optimisation together, on test events, or of their objectives; not a number where there is no such limit."""
+    one, other = (row["limits"][name][of] for name in (order, TOGETHER))
     return one / other if one and other else float("nan")
 
 
@@ -153,12 +154,12 @@ def paired(ratios: Sequence[float]) -> dict[str, float]:
     }
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of each order: its limit over that of the optimisation together, by split; and of the best order, which nobody knows beforehand."""
+def summary(rows: Sequence[Mapping[str, Any]], of: str = "test") -> dict[str, Any]:
+    """Of each order: its limit, or its objective, over that of the optimisation together, by split; and of the best order, which nobody knows beforehand."""
     orders = [order for order in ORDERS if order != TOGETHER]
-    ratios = {order: [ratio(row, order) for row in rows] for order in (*orders, THRICE, "start")}
+    ratios = {order: [ratio(row, order, of) for row in rows] for order in (*orders, THRICE, "start")}
     means = np.mean([ratios[order] for order in orders], axis=0)
-    best = [ratio(row, best_order(row["limits"])) for row in rows]
+    best = [ratio(row, best_order(row["limits"]), of) for row in rows]
     return {
         **{order: paired(column) for order, column in ratios.items()},
         "mean of the orders": paired(means),
@@ -173,7 +174,7 @@ def draw(report: Mapping[str, Any], place: Path) -> None:
     for number, order in enumerate(names):
         points = [ratio(row, order) for row in report["splits"]]
         axes.plot(points, np.full(len(points), number), "o", color="0.7", mfc="none", ms=4)
-        mean = report["over together"][order]
+        mean = paired(points)
         axes.errorbar(mean["mean"], number, xerr=mean["error"], fmt="o", color="#2b6cb0", capsize=3)
     axes.axvline(1.0, color="black", lw=1, ls="--")
     axes.set_yticks(
@@ -215,7 +216,7 @@ def main() -> None:
         report = {
             "problem": arguments.problem,
             "steps": arguments.steps,
-            **({"over together": summary(rows)} if len(rows) > 1 else {}),
+            **({name: summary(rows, of) for name, of in RATIOS.items()} if len(rows) > 1 else {}),
             "splits": rows,
         }
         arguments.out.write_text(json.dumps(report, indent=1))
