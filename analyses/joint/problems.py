@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,21 +12,32 @@ import hist
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from coffea.nanoevents import BaseSchema
 
 import diffea
-from diffea import Fill, Split, demo, learning, soft
+from diffea import Fill, Pretraining, Split, Variant, demo, learning, soft
 from diffea.analysis import load_analysis
 from diffea.demo.search import JET_ENERGY_SHIFTS
 from diffea.distributed import Templates
+from diffea.histograms import edge_logits, ordered_edges
 from diffea.processor import DifferentiableProcessor
+from diffea.statistics import BoundModel
 
 HTAUTAU = load_analysis(Path(__file__).parent.parent / "htautau")
 NEURAL = HTAUTAU.variants["neural"].processor
 MODULE = sys.modules[type(NEURAL).__module__]
+BLOCKS = ("cuts", "network", "edges")
 EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+NARROWEST = 0.01  # bin of a score
+ENTROPY = 60  # steps of cross-entropy, of the network alone, before anything else
+ENTROPY_RATE = 0.02
 HIDDEN = 8
-DEMO_EVENTS = 60_000
+DEMO_EVENTS = 40_000
+FLOOR = {
+    "tagged": 4.5,
+    "untagged": 11.4,
+}  # what one simulated tt̄ and W + jets event stands for in half of the demo's events
 SCALES = {"m_eff": (600.0, 250.0), "met": (90.0, 60.0), "mt": (90.0, 60.0), "muon_pt": (50.0, 30.0)}
 
 
@@ -39,8 +50,10 @@ class Problem:
         spec: of the model.
         cuts: start, lowest and highest value of each.
         network: first weights.
-        edges: of each channel of the score, to start from; from 0 to 1.
+        channels: of the score, each with edges from 0 to 1.
         entropy: with which the network is trained first.
+        objective: of the bound model, minimised.
+        rates: of Adam, for each block: cuts in units of their ranges, edges in logits.
         fileset: of a folder.
         schemaclass: of NanoEvents.
     """
@@ -49,32 +62,58 @@ class Problem:
     spec: Mapping[str, Any]
     cuts: Mapping[str, tuple[float, float, float]]
     network: Mapping[str, Any]
-    edges: Mapping[str, tuple[float, ...]]
+    channels: tuple[str, ...]
     entropy: learning.CrossEntropy
+    objective: Callable[[BoundModel], Any]
+    rates: Mapping[str, float]
     fileset: Callable[[Path], Mapping[str, Any]]
     schemaclass: type
 
-    def start(self) -> dict[str, Any]:
-        """The point to start from: cuts in units of their ranges, edges as logarithms of the bins' widths."""
+    def params(self) -> dict[str, Any]:
+        """The processor's parameters to start from: equal bins, and the network untrained."""
         return {
-            "cuts": {name: (start - low) / (high - low) for name, (start, low, high) in self.cuts.items()},
+            "cuts": {name: start for name, (start, _, _) in self.cuts.items()},
             "network": dict(self.network),
-            "edges": {channel: np.log(np.diff(edges)) for channel, edges in self.edges.items()},
+            "edges": {channel: edge_logits(EDGES, smallest=NARROWEST) for channel in self.channels},
         }
 
-    def physical(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """The processor's parameters."""
-        cuts = {name: low + (high - low) * point["cuts"][name] for name, (_, low, high) in self.cuts.items()}
-        inner = {channel: jnp.cumsum(jax.nn.softmax(logs))[:-1] for channel, logs in point["edges"].items()}
-        ends = jnp.zeros(1), jnp.ones(1)
-        edges = {channel: jnp.concatenate([ends[0], some, ends[1]]) for channel, some in inner.items()}
-        return {"cuts": cuts, "network": point["network"], "edges": edges}
+    def bounds(self) -> dict[str, Any]:
+        """Of the cuts."""
+        return {"cuts": {name: ends for name, (_, *ends) in self.cuts.items()}}
+
+    def variant(self, blocks: Iterable[str], steps: int) -> Variant:
+        """After the cross-entropy the objective, of these blocks together, for ``diffea run``."""
+        return Variant(
+            processor=self.entropy.of(self.processor, beside=True),
+            spec=self.spec,
+            params=self.params(),
+            bounds=self.bounds(),
+            pretraining=Pretraining(
+                objective=self.entropy,
+                optimizer=adam({"network": optax.constant_schedule(ENTROPY_RATE)}),
+                steps=ENTROPY,
+            ),
+            objective=self.objective,
+            optimizer=adam({block: optax.cosine_decay_schedule(self.rates[block], steps) for block in blocks}),
+            steps=steps,
+        )
 
     def read(self, data: Path, split: Split, processor: DifferentiableProcessor | None = None) -> Templates:
         """The templates of a part of the events."""
         return diffea.distribute(
             processor or self.processor, self.fileset(data), schemaclass=self.schemaclass, split=split
         )
+
+
+def adam(rates: Mapping[str, optax.Schedule]) -> optax.GradientTransformation:
+    """Adam with a learning rate for each block; the others stay."""
+    moves = {block: optax.adam(rates[block]) if block in rates else optax.set_to_zero() for block in BLOCKS}
+    return optax.multi_transform(moves, dict(zip(BLOCKS, BLOCKS, strict=True)))
+
+
+def ordered(params: Any) -> dict[str, Any]:
+    """Bin edges of every channel of the score."""
+    return {channel: ordered_edges(logits, 0.0, 1.0, smallest=NARROWEST) for channel, logits in params["edges"].items()}
 
 
 class Demo(demo.Search):
@@ -86,7 +125,7 @@ class Demo(demo.Search):
 
     def edges(self, params: Any) -> Mapping[str, Any]:
         """Of both channels."""
-        return dict(params["edges"])
+        return ordered(params)
 
     def fill(self, params: Any, columns: Mapping[str, Any]) -> Iterator[Fill]:
         """As in the demo."""
@@ -138,7 +177,7 @@ class HiggsToTauTau(type(NEURAL)):  # type: ignore[misc]
 
     def edges(self, params: Any) -> Mapping[str, Any]:
         """Of the score."""
-        return dict(params["edges"])
+        return ordered(params)
 
     def regions(self, params: Any, x: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
         """Signal region and W region."""
@@ -160,14 +199,16 @@ def make_demo(folder: Path) -> None:
 
 def of_demo() -> Problem:
     """Six cuts, a network of four inputs, four inner edges in each of two channels."""
-    variant = demo.analysis.variants[""]
+    processor, variant = Demo(), demo.analysis.variants[""]
     return Problem(
-        processor=Demo(),
-        spec=variant.spec,
+        processor=processor,
+        spec=learning.with_floor(variant.spec, processor, FLOOR),
         cuts={name: (start, *variant.bounds[name]) for name, start in variant.params.items()},
         network=small_weights(),
-        edges={"tagged": EDGES, "untagged": EDGES},
+        channels=("tagged", "untagged"),
         entropy=learning.CrossEntropy("tagged", signal="signal"),
+        objective=MODULE.limit_of_filled_bins,
+        rates={"cuts": 0.03, "network": 0.004, "edges": 0.05},
         fileset=demo.fileset,
         schemaclass=demo.DemoSchema,
     )
@@ -186,8 +227,10 @@ def of_htautau() -> Problem:
             "mt_1": (60.0, 20.0, 68.0),
         },
         network=MODULE.untrained(),
-        edges={"score": EDGES},
+        channels=("score",),
         entropy=learning.CrossEntropy("score", signal=MODULE.SIGNALS, background=MODULE.BACKGROUNDS),
+        objective=MODULE.limit_of_filled_bins,
+        rates={"cuts": 0.03, "network": 0.004, "edges": 0.05},
         fileset=HTAUTAU.fileset,
         schemaclass=BaseSchema,
     )
