@@ -34,7 +34,7 @@ def test_sums_over_every_bin_are_those_of_one_event_after_the_other() -> None:
         return [weight * x, weight**2, weight * (1 - x), weight]
 
     first, columns = RANDOM.integers(0, 6, 400), [jnp.asarray(X), jnp.asarray(WEIGHTS)]
-    found = adding._at_once(jnp.asarray(first), *columns, shares=shares, places=(0, 2), size=9, sums=2)
+    found = adding._at_once(jnp.asarray(first), *columns, of=adding.Sums(shares, (0, 2), 9, 2))
     expected = np.zeros((2, 9))
     for number, parts in zip(first, np.transpose(shares(X, WEIGHTS)), strict=True):
         expected[:, number] += parts[:2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,10 @@ def analysis() -> Any:
 
 
 @pytest.fixture(scope="module")
-def module(analysis: Any) -> Any:
-    return sys.modules[analysis.fileset.__module__]
+def module(analysis: Any) -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        yield sys.modules[analysis.fileset.__module__]
 
 
 @pytest.fixture(scope="module", params=FILES)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,9 +16,6 @@ import awkward as ak
 import hist
 import jax.numpy as jnp
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from outcomes import JETS as REACH
 from outcomes import LOOSE_TAG, MASSES, RULES, SCALED, outcomes, together
 

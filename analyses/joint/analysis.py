@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from problems import BLOCKS, make_demo, of_demo
 
 from diffea import Analysis, Split

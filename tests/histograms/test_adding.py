@@ -37,7 +37,7 @@ def by_numpy(first: np.ndarray, shares: Sequence[np.ndarray], places: tuple[int,
 @pytest.mark.parametrize("sums", [1, 2])
 def test_sums_are_those_of_numpy(loop, places, sums) -> None:
     shares = RANDOM.normal(size=(len(places), sums, 103))
-    found = loop(FIRST, *shares.reshape(-1, 103), shares=columns, places=places, size=SIZE, sums=sums)
+    found = loop(FIRST, *shares.reshape(-1, 103), of=adding.Sums(columns, places, SIZE, sums))
     assert found.shape == (sums, SIZE)
     for number in range(sums):
         expected = by_numpy(FIRST, shares[:, number], places)
@@ -47,7 +47,7 @@ def test_sums_are_those_of_numpy(loop, places, sums) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_narrow_numbers_are_added_up_in_64_bits(loop) -> None:
     tenth = np.full(103, 0.1, np.float32)
-    total = loop(np.zeros(103, np.int32), tenth, shares=columns, places=(0,), size=SIZE, sums=1)
+    total = loop(np.zeros(103, np.int32), tenth, of=adding.Sums(columns, (0,), SIZE, 1))
     assert total.dtype == jnp.float64
     assert float(total[0, 0]) == pytest.approx(103 * float(np.float32(0.1)), rel=1e-14)
 

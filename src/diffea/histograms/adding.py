@@ -7,10 +7,11 @@ kind; only many tangents under ``jax.vmap`` are added up side by side, with shar
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,23 @@ Shares: TypeAlias = Callable[..., Sequence[jax.Array]]
 
 _AT_ONCE = 4  # events in one turn of the loop
 _SHARES_AT_ONCE = 16  # in one turn: with more, a turn takes XLA ten times as long
+
+
+@dataclasses.dataclass(frozen=True)
+class Sums:
+    """What is added up.
+
+    Attributes:
+        shares: an elementwise function of the columns: in each touched bin, the share in each of the sums.
+        places: how many bins after the first the touched ones are, ascending.
+        size: number of bins.
+        number: how many sums there are.
+    """
+
+    shares: Shares
+    places: tuple[int, ...]
+    size: int
+    number: int
 
 
 def add_up(
@@ -47,49 +65,45 @@ def add_up(
     Returns:
         Shape (sums, size), in 64 bits.
     """
-    return _add.bind(first, *columns, shares=shares, places=tuple(places), size=size, sums=sums)
+    return _add.bind(first, *columns, of=Sums(shares, tuple(places), size, sums))
 
 
-def _in_turn(
-    first: jax.Array, *columns: jax.Array, shares: Shares, places: tuple[int, ...], size: int, sums: int
-) -> jax.Array:
+def _in_turn(first: jax.Array, *columns: jax.Array, of: Sums) -> jax.Array:
     """One event after the other, for CPUs."""
-    cells = [place * sums + number for place in places for number in range(sums)]
+    cells = [place * of.number + number for place in of.places for number in range(of.number)]
     neighbours = [[*run] for _, run in itertools.groupby(range(len(cells)), lambda number: cells[number] - number)]
 
     def add(total: jax.Array, event: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         bin_, *own = event
-        parts = [jnp.asarray(part, float) for part in shares(*own)]
+        parts = [jnp.asarray(part, float) for part in of.shares(*own)]
         for run in neighbours:
-            start, part = bin_ * sums + cells[run[0]], jnp.stack([parts[number] for number in run])
+            start, part = bin_ * of.number + cells[run[0]], jnp.stack([parts[number] for number in run])
             total = lax.dynamic_update_slice(total, lax.dynamic_slice(total, (start,), part.shape) + part, (start,))
         return total, None
 
     unroll = max(1, min(_AT_ONCE // len(neighbours), _SHARES_AT_ONCE // len(cells)))
-    total = lax.scan(add, jnp.zeros(size * sums), (first, *columns), unroll=unroll)[0]
-    return total.reshape(size, sums).T
+    total = lax.scan(add, jnp.zeros(of.size * of.number), (first, *columns), unroll=unroll)[0]
+    return total.reshape(of.size, of.number).T
 
 
-def _at_once(
-    first: jax.Array, *columns: jax.Array, shares: Shares, places: tuple[int, ...], size: int, sums: int
-) -> jax.Array:
+def _at_once(first: jax.Array, *columns: jax.Array, of: Sums) -> jax.Array:
     """All events side by side; two sums as one of complex numbers, which costs little more."""
-    parts = [jnp.asarray(part, float) for part in shares(*columns)]
+    parts = [jnp.asarray(part, float) for part in of.shares(*columns)]
     if not for_cpu():
-        return _by_bin(first, parts, places, size, sums)
-    if sums == 2:
+        return _by_bin(first, parts, of)
+    if of.number == 2:
         parts = [lax.complex(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
-    total = jnp.zeros(size, parts[0].dtype)
-    for place, part in zip(places, parts, strict=True):
+    total = jnp.zeros(of.size, parts[0].dtype)
+    for place, part in zip(of.places, parts, strict=True):
         total = total.at[first + place].add(part, mode="promise_in_bounds")
-    return jnp.stack([total.real, total.imag]) if sums == 2 else total[None]
+    return jnp.stack([total.real, total.imag]) if of.number == 2 else total[None]
 
 
-def _by_bin(first: jax.Array, parts: list[jax.Array], places: tuple[int, ...], size: int, sums: int) -> jax.Array:
+def _by_bin(first: jax.Array, parts: list[jax.Array], of: Sums) -> jax.Array:
     """For many cores, which would wait for each other where they add to one bin, and do so in another order each time."""
-    bins, total = jnp.arange(size)[:, None], jnp.zeros((sums, size))
-    for number, place in enumerate(places):
-        own = parts[number * sums : (number + 1) * sums]
+    bins, total = jnp.arange(of.size)[:, None], jnp.zeros((of.number, of.size))
+    for number, place in enumerate(of.places):
+        own = parts[number * of.number : (number + 1) * of.number]
         total = total + jnp.stack([jnp.sum(jnp.where(first + place == bins, part, 0.0), axis=1) for part in own])
     return total
 
@@ -101,7 +115,7 @@ def _looked_up(table: jax.Array, first: jax.Array) -> jax.Array:
 
 
 def _jvp(
-    primitive: Primitive, primals: Sequence[jax.Array], tangents: Sequence[Any], *, shares: Shares, **settings: Any
+    primitive: Primitive, primals: Sequence[jax.Array], tangents: Sequence[jax.Array | ad.Zero], *, of: Sums
 ) -> tuple[jax.Array, jax.Array]:
     moving = [number for number, tangent in enumerate(tangents[1:]) if not isinstance(tangent, ad.Zero)]
     columns = len(primals) - 1
@@ -112,23 +126,22 @@ def _jvp(
         def along(*moved: jax.Array) -> Sequence[jax.Array]:
             for number, column in zip(moving, moved, strict=True):
                 own[number] = column
-            return shares(*own)
+            return of.shares(*own)
 
         return jax.jvp(along, [own[number] for number in moving], change)[1]
 
-    total = primitive.bind(*primals, shares=shares, **settings)
-    change = _change.bind(*primals, *(tangents[1 + number] for number in moving), shares=changes, **settings)
-    return total, change
+    moved = [tangents[1 + number] for number in moving]
+    return primitive.bind(*primals, of=of), _change.bind(*primals, *moved, of=dataclasses.replace(of, shares=changes))
 
 
 def _transpose(
-    cotangent: Any, first: jax.Array, *columns: Any, shares: Shares, places: tuple[int, ...], size: int, sums: int
-) -> list[Any]:
+    cotangent: jax.Array | ad.Zero, first: jax.Array, *columns: jax.Array | ad.UndefinedPrimal, of: Sums
+) -> list[jax.Array | None]:
     """Cotangents of the columns in which the sums are linear.
 
     Each looks up a table of its own, multiplied by a power of two: XLA would keep in memory what two of them have in common.
     """
-    pulled: list[Any] = [None] * (1 + len(columns))
+    pulled: list[jax.Array | None] = [None] * (1 + len(columns))
     if isinstance(cotangent, ad.Zero):
         return pulled
     linear = [number for number, column in enumerate(columns) if ad.is_undefined_primal(column)]
@@ -136,11 +149,12 @@ def _transpose(
     for turn, number in enumerate(linear):
 
         def along(column: jax.Array, number: int = number) -> Sequence[jax.Array]:
-            return shares(*known[:number], column, *known[number + 1 :])
+            return of.shares(*known[:number], column, *known[number + 1 :])
 
         own = columns[number].aval
-        table = jnp.pad(cotangent * 2.0**turn, ((0, 0), (0, places[-1])))
-        rows = [_looked_up(table[of, place : place + size], first) for place in places for of in range(sums)]
+        table = jnp.pad(cotangent * 2.0**turn, ((0, 0), (0, of.places[-1])))
+        cells = [(sums, place) for place in of.places for sums in range(of.number)]
+        rows = [_looked_up(table[sums, place : place + of.size], first) for sums, place in cells]
         kinds = jax.eval_shape(along, own)
         rows = [row.astype(kind.dtype) for row, kind in zip(rows, kinds, strict=True)]
         (result,) = jax.linear_transpose(along, own)(type(kinds)(rows))
@@ -148,30 +162,28 @@ def _transpose(
     return pulled
 
 
-def _batched(arguments: Sequence[jax.Array], axes: Sequence[int | None], **settings: Any) -> tuple[jax.Array, int]:
+def _batched(arguments: Sequence[jax.Array], axes: Sequence[int | None], *, of: Sums) -> tuple[jax.Array, int]:
     """Many histograms are one, in which each has bins of its own."""
-    size, pairs = settings["size"], list(zip(arguments, axes, strict=True))
+    pairs = list(zip(arguments, axes, strict=True))
     many = next(array.shape[axis] for array, axis in pairs if axis is not None)
     rows = [batching.bdim_at_front(array, axis, many) for array, axis in pairs]
-    rows[0] = rows[0] + size * jnp.arange(many, dtype=rows[0].dtype)[:, None]
-    total = _add.bind(*(row.ravel() for row in rows), **{**settings, "size": many * size})
-    return total.reshape(-1, many, size), 1
+    rows[0] = rows[0] + of.size * jnp.arange(many, dtype=rows[0].dtype)[:, None]
+    total = _add.bind(*(row.ravel() for row in rows), of=dataclasses.replace(of, size=many * of.size))
+    return total.reshape(-1, many, of.size), 1
 
 
-def _changes_batched(
-    arguments: Sequence[jax.Array], axes: Sequence[int | None], **settings: Any
-) -> tuple[jax.Array, int]:
+def _changes_batched(arguments: Sequence[jax.Array], axes: Sequence[int | None], *, of: Sums) -> tuple[jax.Array, int]:
     """Many tangents of one histogram share its fractions."""
-    return jax.vmap(functools.partial(_at_once, **settings), in_axes=tuple(axes))(*arguments), 0
+    return jax.vmap(functools.partial(_at_once, of=of), in_axes=tuple(axes))(*arguments), 0
 
 
-def _shape(*_: Any, sums: int, size: int, **__: Any) -> jax.core.ShapedArray:
-    return jax.core.ShapedArray((sums, size), jnp.dtype(float))
+def _shape(*_: object, of: Sums) -> jax.core.ShapedArray:
+    return jax.core.ShapedArray((of.number, of.size), jnp.dtype(float))
 
 
 def _primitive(name: str, batched: Callable[..., tuple[jax.Array, int]]) -> Primitive:
-    def called(*arguments: jax.Array, **settings: Any) -> jax.Array:
-        return jax.jit(lambda *arguments: primitive.bind(*arguments, **settings))(*arguments)
+    def called(*arguments: jax.Array, of: Sums) -> jax.Array:
+        return jax.jit(lambda *arguments: primitive.bind(*arguments, of=of))(*arguments)
 
     primitive = Primitive(name)
     primitive.def_impl(called)
