@@ -57,8 +57,8 @@ MUTANTS = {
     ),
     "the last block of a batch is left out": Mutant(
         "program/kernels.py",
-        "fori_loop(0, -(-(blocks.rows - blocks.first) // size), body, zero)",
-        "fori_loop(0, -(-(blocks.rows - blocks.first) // size) - 1, body, zero)",
+        "turns = -(-(blocks.rows - blocks.first) // size)\n",
+        "turns = -(-(blocks.rows - blocks.first) // size) - 1\n",
         "distributed/test_sums_by_hand.py::test_every_event_counts_once_wherever_a_block_or_a_batch_ends",
     ),
     "a last block that is not full is counted and not summed": Mutant(

@@ -7,10 +7,12 @@ kind; only many tangents under ``jax.vmap`` are added up side by side, with shar
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import TypeAlias
 
 import jax
@@ -21,13 +23,16 @@ from jax.interpreters import ad, batching, mlir
 
 from diffea.runtime import for_cpu
 
-__all__ = ["Shares", "add_up"]
+__all__ = ["Shares", "add_up", "unrolled"]
 
 Shares: TypeAlias = Callable[..., Sequence[jax.Array]]
 """Of the columns of an event, or of all events: the share in each bin that it touches."""
 
 _AT_ONCE = 4  # events in one turn of the loop
 _SHARES_AT_ONCE = 16  # in one turn: with more, a turn takes XLA ten times as long
+
+
+_unrolled: ContextVar[bool] = ContextVar("unrolled", default=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +70,18 @@ def add_up(
     Returns:
         Shape (sums, size), in 64 bits.
     """
-    return _add.bind(first, *columns, of=Sums(shares, tuple(places), size, sums))
+    of = Sums(shares, tuple(places), size, sums)
+    return _at_once(first, *columns, of=of) if _unrolled.get() else _add.bind(first, *columns, of=of)
+
+
+@contextlib.contextmanager
+def unrolled() -> Iterator[None]:
+    """Without loops over events, of which XLA counts the operations of one turn."""
+    token = _unrolled.set(True)
+    try:
+        yield
+    finally:
+        _unrolled.reset(token)
 
 
 def _in_turn(first: jax.Array, *columns: jax.Array, of: Sums) -> jax.Array:

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike
 from diffea import compilations
 from diffea.errors import FillError
 from diffea.events.blocks import Blocks
+from diffea.histograms.adding import unrolled
 from diffea.portable import Portable
 from diffea.processor.base import DifferentiableProcessor, axes_of, check_axes
 from diffea.processor.fill import Fill
@@ -155,9 +156,8 @@ class Program(Portable[DifferentiableProcessor]):
     def _counted(self, traced: Traced, structure: Structure, params: Params) -> float:
         block = kernels.block(traced, self.processor, self.dtype)
         valid = jax.ShapeDtypeStruct((structure.rows,), bool)
-        with exactly(False):
-            summed = jax.jit(lambda params, *of: block(1.0, params, 1.0, *of)).trace(params, structure.shapes, valid)
-        lowered = summed.lower(lowering_platforms=("cuda",))  # without loops over events, of which XLA counts one turn
+        with exactly(False), unrolled():
+            lowered = jax.jit(lambda params, *of: block(1.0, params, 1.0, *of)).lower(params, structure.shapes, valid)
         return float((lowered.cost_analysis() or {}).get("flops", 0.0))
 
     def run(
