@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ import gallery_pictures
 import notebook_pages
 import operations_pictures
 
+os.environ["DIFFEA_DATA"] = str(notebook_pages.data())  # for the notebooks, which run elsewhere
 nb_execution_mode = "force"
 nb_execution_excludepatterns = [f"notebooks/generated/{name}/*" for name in notebook_pages.lacking()]
 nb_execution_raise_on_error = True

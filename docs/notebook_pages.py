@@ -20,10 +20,14 @@ NOTEBOOKS = {
 OPEN_DATA = {"htautau"}
 
 
+def data() -> Path:
+    """The folder of the open data."""
+    return Path(os.environ.get("DIFFEA_DATA", ROOT.parent / "shared" / "data")).resolve()
+
+
 def lacking() -> list[str]:
-    """The notebooks whose open data are not where ``DIFFEA_DATA`` says."""
-    data = Path(os.environ.get("DIFFEA_DATA", ROOT.parent / "shared" / "data"))
-    return [name for name in OPEN_DATA if not (data / name).is_dir()]
+    """The notebooks whose open data are neither where ``DIFFEA_DATA`` says nor beside the repository."""
+    return [name for name in OPEN_DATA if not (data() / name).is_dir()]
 
 
 def main(folder: Path) -> None:
