@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffea import distribute, histograms
+from diffea import distribute, histograms, runtime
 from diffea.histograms import adding
 from diffea.program import kernels, structure
 from diffea.templates import TemplateJacobian, TemplateSet
@@ -26,6 +26,13 @@ def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     for room in (adding, kernels):
         monkeypatch.setattr(room, "for_cpu", lambda: False)
     monkeypatch.setattr(structure, "accelerator", object)
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_without_an_accelerator_all_is_for_the_cpu(device: str | None) -> None:
+    with jax.default_device(device):
+        assert runtime.for_cpu()
+    assert runtime.accelerator() is None
 
 
 @pytest.mark.usefixtures("many_cores")

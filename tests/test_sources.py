@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -30,3 +31,14 @@ def test_a_folder_with_versions_holds_packages_whatever_its_name(
     finally:
         for name in (module, module.partition(".")[0]):
             sys.modules.pop(name, None)
+
+
+def test_a_name_with_dots_of_its_own_is_a_module_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Such as that of an analysis in a folder `v1.2`."""
+    file = tmp_path / "analysis.py"
+    file.write_text("")
+    name = "analysis_in" + ".v" * 50
+    module = ModuleType(name)
+    module.__file__ = str(file)
+    monkeypatch.setitem(sys.modules, name, module)
+    assert of_a_user(name)

@@ -67,7 +67,7 @@ def on_cpu(tree: T) -> T:
 def for_cpu() -> bool:
     """Whether what is traced or computed now is for a CPU."""
     device = jax.config.jax_default_device  # type: ignore[attr-defined]
-    return getattr(device, "platform", device) == "cpu"
+    return accelerator() is None if device is None else getattr(device, "platform", device) == "cpu"
 
 
 def start_xla() -> None:

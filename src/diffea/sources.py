@@ -40,7 +40,10 @@ def of_a_user(name: str) -> bool:
     path = Path(getattr(sys.modules[name], "__file__", None) or "")
     if path.suffix != ".py" or not path.is_file() or set(INSTALLED) & set(path.parts):
         return False
-    return not _of_packages(path.parents[name.count(".") + (path.stem == "__init__")])
+    depth = name.count(".") + (
+        path.stem == "__init__"
+    )  # below the folder that is on the path, unless a name has dots of its own
+    return not _of_packages(path.parents[min(depth, len(path.parents) - 1)])
 
 
 @functools.cache

@@ -117,6 +117,7 @@ def test_operations_are_counted_by_the_event(fileset) -> None:
         def fill(self, params, columns):
             for fill in super().fill(params, columns):
                 yield fill
+                jax.debug.callback(lambda weight: None, fill.weight)
                 yield dataclasses.replace(fill, weight=jnp.tanh(fill.weight), variation="other")
 
     counted = []

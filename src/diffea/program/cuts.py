@@ -228,11 +228,9 @@ class Local:
             -1, TOGETHER, outcomes.shape[1]
         )
         for block in range(-(-int(blocks.rows) // blocks.size)):
-            arrays = jax.tree.map(lambda leaf: leaf[block], blocks.arrays)  # noqa: B023
+            arrays = on_cpu(jax.tree.map(lambda leaf: leaf[block], blocks.arrays))  # noqa: B023
             rows = min(int(blocks.rows) - block * blocks.size, blocks.size)
-            computed = [
-                jax.tree.map(np.asarray, self.reading.compute(known, group, on_cpu(arrays))) for group in groups
-            ]
+            computed = [jax.tree.map(np.asarray, self.reading.compute(known, group, arrays)) for group in groups]
             values = np.array([value[:rows] for value in computed[0][0]], float).reshape(-1, rows)
             weights = [
                 np.concatenate(parts)[back.ravel(), :rows]
