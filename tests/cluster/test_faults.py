@@ -180,7 +180,7 @@ def test_a_worker_killed_every_second_through_an_optimisation_leaves_the_same_bi
         optimise,
         params=PARAMS,
         optimizer=optax.adam(0.02),
-        steps=30,
+        steps=12,
         bounds={"mt": (10.0, 90.0), "jet_pt": (20.0, 60.0)},
     )
     with distribute(Search(), fileset) as templates:
@@ -195,7 +195,7 @@ def test_a_worker_killed_every_second_through_an_optimisation_leaves_the_same_bi
 
     def wait(step):  # however fast the steps, and however slowly workers start again
         time.sleep(0.2)
-        within(120, lambda: len(kills) >= step.step // 10)
+        within(120, lambda: len(kills) >= step.step // 4)
 
     thread = threading.Thread(target=chaos)
     with distribute(Search(), fileset, client=client) as templates:
