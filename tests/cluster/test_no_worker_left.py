@@ -95,7 +95,7 @@ def test_both_workers_killed_in_every_phase_and_started_again_by_their_nannies(f
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2, 4])
 def test_all_workers_lost_for_good_and_others_started(fileset, expected, caplog, workers) -> None:
     """Between steps and in a step; without nannies, as where a batch system has taken the nodes."""
     with (
