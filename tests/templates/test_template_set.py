@@ -34,3 +34,13 @@ def test_derivatives_of_what_no_fill_made():
         _ = derivative["c", "t"]
     with pytest.raises(TemplateError, match="unlike parameters"):
         _ = derivative + TemplateJacobian(FILLED.layout, np.zeros((2, 4, 1)), {"b": np.zeros(())})
+
+
+def test_a_variation_of_one_side_is_not_that_of_the_sum():
+    keys = (("c", "s", "nominal"), ("c", "s", "up"))
+    varied = TemplateSet(Layout({"c": (AXIS,)}, keys), np.arange(8.0), np.arange(8.0))
+    for left, right in ((FILLED, varied), (varied, FILLED)):
+        with pytest.raises(TemplateError, match="variation 'up' of sample 's'"):
+            _ = left + right
+    other = TemplateSet(Layout({"c": (AXIS,)}, (("c", "t", "nominal"),)), np.ones(4), np.ones(4))
+    np.testing.assert_array_equal((varied + other)["c", "s", "up"].values, varied["c", "s", "up"].values)

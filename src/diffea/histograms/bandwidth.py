@@ -94,7 +94,11 @@ def per_edge(bandwidth: ArrayLike, bins: int) -> AnyArray:
     """
     known = not isinstance(bandwidth, jax.core.Tracer)
     xp: Any = np if known else jnp
-    h = xp.asarray(bandwidth, dtype=float)
+    try:
+        h = xp.asarray(bandwidth, dtype=float)
+    except (TypeError, ValueError) as error:
+        msg = f"expected a bandwidth that is a number, or an array of numbers, got {bandwidth!r:.200}"
+        raise HistogramError(msg) from error
     if h.shape not in ((), (bins,), (bins + 1,)):
         msg = f"expected a bandwidth that is one number, one a bin ({bins}) or one an edge ({bins + 1}), got shape {h.shape}"
         raise HistogramError(msg)
