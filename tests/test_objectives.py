@@ -14,7 +14,7 @@ import pytest
 from scipy import special, stats
 
 from diffea import objectives
-from diffea.errors import DataError
+from diffea.errors import DataError, ParameterError
 from diffea.statistics import HistFactory
 
 SPEC = pyhf.simplemodels.uncorrelated_background([5.0, 8.0], [50.0, 40.0], [3.0, 4.0]).spec
@@ -165,6 +165,43 @@ def test_cross_entropy_of_events() -> None:
     expected = -(np.log(0.9) + 2 * np.log(0.8)) / 4
     np.testing.assert_allclose(objectives.binary_cross_entropy(score, label, weight), expected, rtol=1e-12)
     assert np.isfinite(jax.grad(objectives.binary_cross_entropy)(jnp.array([0.0]), jnp.array([1.0]))).all()
+
+
+@pytest.mark.parametrize(
+    ("score", "label", "weight"),
+    [
+        (
+            np.array([[0.2], [0.9]]),
+            np.array([0.0, 1.0]),
+            None,
+        ),  # as a network gives it; all pairs of scores and labels otherwise
+        (np.array([0.2, 0.9]), np.array([0.0, 1.0]), np.ones((2, 1))),
+        (np.array([-3.0, 5.0]), np.array([0.0, 1.0]), None),  # logits
+        (np.array([0.2, np.nan]), np.array([0.0, 1.0]), None),
+        (np.array([0.2, 0.9]), np.array([0.0, 2.0]), None),
+        (np.array([0.2, 0.9]), np.array([0.0, 1.0]), np.zeros(2)),
+        ([], [], None),
+        (["a"], [1.0], None),
+    ],
+)
+def test_a_cross_entropy_of_what_are_no_scores(score: Any, label: Any, weight: Any) -> None:
+    with pytest.raises(DataError, match="expected"):
+        objectives.binary_cross_entropy(score, label, weight)
+
+
+def test_scores_that_are_traced_and_no_probabilities_give_no_number() -> None:
+    label = jnp.array([0.0, 1.0])
+    assert np.isnan(jax.jit(objectives.binary_cross_entropy)(jnp.array([0.5, 3.0]), label))
+    np.testing.assert_allclose(objectives.binary_cross_entropy([0, 1], [0, 1]), 0.0)
+
+
+@pytest.mark.parametrize("relative", [-0.1, np.nan, [0.1, 0.1, 0.1], "a"])
+def test_a_relative_uncertainty_that_is_none(relative: Any) -> None:
+    bound = HistFactory(SPEC)()
+    with pytest.raises(ParameterError, match="relative_uncertainty"):
+        objectives.counting_significance(bound, relative)
+    unknown = jax.jit(lambda value: objectives.counting_significance(bound, value))
+    assert np.isnan(unknown(jnp.asarray(-0.1)))
 
 
 def test_mc_statistical_error() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import diffea
 from diffea import soft
-from diffea.errors import VariationError
+from diffea.errors import TemplateError, VariationError
 from diffea.processor import DifferentiableProcessor, Fill
 from diffea.program import traced
 from tests.samples import QuietSchema, write_fileset
@@ -128,3 +128,42 @@ def test_a_shift_of_no_column_is_an_error(tmp_path):
         diffea.distribute(Wrong(), fileset, schemaclass=QuietSchema) as t,
     ):
         t(PARAMS)
+
+
+class Doubly(Counts):
+    """Fills a variation that it has among its own."""
+
+    def fill(self, params, columns):
+        yield from super().fill(params, columns)
+        yield Fill("met", columns["met"], columns["weight"], variation="jes_up")
+
+
+def test_a_variation_is_made_once(tmp_path):
+    with (
+        diffea.distribute(Doubly(), write_fileset(tmp_path), schemaclass=QuietSchema) as templates,
+        pytest.raises(VariationError, match="'jes_up' of channel 'met', which `variations` makes too"),
+    ):
+        templates(PARAMS)
+
+
+def test_a_variation_has_all_events_of_its_sample(tmp_path):
+    """Of two datasets of one sample one is not shifted: what is varied would be the other one alone."""
+    fileset = write_fileset(tmp_path)
+    for name, dataset in fileset.items():
+        dataset["metadata"] = {**dataset.get("metadata", {}), "sample": "together", "kind": name}
+
+    class Partly(Counts):
+        variations = {
+            "weights": lambda columns, _: {"weight": 2 * columns["weight"]} if columns["kind"] == min(fileset) else None
+        }  # noqa: RUF012
+
+        def columns(self, events):
+            return {**super().columns(events), "kind": events.metadata["kind"]}
+
+    with diffea.distribute(Partly(), fileset, schemaclass=QuietSchema) as templates:
+        for ask in (templates, templates.hard, templates.jacobian):
+            with pytest.raises(
+                TemplateError,
+                match="'weights_down' of sample 'together' in channel 'jets' is filled from some of its datasets only",
+            ):
+                ask(PARAMS)

@@ -118,7 +118,7 @@ class OptionError(DiffeaError, ValueError):
 
 
 class TemplateError(DiffeaError, ValueError):
-    """Raised when templates, or their derivatives, on unlike bins are added up."""
+    """Raised when templates that do not add up are added: on unlike bins, or varied ones of some of a sample's events."""
 
 
 class ClosedError(DiffeaError, RuntimeError):
@@ -178,7 +178,7 @@ class FormatError(DiffeaError, ValueError):
 
 
 class VariationError(DiffeaError, KeyError):
-    """Raised when a systematic variation shifts a column that there is not."""
+    """Raised when a systematic variation shifts a column that there is not, or is made twice."""
 
     __str__ = Exception.__str__
 

@@ -8,7 +8,8 @@ What they share is said here once. All of them take ``bound``, a bound model, fi
   nuisance parameters' initial values (`discovery`: signal plus background). Observed data enter only if given by name.
 - ``solver``: how to fit, a ``diffea.statistics.Solver``.
 
-They raise `FitError` if a fit does not converge, and `DataError` if data are too few or too many; `cls`, `log_cls`,
+They raise `FitError` if a fit does not converge, `DataError` if data are too few or too many, negative or NaN, and `ParameterError` if a signal
+strength is not one finite number; `cls`, `log_cls`,
 `upper_limit`, `discovery` and `discovery_significance` raise `YieldError` if a bin of their Asimov data has signal and no background.
 """
 
@@ -24,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from diffea.errors import DataError, ParameterError
 from diffea.statistics import asymptotics, diagnostics, own
 from diffea.statistics import hypotests as _tests
 from diffea.statistics import limits as _limits
@@ -31,12 +33,15 @@ from diffea.statistics import own_tests as _own
 from diffea.statistics.config import free_poi_index
 from diffea.statistics.estimates import chosen, covariance_of_all
 from diffea.statistics.fits import Fit, codes, ensure_codes
+from diffea.statistics.given import level, strength
+from diffea.statistics.given import numbers as real
 from diffea.statistics.likelihood import counted, weights
 from diffea.statistics.model import BoundModel
 from diffea.statistics.own import BoundLikelihood, poi_place
 from diffea.statistics.rates import rates
 from diffea.statistics.ratios import Statistic
 from diffea.statistics.solver import CONVERGED, NO_BACKGROUND, Solver
+from diffea.statistics.yields import is_concrete
 
 _Ends = dict[str, tuple[Array, Array]]
 
@@ -58,6 +63,7 @@ __all__ = [
 
 
 Bound = BoundModel | BoundLikelihood
+ROUNDING = 1e-6  # by which a score may be beyond 0 or 1
 
 
 def cls(
@@ -134,7 +140,7 @@ def upper_limit(
     if isinstance(bound, BoundLikelihood):
         found = _own.upper_limit(bound, cl, data, test_stat, solver)
         return found.expected if found.observed is None else found.observed
-    limit, ends = _limit(bound, float(cl), _whole(bound, data), test_stat, solver)
+    limit, ends = _limit(bound, level(cl, "upper_limit"), _whole(bound, data), test_stat, solver)
     ensure_codes(bound.layout, solver, ends)
     return limit
 
@@ -179,12 +185,15 @@ def counting_significance(bound: BoundModel, relative_uncertainty: float | Array
 
     Args:
         relative_uncertainty: σ/b, scalar or shape (bins,).
+
+    Raises:
+        ParameterError: for one of another shape, or negative or NaN.
     """
     background, signal = diagnostics.background_and_signal(bound)
-    relative = jnp.broadcast_to(jnp.asarray(relative_uncertainty, float), background.shape)
+    relative = _relative(relative_uncertainty, background)
     usable = (background > 0) & (signal > 0)
     b, s = jnp.where(usable, background, 1.0), jnp.where(usable, signal, 0.0)
-    known = relative > 0
+    known = relative != 0
     variance = (jnp.where(known, relative, 1.0) * b) ** 2
     n = s + b
     plain = n * jnp.log1p(s / b) - s
@@ -313,14 +322,47 @@ def binary_cross_entropy(score: Array, label: Array, weight: Array | None = None
     r"""Mean weighted cross-entropy of a classifier's scores, $-\sum_i w_i [y_i\ln p_i + (1-y_i)\ln(1-p_i)] / \sum_i w_i$.
 
     Args:
-        score: probability of being signal, in (0, 1), shape (events,).
+        score: probability of being signal, within 0 and 1, shape (events,).
         label: 1 for signal, 0 for background, shape (events,).
         weight: shape (events,); all alike by default.
+
+    Raises:
+        DataError: if the shapes are not the same, a score or label is known and not within 0 and 1, or the known weights add up to 0. Scores that
+            are being traced and are not probabilities make the loss NaN.
     """
-    weight = jnp.ones_like(score) if weight is None else weight
+    score, label = real(score, "scores", DataError), real(label, "labels", DataError)
+    weight = jnp.ones_like(score) if weight is None else real(weight, "weights", DataError)
+    score = _probabilities(score, label, weight)
     tiny = jnp.finfo(score.dtype).tiny
     terms = label * jnp.log(jnp.maximum(score, tiny)) + (1 - label) * jnp.log(jnp.maximum(1 - score, tiny))
     return -jnp.sum(weight * terms) / jnp.sum(weight)
+
+
+def _probabilities(score: Array, label: Array, weight: Array) -> Array:
+    """The scores, NaN where they are no probabilities, once it is seen that each has a label and a weight."""
+    if not score.shape == label.shape == weight.shape:
+        msg = (
+            f"expected a label and a weight for each score, got shapes {score.shape}, {label.shape} and {weight.shape}"
+        )
+        raise DataError(msg)
+    within = (score >= -ROUNDING) & (score <= 1 + ROUNDING) & (label >= 0) & (label <= 1)
+    if is_concrete((within, weight)) and not (within.all() and weight.sum() != 0):
+        msg = (
+            "expected scores and labels within 0 and 1 and weights that do not add up to 0, got "
+            f"{jnp.sum(~within)} others of {score.size}, and a sum of weights of {weight.sum()}"
+        )
+        raise DataError(msg)
+    return jnp.where(within, score, jnp.nan)
+
+
+def _relative(given: Any, background: Array) -> Array:
+    """A relative uncertainty for each bin, NaN where it is none."""
+    relative = real(given, "relative_uncertainty", ParameterError)
+    some = relative >= 0
+    if relative.shape not in ((), background.shape) or (is_concrete(some) and not some.all()):
+        msg = f"relative_uncertainty: expected numbers of 0 or more, one or one a bin ({background.size}), got {given!r:.200}"
+        raise ParameterError(msg)
+    return jnp.broadcast_to(jnp.where(some, relative, jnp.nan), background.shape)
 
 
 def _shifting(bound: BoundModel) -> np.ndarray:
@@ -353,7 +395,7 @@ def _tested(
         test = _own.hypotest(bound, poi, data, test_stat, solver)
         return test.cls, test.log_cls
     solver = solver or Solver()
-    numbers, ends = _test(bound, jnp.asarray(poi, float), _whole(bound, data), test_stat, solver)
+    numbers, ends = _test(bound, strength(poi, "poi_test"), _whole(bound, data), test_stat, solver)
     ensure_codes(bound.layout, solver, ends)
     return numbers
 
@@ -364,7 +406,7 @@ def _discovered(bound: Bound, data: Any, poi: float | Array, solver: Solver | No
         test = _own.discovery(bound, data, poi, solver)
         return test.p_value, test.significance
     solver = solver or Solver()
-    numbers, ends = _discover(bound, jnp.asarray(poi, float), _whole(bound, data), solver)
+    numbers, ends = _discover(bound, strength(poi, "poi_true"), _whole(bound, data), solver)
     ensure_codes(bound.layout, solver, ends)
     return numbers
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diffea.errors import ColumnError
-from diffea.events.ragged import Ragged, elementwise
+from diffea.events.ragged import Ragged, elementwise, signed
 
 JAGGED = ak.Array([[3.0, 1.0, 2.0], [], [-5.0]])
 
@@ -105,3 +105,53 @@ def test_what_is_no_jagged_column_of_numbers_is_an_error(column):
         Ragged.from_awkward(JAGGED, slots=2)
     with pytest.raises(ColumnError, match="same objects"):
         column + Ragged.from_awkward(JAGGED, slots=8)
+
+
+def test_bits_of_whole_numbers_are_those_of_numpy():
+    flags, others = ak.Array([[1, 2, 6], [], [5]]), ak.Array([[3, 3, 4], [], [1]])
+    ours, theirs = Ragged.from_awkward(flags), Ragged.from_awkward(others)
+    for mine, numpy in [
+        (ours & 2, flags & 2),
+        (4 | ours, 4 | flags),
+        (ours ^ theirs, flags ^ others),
+        (~ours, ~flags),
+        ((ours & 2) == 2, (flags & 2) == 2),
+    ]:
+        assert unpadded(mine).to_list() == numpy.to_list()
+
+
+def test_soft_cuts_are_not_combined_as_booleans(column):
+    soft_cut = column / 4
+    for combine in (
+        lambda: soft_cut & soft_cut,
+        lambda: (column > 1) | soft_cut,
+        lambda: ~soft_cut,
+        lambda: column.keep(soft_cut),
+    ):
+        with pytest.raises(ColumnError, match=r"soft\.all_of"):
+            combine()
+
+
+def test_objects_are_not_true_or_false_together(column):
+    for branch in (lambda: 1 < column < 2, lambda: column > 1 and column < 2, lambda: not column):
+        with pytest.raises(ColumnError, match="neither true nor false"):
+            branch()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, ">i2", ">i4", ">u4"])
+def test_products_of_small_whole_numbers_do_not_wrap_around(dtype):
+    largest = 120
+    column = Ragged.from_awkward(ak.Array(np.full((1, 1), largest, np.dtype(dtype).newbyteorder("="))))
+    assert (column * column * 2).sum().tolist() == [2 * largest**2]
+    assert signed(np.full(1, largest, dtype)).dtype.isnative
+
+
+def test_no_events_have_no_numbers():
+    nothing = Ragged(np.zeros((0, 1)), np.zeros((0, 1), bool))
+    assert (nothing / nothing).apply(jnp.sqrt).sum().shape == (0,)
+
+
+@pytest.mark.parametrize("array", [["a", "b"], 3.0, np.zeros(3)])
+def test_what_is_not_jagged(array):
+    with pytest.raises(ColumnError, match="expected a jagged column"):
+        Ragged.from_awkward(array)

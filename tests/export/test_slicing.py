@@ -239,6 +239,7 @@ def test_every_twin_is_one_of_diffea_or_jax_and_gives_the_same() -> None:
     def calls(module, prefix, kind):
         name = lambda one: getattr(module, f"{prefix}{one}" if prefix else {"not": "not_"}.get(one, one))
         a, b = both(kind)
+        n = kind(np.rint(4 * values).astype(int), mask)
         cut = name("above")(a, 0.1, width=1.0)
         yield from (cut, name("below")(b, x, width=1.0), name("between")(a, -0.5, 0.5, width=1.0))
         yield from (
@@ -255,7 +256,11 @@ def test_every_twin_is_one_of_diffea_or_jax_and_gives_the_same() -> None:
             name("max")(a),
             name("min")(a, cut),
         )
-        yield from (name("choice")(logits, values[:3]), *name("pairs")(a))
+        yield from (
+            name("choice")(logits, values[:3]),
+            *name("pairs")(a),
+            *name("pairs")(kind(values[:, :1], mask[:, :1])),
+        )
         yield from (name("rank")(a, strength=1.0), name("sort")(a, strength=1.0))
         yield from (
             a / (b + 3.0),
@@ -264,6 +269,7 @@ def test_every_twin_is_one_of_diffea_or_jax_and_gives_the_same() -> None:
             -a,
             abs(a),
             ~(a > 0) & (b < 1),
+            (n & 2) | ~(n ^ 5),
             a.keep(b > 0).num(),
             (a * x).sum(),
             a.apply(np.hypot, b),

@@ -120,8 +120,17 @@ def test_optimizers_with_unusual_states_go_on_from_a_checkpoint(optimizer, tmp_p
         optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1), opaque_mode=True),
         optax.multi_transform({"a": optax.sgd(0.1)}, {"x": "b"}),
         optax.masked(optax.sgd(0.1), {"z": True}),
+        optax.lookahead(optax.sgd(0.1), 5, 0.5),
     ],
-    ids=["a function", "none", "a number", "wants grad_fn", "unknown label", "of other parameters"],
+    ids=[
+        "a function",
+        "none",
+        "a number",
+        "wants grad_fn",
+        "unknown label",
+        "of other parameters",
+        "of two parameters for each",
+    ],
 )
 def test_what_is_no_optimizer_for_these_parameters_is_named(optimizer) -> None:
     with pytest.raises(ParameterError, match=r"optimizer (is an optax|does not work with these parameters)"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import awkward as ak
 import jax
 import jax.numpy as jnp
@@ -51,3 +53,23 @@ def test_nonsense_is_an_error():
         soft.choice(LOGITS, OPTIONS[:2])
     with pytest.raises(WidthError, match="positive"):
         soft.choice(LOGITS, OPTIONS, temperature=0.0)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_options_of_unlike_objects_are_no_number(hard):
+    jets = Ragged.from_awkward(ak.Array([[1.0, 5.0], [6.0, 7.0]]))
+    tight = jets.keep(jets > 2)
+    with soft.hard() if hard else contextlib.nullcontext():
+        total = jax.jit(lambda logits: soft.choice(logits, [jets, tight]).sum())(jnp.array([0.0, 9.0]))
+    assert np.isnan(total[0])
+    np.testing.assert_allclose(total[1], 13.0)
+
+
+@pytest.mark.parametrize("other", [np.ones((2, 1)), 1.0, {"a": np.ones(2)}])
+def test_options_that_are_not_alike(other):
+    for hard in (False, True):
+        with (
+            soft.hard() if hard else contextlib.nullcontext(),
+            pytest.raises(ChoiceError, match="same structure and shapes"),
+        ):
+            soft.choice([0.0, 1.0], [np.ones(2), other])

@@ -10,7 +10,7 @@ import pytest
 import vector
 
 from diffea import soft
-from diffea.errors import ColumnError
+from diffea.errors import ColumnError, CountError
 from diffea.events.ragged import Ragged
 
 
@@ -69,7 +69,7 @@ def test_cleaning_is_a_loop_over_pairs(jets, columns):
 
 def test_one_slot_has_no_pairs():
     first, second = soft.pairs(Ragged.from_awkward(ak.Array([[1.0], []])))
-    assert first.shape == second.shape == (2, 0)
+    assert first.num().tolist() == second.num().tolist() == [0, 0]
     np.testing.assert_array_equal(soft.max(first), 0)
 
 
@@ -119,3 +119,32 @@ def test_masses_of_near_particles_keep_their_digits_in_32_bits(mass):
 def test_other_events_are_an_error(columns):
     with pytest.raises(ColumnError, match="same events"):
         soft.away_from(columns["eta"], columns["phi"], *(Ragged.from_awkward(ak.Array([[1.0]])),) * 2, 0.4, width=0.1)
+
+
+def test_events_without_a_pair():
+    """A block in which no event has two objects."""
+    first, second = soft.pairs(Ragged.from_awkward(ak.Array([[50.0], [], [30.0]])))
+    mass = soft.invariant_mass((first, 0.0, 0.0, 0.0), (second, 0.0, 1.0, 0.0))
+    near = soft.above(mass, 10.0, width=1.0)
+    np.testing.assert_array_equal(soft.at_least(1, near), [0.0, 0.0, 0.0])
+    np.testing.assert_array_equal(soft.leading(1, mass, default=-1.0), [-1.0, -1.0, -1.0])
+    np.testing.assert_array_equal(soft.sort(mass, strength=1.0).num() + soft.rank(mass, strength=1.0).num(), [0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        soft.pairs,
+        soft.sum,
+        soft.max,
+        soft.min,
+        lambda x: soft.leading(1, x),
+        lambda x: soft.nth(1, x, x),
+        lambda x: soft.rank(x, strength=1.0),
+        lambda x: soft.sort(x, strength=1.0),
+        lambda x: soft.away_from(x, x, x, x, 0.4, width=0.1),
+    ],
+)
+def test_one_number_an_event_is_no_column_of_objects(use):
+    with pytest.raises(CountError, match="expected one value an object"):
+        use(np.ones(3))

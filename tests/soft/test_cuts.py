@@ -201,3 +201,11 @@ def test_a_cut_is_a_probability_that_rises(x, threshold, width, shape):
     passed = np.asarray(soft.above(x, threshold, width=width, shape=shape))
     assert np.all((passed >= 0) & (passed <= 1))
     assert np.all(np.diff(passed) >= 0)
+
+
+def test_a_threshold_is_no_column_of_objects():
+    objects = Ragged(np.ones((2, 2)), np.ones((2, 2), bool))
+    for cut in (soft.above, soft.below):
+        with pytest.raises(WidthError, match="one an object"):
+            cut(objects, objects, width=1.0)
+    np.testing.assert_allclose(soft.not_([0.25, 1.0]), [0.75, 0.0])

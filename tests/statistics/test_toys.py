@@ -7,6 +7,7 @@ import pyhf
 import pytest
 from scipy import stats
 
+from diffea.errors import FitError
 from diffea.statistics import BoundModel, HistFactory, ToyTest, hypotest
 
 Pair = tuple[BoundModel, pyhf.Model, np.ndarray]
@@ -66,3 +67,11 @@ def test_without_data_toys_are_drawn_for_the_asimov_data(pair: Pair) -> None:
 def test_unknown_calculator(pair: Pair) -> None:
     with pytest.raises(ValueError, match="calculator: expected 'asymptotics' or 'toys', got 'bootstrap'"):
         hypotest(pair[0], calculator="bootstrap")  # type: ignore[call-overload]
+
+
+def test_a_quotient_of_no_toys_is_no_result(pair: Pair, toys: ToyTest) -> None:
+    """So far below the background that no toy comes near: both tails are 0, and CLs would be 0/0."""
+    bound, judge, _ = pair
+    assert float(toys.clb) > 0.0
+    with pytest.raises(FitError, match="no toy without signal"):
+        hypotest(bound, 1.0, [2.0, 1.0, *judge.config.auxdata], calculator="toys", toys=TOYS)

@@ -32,7 +32,7 @@ from diffea.program.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, ch
 from diffea.runtime import keep_error, named_errors
 from diffea.soft.context import width_scale
 from diffea.templates import Layout, TemplateJacobian, TemplateSet
-from diffea.templates.layout import NOMINAL
+from diffea.templates.layout import NOMINAL, check_variations
 from diffea.types import Params, PyTree
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class Templates:
         Raises:
             ParameterError: if a parameter is not a finite number.
             FillError: if ``fill`` does not fit the channels.
+            TemplateError: if a variation of a sample is filled from some of its datasets only.
             NotFiniteError: if a template or gradient is not finite, naming dataset, file and entries.
             ClosedError: after the end of its ``with`` block.
             StrategyError: for a second derivative, and for any derivative under ``soft.hard()``.
@@ -230,7 +231,8 @@ class Templates:
         leaves, tree = jax.tree.flatten(params)
         cached = tree, tuple(np.shape(leaf) for leaf in leaves)
         if cached not in self._layouts:
-            layouts = (self._program.layout(structure, sample, params) for sample, structure in self._structures)
+            layouts = [self._program.layout(structure, sample, params) for sample, structure in self._structures]
+            check_variations([layout.keys for layout in layouts])
             keys = {key for layout in layouts for key in layout.keys}
             self._layouts[cached] = Portable(Layout(axes_of(self.processor), tuple(sorted(keys))))
         return self._layouts[cached]

@@ -221,7 +221,7 @@ def pack(columns: Columns, dtype: np.dtype) -> dict[str, np.ndarray | Ragged]:
     """NumPy arrays and padded ``Ragged`` ones, floating-point numbers in ``dtype``, whole ones signed.
 
     Raises:
-        NotFiniteError: if a number is too large for ``dtype``.
+        NotFiniteError: if a number is too large for ``dtype``, or all numbers of a column too small.
     """
     packed = {}
     for name, array in columns.arrays.items():
@@ -231,7 +231,18 @@ def pack(columns: Columns, dtype: np.dtype) -> dict[str, np.ndarray | Ragged]:
             except FloatingPointError as error:
                 msg = f"{columns.where}: column {name!r} has numbers that are infinite in {dtype}; use precision='float64', or cut them"
                 raise NotFiniteError(msg) from error
+        _check_kept(array, dtype, f"{columns.where}: column {name!r}")
     return packed
+
+
+def _check_kept(array: EventArray, dtype: np.dtype, place: str) -> None:
+    """See that a column is not all zeros only for want of an exponent."""
+    if dtype == np.float64 or kind_of(array).type != "float":
+        return
+    largest = np.abs(_flat(array)).max(initial=0.0)
+    if 0.0 < largest < np.finfo(dtype).tiny:
+        msg = f"{place} has no number above {largest:g}, which is none in {dtype}; use precision='float64', or scale the column"
+        raise NotFiniteError(msg)
 
 
 def _pack(array: EventArray, dtype: np.dtype) -> np.ndarray | Ragged:

@@ -18,18 +18,18 @@ __all__ = ["Column", "Ragged", "elementwise", "signed"]
 
 
 def signed(values: np.ndarray) -> np.ndarray:
-    """Unsigned integers as the next wider signed ones, whose negatives and differences do not wrap around.
+    """Whole numbers as signed ones of 32 bits or more, whose negatives, differences and products do not wrap around as those of a byte do.
 
     Args:
-        values: any shape; other types than unsigned integers are left as they are.
+        values: any shape, of either byte order; other types than whole numbers are left as they are.
 
     Raises:
         ColumnError: when a 64-bit number has no place in a signed one.
     """
-    if values.dtype.kind != "u":
+    if values.dtype.kind not in "iu":
         return values
-    if values.dtype.itemsize < 8:
-        return values.astype(np.promote_types(values.dtype, np.int8))
+    if values.dtype.kind == "i" or values.dtype.itemsize < 8:
+        return values.astype(np.result_type(values.dtype, np.int8, np.int32), copy=False)
     largest = np.iinfo(np.int64).max
     if values.max(initial=0) > largest:
         msg = f"expected whole numbers up to {largest}, got {values.max()}: return it as floating-point numbers"
@@ -58,6 +58,8 @@ def _common_mask(columns: Sequence[Column]) -> AnyArray:
 def _safe(values: AnyArray, mask: AnyArray) -> jax.Array:
     """The values, where empty slots hold the first object of the array (the same one in every column)."""
     values = jnp.asarray(values)
+    if not values.size:
+        return values
     first = jnp.argmax(jnp.reshape(mask, -1))
     return jnp.where(mask, values, jax.lax.stop_gradient(jnp.reshape(values, -1)[first]))
 
@@ -81,11 +83,37 @@ def _binary(
     return method
 
 
+def _logical(function: Callable[..., jax.Array]) -> Callable[..., Ragged]:
+    """An operator of NumPy's on booleans, or on the bits of whole numbers."""
+    combine = _binary(function)
+
+    def method(self: Ragged, other: Column) -> Ragged:
+        _check_bits(self, other)
+        return combine(self, other)
+
+    return method
+
+
+def _check_bits(*columns: Column) -> None:
+    """See that nothing is a floating-point number, of which any soft cut is neither true nor false.
+
+    Raises:
+        ColumnError: if something is.
+    """
+    kinds = [column.dtype if isinstance(column, Ragged) else jnp.result_type(column) for column in columns]
+    if any(jnp.issubdtype(kind, jnp.inexact) for kind in kinds):
+        msg = (
+            f"expected booleans or whole numbers, got {' and '.join(map(str, kinds))}: soft cuts are combined by soft.all_of, soft.any_of "
+            "and soft.not_, and other numbers are compared first"
+        )
+        raise ColumnError(msg)
+
+
 @jax.tree_util.register_pytree_node_class
 class Ragged:
     """One number for every object of every event, such as the transverse momenta of an event's jets.
 
-    Arithmetic with scalars, with one value an event (shape ``(events,)``), and with another column of the same objects
+    Comparisons give booleans; ``&``, ``|``, ``^`` and ``~`` combine these, and the bits of whole numbers, as in NumPy. Arithmetic with scalars, with one value an event (shape ``(events,)``), and with another column of the same objects
     gives a ``Ragged``. A padded slot repeats a real object, and its derivative is zero: it never makes a NaN.
 
     Args:
@@ -115,6 +143,7 @@ class Ragged:
             ColumnError: when the array is not jagged numbers, an event holds more objects than ``slots``, or a number is
                 too large.
         """
+        array = array if isinstance(array, ak.Array) else _awkward(array)
         if "?" in str(array.type) or "option" in str(array.type):
             array = ak.fill_none(array, [], axis=0)
             array = array[~ak.is_none(array, axis=1)] if array.ndim > 1 else array
@@ -196,6 +225,7 @@ class Ragged:
     def keep(self, selection: Ragged) -> Ragged:
         """The objects for which a hard selection (booleans of the same objects) holds; the others become empty slots."""
         mask = _common_mask([self, selection])
+        _check_bits(selection)
         return Ragged(self.values, mask & (jnp.asarray(selection.values) != 0))
 
     def num(self) -> jax.Array:
@@ -214,7 +244,20 @@ class Ragged:
         return Ragged(jnp.abs(self.values), self.mask)
 
     def __invert__(self) -> Ragged:
-        return Ragged(jnp.logical_not(self.values), self.mask)
+        _check_bits(self)
+        return Ragged(jnp.invert(self.values), self.mask)
+
+    def __bool__(self) -> bool:
+        """Refused: an event's objects are not true or false together.
+
+        Raises:
+            ColumnError: always.
+        """
+        msg = (
+            "a column of objects is neither true nor false: in place of `20 < pt < 50`, `and`, `or` and `not` write "
+            "(pt > 20) & (pt < 50), |, ~, or a soft cut"
+        )
+        raise ColumnError(msg)
 
     __add__ = _binary(jnp.add)
     __radd__ = _binary(jnp.add, reflected=True)
@@ -226,14 +269,23 @@ class Ragged:
     __rtruediv__ = _binary(jnp.divide, reflected=True, guard=True)
     __pow__ = _binary(jnp.power, guard=True)
     __rpow__ = _binary(jnp.power, reflected=True, guard=True)
-    __and__ = _binary(jnp.logical_and)
-    __or__ = _binary(jnp.logical_or)
+    __and__ = __rand__ = _logical(jnp.bitwise_and)
+    __or__ = __ror__ = _logical(jnp.bitwise_or)
+    __xor__ = __rxor__ = _logical(jnp.bitwise_xor)
     __lt__ = _binary(jnp.less)
     __le__ = _binary(jnp.less_equal)
     __gt__ = _binary(jnp.greater)
     __ge__ = _binary(jnp.greater_equal)
     __eq__ = _binary(jnp.equal)  # type: ignore[assignment]
     __ne__ = _binary(jnp.not_equal)  # type: ignore[assignment]
+
+
+def _awkward(array: object) -> ak.Array:
+    try:
+        return ak.Array(array)
+    except (TypeError, ValueError) as error:
+        msg = f"expected a jagged column of numbers, got {type(array).__name__}: {error}"
+        raise ColumnError(msg) from error
 
 
 Column: TypeAlias = ArrayLike | Ragged

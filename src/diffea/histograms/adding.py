@@ -199,7 +199,8 @@ def _shape(*_: object, of: Sums) -> jax.core.ShapedArray:
 
 def _primitive(name: str, batched: Callable[..., tuple[jax.Array, int]]) -> Primitive:
     def called(*arguments: jax.Array, of: Sums) -> jax.Array:
-        return jax.jit(lambda *arguments: primitive.bind(*arguments, of=of))(*arguments)
+        with jax.disable_jit(False):  # which would call this function again
+            return jax.jit(lambda *arguments: primitive.bind(*arguments, of=of))(*arguments)
 
     primitive = Primitive(name)
     primitive.def_impl(called)

@@ -48,7 +48,7 @@ def scott(x: ArrayLike, weights: ArrayLike | None = None) -> AnyArray:
         A bandwidth in the unit of ``x``, as ``scipy.stats.gaussian_kde`` has it.
 
     Raises:
-        HistogramError: when a weight is known and negative.
+        HistogramError: when a weight is known and negative, or the known events are too few, or too much alike, to have a spread.
     """
     deviation, number = _spread(x, weights)
     return deviation * number ** (-1 / 5)
@@ -68,9 +68,14 @@ def _spread(x: ArrayLike, weights: ArrayLike | None) -> tuple[AnyArray, AnyArray
     if xp is np and np.any(w < 0):
         msg = f"expected weights that are not negative, got {w.min()}: take their absolute values, or give a bandwidth"
         raise HistogramError(msg)
-    w = w / xp.sum(w)
-    number = 1.0 / xp.sum(w * w)
-    variance = xp.sum(w * (values - xp.sum(w * values)) ** 2) * number / (number - 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        w = w / xp.sum(w)
+        number = 1.0 / xp.sum(w * w)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = xp.sum(w * (values - xp.sum(w * values)) ** 2) * number / (number - 1.0)
+    if xp is np and not 0 < variance < np.inf:
+        msg = f"expected at least two events that are not alike, with finite numbers and weights, got {values.size} with a variance of {variance}"
+        raise HistogramError(msg)
     return xp.sqrt(variance), number
 
 
@@ -89,7 +94,11 @@ def per_edge(bandwidth: ArrayLike, bins: int) -> AnyArray:
     """
     known = not isinstance(bandwidth, jax.core.Tracer)
     xp: Any = np if known else jnp
-    h = xp.asarray(bandwidth, dtype=float)
+    try:
+        h = xp.asarray(bandwidth, dtype=float)
+    except (TypeError, ValueError) as error:
+        msg = f"expected a bandwidth that is a number, or an array of numbers, got {bandwidth!r:.200}"
+        raise HistogramError(msg) from error
     if h.shape not in ((), (bins,), (bins + 1,)):
         msg = f"expected a bandwidth that is one number, one a bin ({bins}) or one an edge ({bins + 1}), got shape {h.shape}"
         raise HistogramError(msg)

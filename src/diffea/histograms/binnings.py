@@ -39,10 +39,13 @@ class Circular:
         """
         edges = checked_edges(self.edges)
         bins, low, period = edges.size - 1, edges[0], edges[-1] - edges[0]
+        lost = ~jnp.isfinite(x)  # which boost-histogram counts in the overflow, and only these
         x = x - period * jnp.floor((x - low) / period)
         x = jnp.where(x < edges[-1], x, low)  # of the rounding of a tiny negative number
         if hard:
-            return hard_window(x, edges)
+            window = hard_window(x, edges)
+            return dataclasses.replace(window, first=jnp.where(lost, bins + 1, window.first))
+        x = jnp.where(lost, jnp.nan, x)  # of which no share of a bin is known: no template takes it
         thrice = np.concatenate([edges[:-1] - period, edges, edges[1:] + period])
         h = default_bandwidth(thrice) if bandwidth is None else self._thrice(bandwidth, bins)
         farthest = period / kernel.reach

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import boost_histogram
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,11 +29,13 @@ class Categories:
         flow: whether smaller and larger numbers go to the underflow and the overflow; otherwise, as in a category axis of
             boost-histogram, whatever is no category overflows.
         circular: whether the numbers after the last category are again the first ones.
+        truth: whether the second category, 1, has all numbers other than 0.
     """
 
     values: tuple[int, ...]
     flow: bool = False
     circular: bool = False
+    truth: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -56,6 +59,8 @@ class Categories:
         whole = jnp.floor(x)
         if self.circular:
             whole = self.values[0] + jnp.mod(whole - self.values[0], size)
+        if self.truth:
+            whole = jnp.where((whole == 0) | jnp.isnan(whole), whole, 1)
         first = jnp.full(x.shape, size + 1, jnp.int32)
         for place, value in enumerate(self.values):
             first = jnp.where(whole == value, place + 1, first)
@@ -70,7 +75,10 @@ def categories_of(axis: AnyAxis) -> Categories:
     if any(isinstance(value, str) for value in values):
         return Categories(tuple(range(len(values))))
     return Categories(
-        tuple(int(value) for value in values), flow=bool(axis.traits.ordered), circular=bool(axis.traits.circular)
+        tuple(int(value) for value in values),
+        flow=bool(axis.traits.ordered),
+        circular=bool(axis.traits.circular),
+        truth=isinstance(axis, boost_histogram.axis.Boolean),
     )
 
 

@@ -29,9 +29,12 @@ def ordered_edges(logits: ArrayLike, low: float, high: float, *, smallest: float
         another one (in 64 bits) has no width left.
 
     Raises:
-        HistogramError: when bins of that width do not fit between ``low`` and ``high``.
+        HistogramError: when bins of that width do not fit between ``low`` and ``high``, or there is not a row of logits, finite where they are known.
     """
-    logits = jnp.asarray(logits)
+    logits = jnp.asarray(logits, float)
+    if logits.ndim != 1 or not logits.size or not (isinstance(logits, jax.core.Tracer) or np.isfinite(logits).all()):
+        msg = f"expected finite logits of shape (bins,), got {logits}"
+        raise HistogramError(msg)
     bins = logits.shape[0]
     spare = high - low - bins * smallest
     if smallest < 0 or not spare > 0:
@@ -53,7 +56,7 @@ def edge_logits(edges: ArrayLike, *, smallest: float = 0.0) -> np.ndarray:
         HistogramError: when a bin is not wider than ``smallest``.
     """
     widths = np.diff(np.asarray(edges, dtype=float)) - smallest
-    if not np.all(widths > 0):
+    if not (widths.ndim == 1 and widths.size and np.all(widths > 0) and np.isfinite(widths).all()):
         msg = f"expected bins wider than {smallest} in ascending order, got the edges {edges}"
         raise HistogramError(msg)
     return np.log(widths / np.sum(widths))

@@ -115,7 +115,8 @@ def covariance(
         Shape (bins, bins), or (bins + 2, bins + 2) with flow; float64.
     """
     (window,), w = _windows(x, edges, weights, bandwidth, kernel, reflect=False)
-    (matrix,) = _sums([window, window], w * w)
+    wide = w.astype(float)
+    (matrix,) = _sums([window, window], wide * wide)
     return matrix if flow else matrix[1:-1, 1:-1]
 
 
@@ -163,6 +164,9 @@ def _rows(xs: tuple[Column, ...], weights: Column | None) -> tuple[list[jax.Arra
     columns: list[Any] = [*xs, 1.0 if weights is None else weights]
     ragged = [c for c in columns if isinstance(c, Ragged)]
     if ragged:
+        if len(shapes := {c.shape for c in ragged}) > 1:
+            msg = f"expected observables and weights of the same objects, got shapes {sorted(shapes)}"
+            raise HistogramError(msg)
         mask = functools.reduce(operator.and_, (jnp.asarray(c.mask) for c in ragged))
         columns = [c.values if isinstance(c, Ragged) else _column(c) for c in columns]
         columns = [jnp.broadcast_to(c, mask.shape).ravel() for c in columns]
@@ -181,7 +185,14 @@ def _column(x: ArrayLike) -> jax.Array:
 
 
 def _floating(x: ArrayLike) -> jax.Array:
-    x = jnp.asarray(x)
+    try:
+        x = jnp.asarray(x)
+    except (TypeError, ValueError) as error:
+        msg = f"expected an array of numbers, or diffea.Ragged, got {type(x).__name__}: {error!s:.200}"
+        raise HistogramError(msg) from error
+    if jnp.iscomplexobj(x):
+        msg = f"expected real numbers, got {x.dtype}"
+        raise HistogramError(msg)
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
 
 

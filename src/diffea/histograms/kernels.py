@@ -79,7 +79,7 @@ def kernel_named(name: str) -> Kernel:
     Raises:
         HistogramError: when there is none.
     """
-    if name not in KERNELS:
+    if not isinstance(name, str) or name not in KERNELS:
         msg = f"expected a kernel named {', '.join(KERNELS)}, got {name!r}"
         raise HistogramError(msg)
     return KERNELS[name]

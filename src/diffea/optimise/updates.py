@@ -117,7 +117,7 @@ def _named() -> Iterator[None]:
         yield
     except DiffeaError:
         raise
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
         msg = (
             "the optimizer does not work with these parameters, or wants more than optax's usual `value`, `grad` and `value_fn`: "
             f"{type(error).__name__}: {error}"

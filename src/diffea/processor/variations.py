@@ -39,13 +39,18 @@ def with_variations(processor: Varied, params: Params, columns: Mapping[str, PyT
         Fills; a variation's are named ``"tes_up"`` and ``"tes_down"`` after its name ``"tes"``.
 
     Raises:
-        VariationError: when a shift does not return columns that exist.
+        VariationError: when a shift does not return columns that exist, or ``fill`` makes one of the variations itself.
     """
     where = f"{type(processor).__name__}.fill"
-    yield from fills_in(processor.fill(params, columns), where)
+    own = fills_in(processor.fill(params, columns), where)
+    yield from own
+    filled = {(fill.channel, fill.sample, fill.variation) for fill in own}
     for name, shifted in shifts_of(processor, columns):
         for fill in fills_in(processor.fill(params, {**columns, **shifted}), where):
             if fill.variation == NOMINAL:
+                if (fill.channel, fill.sample, name) in filled:
+                    msg = f"{where} fills the variation {name!r} of channel {fill.channel!r}, which `variations` makes too: leave one of them away"
+                    raise VariationError(msg)
                 yield dataclasses.replace(fill, variation=name)
 
 

@@ -13,7 +13,7 @@ from diffea.errors import ChoiceError
 from diffea.events.ragged import Ragged
 from diffea.soft.context import is_hard, width_scale
 from diffea.soft.transition import checked_width
-from diffea.types import PyTree
+from diffea.types import AnyArray, PyTree
 
 __all__ = ["choice"]
 
@@ -42,13 +42,15 @@ def choice(
         The same pytree as one option.
 
     Raises:
-        ChoiceError: when there are not as many options as logits.
+        ChoiceError: when there are not as many options as logits, or options are not alike. ``Ragged`` options are of the same objects; where they
+            are not, which is known when the function runs, the result is NaN.
         WidthError: when the temperature is known and not positive.
     """
     logits = jnp.asarray(logits)
     if logits.ndim != 1 or len(options) != logits.shape[0] or not len(options):
         msg = f"expected one logit for each option, got logits of shape {logits.shape} for {len(options)} options"
         raise ChoiceError(msg)
+    _check_alike(options)
     temperature = checked_width(temperature)
     scale = width_scale()
     best = jnp.argmax(logits)
@@ -59,8 +61,7 @@ def choice(
 
     def mix(*leaves: Any) -> Any:
         if isinstance(leaves[0], Ragged):
-            values = mix(*(leaf.values for leaf in leaves))
-            return Ragged(values, leaves[0].mask)
+            return _of_same_objects(mix(*(leaf.values for leaf in leaves)), [leaf.mask for leaf in leaves])
         if is_hard():
             stacked = jnp.stack(leaves)
             return stacked[best].astype(jnp.result_type(stacked, shares))
@@ -69,4 +70,38 @@ def choice(
             mixture = mixture + share * leaf
         return mixture
 
-    return jax.tree.map(mix, *options, is_leaf=lambda leaf: isinstance(leaf, Ragged))
+    return jax.tree.map(mix, *options, is_leaf=_is_ragged)
+
+
+def _check_alike(options: Sequence[PyTree]) -> None:
+    """See that any of the options can stand in the place of any other."""
+    kinds = [
+        (
+            jax.tree.structure(option, is_leaf=_is_ragged),
+            [(_is_ragged(leaf), jnp.shape(_values(leaf))) for leaf in leaves],
+        )
+        for option in options
+        for leaves in [jax.tree.leaves(option, is_leaf=_is_ragged)]
+    ]
+    if unlike := [kind for kind in kinds if kind != kinds[0]]:
+        msg = f"expected options of the same structure and shapes, got {kinds[0]} and {unlike[0]}"
+        raise ChoiceError(msg)
+
+
+def _is_ragged(leaf: object) -> bool:
+    return isinstance(leaf, Ragged)
+
+
+def _values(leaf: Any) -> Any:
+    return leaf.values if isinstance(leaf, Ragged) else leaf
+
+
+def _of_same_objects(values: jax.Array, masks: Sequence[AnyArray]) -> Ragged:
+    """Values of objects that all options have; NaN where one of them has an object and another has not."""
+    first, *others = masks
+    unlike = [mask for mask in others if mask is not first]
+    if not unlike:
+        return Ragged(values, first)
+    stacked = jnp.stack([jnp.asarray(first), *map(jnp.asarray, unlike)])
+    some = stacked.any(axis=0)
+    return Ragged(jnp.where(some & ~stacked.all(axis=0), jnp.nan, values), some)

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from diffea.errors import ColumnError
 from diffea.events.ragged import Ragged
+from diffea.soft.counts import objects
 from diffea.soft.cuts import below
 from diffea.soft.kinematics import delta_r
 from diffea.soft.transition import Shape
@@ -28,15 +29,18 @@ def pairs(x: Ragged) -> tuple[Ragged, Ragged]:
         x: one value an object.
 
     Returns:
-        The first and the second members, each with ``slots (slots - 1) / 2`` slots; a pair with an empty slot is empty.
+        The first and the second members, each with ``slots (slots - 1) / 2`` slots, or one that is empty where no event has two
+        objects; a pair with an empty slot is empty.
+
+    Raises:
+        CountError: when ``x`` is no column of objects.
     """
-    slots = x.shape[1]
-    first, second = (
-        (np.array(i, dtype=int) for i in zip(*itertools.combinations(range(slots), 2), strict=True))
-        if slots > 1
-        else (np.zeros(0, int),) * 2
-    )
+    slots = objects(x).shape[1]
     values, present = jnp.asarray(x.values), jnp.asarray(x.mask)
+    if slots < 2:
+        none = Ragged(values, jnp.zeros_like(present))
+        return none, none
+    first, second = (np.array(i, dtype=int) for i in zip(*itertools.combinations(range(slots), 2), strict=True))
     both = present[:, first] & present[:, second]
     return Ragged(values[:, first], both), Ragged(values[:, second], both)
 
@@ -69,7 +73,10 @@ def away_from(
 
     Raises:
         ColumnError: when the collections are not of the same events.
+        CountError: when one of them is no column of objects.
     """
+    for column in (eta, phi, other_eta, other_phi, *(() if cut is None else (cut,))):
+        objects(column)
     if len(eta) != len(other_eta):
         msg = f"expected two collections of the same events, got {len(eta)} and {len(other_eta)} events"
         raise ColumnError(msg)

@@ -26,7 +26,7 @@ def count(cut: Ragged) -> jax.Array:
     Args:
         cut: a soft cut on objects.
     """
-    return _objects(cut).sum()
+    return objects(cut).sum()
 
 
 def at_least(n: SupportsIndex, cut: Ragged) -> jax.Array:
@@ -51,7 +51,7 @@ def at_least(n: SupportsIndex, cut: Ragged) -> jax.Array:
     """
     number = whole(n)
     if number == 0:
-        return jnp.ones(_objects(cut).shape[0], cut.dtype)
+        return jnp.ones(objects(cut).shape[0], cut.dtype)
     return 1.0 - at_most(number - 1, cut)
 
 
@@ -75,7 +75,7 @@ def exactly(n: SupportsIndex, cut: Ragged) -> jax.Array:
 
 def _passes(cut: Ragged, most: int) -> list[jax.Array]:
     """Probabilities of 0, 1, …, ``most`` passes, each of shape (events,)."""
-    passed = _objects(cut).where(0.0)
+    passed = objects(cut).where(0.0)
     slots = passed.shape[1]
     probabilities = distribution(lambda slot: passed[:, slot], slots, min(most, slots))
     return [*probabilities, *[jnp.zeros_like(probabilities[0])] * (most - slots)]
@@ -86,11 +86,16 @@ def _kept(probability: jax.Array) -> jax.Array:
     return jnp.sum(jnp.stack([probability, jnp.zeros_like(probability)]), axis=0)
 
 
-def _objects(cut: object) -> Ragged:
-    if not isinstance(cut, Ragged):
-        msg = f"expected a cut on objects (a Ragged column), got {type(cut).__name__}: cut on a jagged column such as Jet.pt"
+def objects(column: object) -> Ragged:
+    """A column of one value an object.
+
+    Raises:
+        CountError: when it is none.
+    """
+    if not isinstance(column, Ragged):
+        msg = f"expected one value an object (a Ragged column), got {type(column).__name__}: take a jagged column such as Jet.pt, or a cut on one"
         raise CountError(msg)
-    return cut
+    return column
 
 
 def whole(n: SupportsIndex, least: int = 0) -> int:

@@ -44,9 +44,9 @@ def above(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "
         The same kind as ``x``, between 0 and 1; 0 in the empty slots of a ``Ragged``.
 
     Raises:
-        WidthError: when the width is known and not a positive number.
+        WidthError: when the width is known and not a positive number, or the threshold is another column of objects.
     """
-    threshold = jnp.asarray(threshold)
+    x, threshold = _array(x), _threshold(threshold)
     if isinstance(x, Ragged):
         passed = above(x.values, _per_event(threshold), width=_per_event(width), shape=shape)
         return Ragged(jnp.where(x.mask, passed, 0.0), x.mask)
@@ -63,7 +63,7 @@ def below(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "
     >>> np.round(soft.below(np.array([20.0, 25.0, 30.0]), 25.0, width=5.0), 3).tolist()
     [0.731, 0.5, 0.269]
     """
-    column, threshold = _array(x), jnp.asarray(threshold)
+    column, threshold = _array(x), _threshold(threshold)
     values = column.values if isinstance(column, Ragged) else column
     dtype = _floating(values, threshold)  # the negative of an unsigned integer wraps
     return above(-column.astype(dtype), -threshold.astype(dtype), width=width, shape=shape)
@@ -103,7 +103,7 @@ def not_(cut: Soft) -> Soft:
     """
     if isinstance(cut, Ragged):
         return Ragged(jnp.where(cut.mask, 1.0 - cut.values, 0.0), cut.mask)
-    return 1.0 - cut
+    return 1.0 - jnp.asarray(cut)
 
 
 def all_of(*cuts: Column) -> Any:
@@ -135,6 +135,13 @@ def any_of(*cuts: Column) -> Any:
 
 def _array(x: Column) -> Any:
     return x if isinstance(x, Ragged) else jnp.asarray(x)
+
+
+def _threshold(threshold: ArrayLike) -> jax.Array:
+    if isinstance(threshold, Ragged):
+        msg = "expected one threshold, or one an event, got one an object (a Ragged column): cut on the difference of the two columns at 0"
+        raise WidthError(msg)
+    return jnp.asarray(threshold)
 
 
 def _per_event(value: ArrayLike) -> ArrayLike:

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from diffea.events.ragged import Ragged
 from diffea.soft.binomial import distribution
-from diffea.soft.counts import whole
+from diffea.soft.counts import objects, whole
 
 __all__ = ["leading", "max", "min", "nth", "sum"]
 
@@ -31,8 +31,12 @@ def sum(x: Ragged, cut: Ragged | None = None) -> jax.Array:
     Args:
         x: one value an object.
         cut: a soft cut on the same objects; all of them by default.
+
+    Raises:
+        CountError: when one of them is no column of objects.
     """
-    return (x if cut is None else x * cut).sum()
+    objects(x)
+    return (x if cut is None else x * objects(cut)).sum()
 
 
 def nth(n: SupportsIndex, cut: Ragged, by: Ragged) -> Ragged:
@@ -49,10 +53,10 @@ def nth(n: SupportsIndex, cut: Ragged, by: Ragged) -> Ragged:
         One probability an object; the sum over an event is ``at_least(n, cut)``.
 
     Raises:
-        CountError: when ``n`` is not a whole number ≥ 1.
+        CountError: when ``n`` is not a whole number ≥ 1, or ``cut`` or ``by`` no column of objects.
     """
     n = whole(n, least=1)
-    passed, order = cut.where(0.0), jax.lax.stop_gradient(by.where(-jnp.inf))
+    passed, order = objects(cut).where(0.0), jax.lax.stop_gradient(objects(by).where(-jnp.inf))
     slots = passed.shape[1]
     places = jnp.arange(slots)
 
@@ -85,7 +89,11 @@ def leading(
 
     Returns:
         Shape (events,).
+
+    Raises:
+        CountError: as for ``nth``.
     """
+    objects(x)
     cut = Ragged(jnp.ones_like(x.where(0.0)), x.mask) if cut is None else cut
     chosen = nth(n, cut, x if by is None else by)
     missing = 1.0 - chosen.sum()
@@ -100,4 +108,4 @@ def max(x: Ragged, cut: Ragged | None = None, *, default: ArrayLike = 0.0) -> ja
 
 def min(x: Ragged, cut: Ragged | None = None, *, default: ArrayLike = 0.0) -> jax.Array:
     """Expected smallest ``x`` of the objects that pass, shape (events,). Arguments as for ``leading``."""
-    return leading(1, x, cut, by=-x, default=default)
+    return leading(1, x, cut, by=-objects(x), default=default)

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 
 from diffea.events.ragged import Ragged
 from diffea.soft.context import is_hard, width_scale
+from diffea.soft.counts import objects
 from diffea.soft.transition import checked_width
 
 __all__ = ["rank", "sort"]
@@ -33,10 +34,11 @@ def rank(x: Ragged, *, strength: ArrayLike) -> Ragged:
         Ranks that add up to those of an exact ranking; exact under ``hard()``.
 
     Raises:
+        CountError: when ``x`` is no column of objects.
         WidthError: when the strength is known and not positive.
     """
     scaled = _strength(strength)
-    values, mask = x.where(0.0), jnp.asarray(x.mask)
+    values, mask = objects(x).where(0.0), jnp.asarray(x.mask)
     order = jnp.argsort(jnp.where(mask, jax.lax.stop_gradient(values), jnp.inf), axis=-1, stable=False)
     back = jnp.argsort(order, axis=-1)
     places = jnp.arange(values.shape[1])
@@ -64,9 +66,11 @@ def sort(x: Ragged, *, strength: ArrayLike) -> Ragged:
         Values whose sum is that of the event's; exact under ``hard()``.
 
     Raises:
+        CountError: when ``x`` is no column of objects.
         WidthError: when the strength is known and not positive.
     """
     scaled = _strength(strength)
+    objects(x)
     mask = jnp.asarray(x.mask)
     number = jnp.sum(mask, axis=-1)
     present = jnp.arange(mask.shape[1]) < number[:, None]

@@ -16,10 +16,13 @@ from diffea.errors import SpecError
 from diffea.statistics import named
 from diffea.statistics.config import parameter_names
 from diffea.statistics.diagnostics import at_asimov, information
-from diffea.statistics.fits import Fit, ensure
+from diffea.statistics.fits import Fit, ensure, ensure_codes
+from diffea.statistics.given import strength
 from diffea.statistics.information import covariance
+from diffea.statistics.likelihood import counted
 from diffea.statistics.model import BoundModel
-from diffea.statistics.solver import Solver
+from diffea.statistics.rates import rates
+from diffea.statistics.solver import CONVERGED, NOT_FINITE, Solver
 
 
 @jax.tree_util.register_dataclass
@@ -56,14 +59,26 @@ def covariance_of_all(
     """Covariance of all parameters, which of them are not fixed, and the fit, if there are data.
 
     Raises:
-        DataError: if data are too few or too many.
-        FitError: if the fit does not converge.
+        DataError: if data are too few or too many, negative or NaN.
+        FitError: if the fit does not converge, or the model expects less than no events where it is to make the data.
+        ParameterError: if the signal strength is not one finite number.
     """
-    solver = solver or Solver()
-    cov, free, fit = _all(bound, jnp.asarray(poi_true, float), None if data is None else bound.whole(data), solver)
+    solver, poi = solver or Solver(), strength(poi_true, "poi_true")
+    cov, free, fit = _all(bound, poi, None if data is None else bound.whole(data), solver)
     if fit is not None:
         ensure(bound.layout, solver, {"of all parameters to data": fit})
+    else:
+        ensure_codes(bound.layout, solver, {"the expected data": _expectation(bound, poi)})
     return cov, free, fit
+
+
+def _expectation(bound: BoundModel, poi_true: Array) -> tuple[Array, Array]:
+    """Whether Asimov data are data, and the first bin in which they are not: one that expects less than no events tells nothing."""
+    nu = rates(bound.layout, bound.settings, bound.prepared(), at_asimov(bound, poi_true))
+    bad = ~(nu >= 0)
+    which = counted(bound.layout, bound.settings)
+    bad = bad if which is None else bad & which
+    return jnp.where(bad.any(), NOT_FINITE, CONVERGED), jnp.where(bad.any(), jnp.argmax(bad), -1)
 
 
 def estimates(

@@ -23,6 +23,7 @@ from diffea import runtime
 from diffea.errors import FitError, SpecError, YieldError
 from diffea.statistics import jaxopt_solvers, kinks, likelihood, starts
 from diffea.statistics.config import poi_index
+from diffea.statistics.given import strength
 from diffea.statistics.layout import Layout
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
@@ -229,7 +230,8 @@ def _solve(
             return kinks.minimise(within, lambda pars: expand(pars=pars), start, low, high, free, where)
 
         def from_start(start: Array) -> Minimum:
-            return starts.up_to_the_edge(once, jnp.clip(start, low, high))
+            aside = jnp.where(free, start + starts.ASIDE, start)
+            return starts.up_to_the_edge(once, jnp.clip(start, low, high), jnp.clip(aside, low, high))
 
         def doubt(end: Minimum) -> starts.Doubt:
             return starts.doubt(layout, settings, prepared, data, free, end)
@@ -336,7 +338,7 @@ def fit(bound: BoundModel, data: Any, *, poi: float | Array | None = None, solve
         FitError: if the fit does not converge.
     """
     solver = solver or Solver()
-    held = None if poi is None else jnp.asarray(poi, float)
+    held = None if poi is None else strength(poi, "poi")
     result = _fit(bound, bound.whole(data), held, solver)
     ensure(bound.layout, solver, {"to data": result})
     return result

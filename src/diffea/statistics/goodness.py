@@ -12,10 +12,10 @@ import numpy as np
 from jax import Array
 from jax.scipy.special import gammaincc
 
-from diffea.errors import MethodError
 from diffea.statistics import likelihood
 from diffea.statistics.batches import in_batches
 from diffea.statistics.fits import Fit, ensure, ensure_codes, own_range, profile
+from diffea.statistics.given import toys_and_seed
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import derivatives
 from diffea.statistics.solver import CONVERGED, LOST_TOYS, NO_DEGREES, Solver
@@ -111,11 +111,10 @@ def goodness_of_fit(
     Raises:
         DataError: if data are too few or too many.
         FitError: if the fit does not converge, or those to more than 1 % of the toys, or there are no degrees of freedom.
-        MethodError: for fewer than one toy.
+        MethodError: for toys that are not a whole number of them, at least one.
     """
-    if toys is not None and toys < 1:
-        msg = f"toys: expected at least one, got {toys}"
-        raise MethodError(msg)
+    if toys is not None:
+        toys, seed = toys_and_seed(toys, seed)
     solver = solver or Solver()
     result = _by_formula(bound, bound.whole(data), solver)
     ensure(bound.layout, solver, {"of all parameters": result.fit})

@@ -15,6 +15,7 @@ from diffea.notebook import tables
 from diffea.statistics import asymptotics
 from diffea.statistics.config import free_poi_index
 from diffea.statistics.fits import Fit, ensure
+from diffea.statistics.given import strength, toys_and_seed
 from diffea.statistics.model import BoundModel
 from diffea.statistics.ratios import Statistic, asimov, on_asimov, on_data
 from diffea.statistics.solver import Solver
@@ -142,10 +143,11 @@ def hypotest(
         solver: how to fit.
 
     Raises:
-        DataError: if data are too few or too many.
-        FitError: if a fit does not converge.
+        DataError: if data are too few or too many, negative or NaN.
+        FitError: if a fit does not converge, or no toy without signal is as extreme as the data.
+        ParameterError: if the tested value is not one finite number.
         SpecError: if there is no parameter of interest, or a fixed one.
-        MethodError: for another statistic or calculator.
+        MethodError: for another statistic or calculator, and toys that are not a whole number of them.
     """
     if test_stat not in ("q", "qtilde"):
         msg = f"test_stat: CLs is made of 'q' or 'qtilde', got {test_stat!r}"
@@ -153,12 +155,10 @@ def hypotest(
     if calculator not in ("asymptotics", "toys"):
         msg = f"calculator: expected 'asymptotics' or 'toys', got {calculator!r}"
         raise MethodError(msg)
-    if calculator == "toys" and toys < 1:
-        msg = f"toys: expected at least one, got {toys}"
-        raise MethodError(msg)
+    toys, seed = toys_and_seed(toys, seed)
     free_poi_index(bound.layout, bound.settings)
     solver = solver or Solver()
-    poi, given = jnp.asarray(poi_test, float), None if data is None else bound.whole(data)
+    poi, given = strength(poi_test, "poi_test"), None if data is None else bound.whole(data)
     if calculator == "toys":
         return by_toys(bound, poi, given, toys, seed, test_stat, solver)
     result = run_hypotest(bound, poi, given, test_stat, solver)
@@ -191,6 +191,7 @@ def _discovery(bound: BoundModel, poi_true: Array, data: Array | None, solver: S
     if data is None:
         sample = asimov(bound, prepared, poi_true)
         q, fit = on_asimov(bound, prepared, 0.0, sample, solver)
+        q = jnp.where(poi_true < 0.0, 0.0, q)
         fits = {f"at {bound.settings.poi_name} = 0 on Asimov data": fit}
     else:
         seen = on_data(bound, prepared, 0.0, data, "q0", solver)
@@ -212,13 +213,14 @@ def discovery(
         solver: how to fit.
 
     Raises:
-        DataError: if data are too few or too many.
+        DataError: if data are too few or too many, negative or NaN.
         FitError: if a fit does not converge.
+        ParameterError: if the signal strength is not one finite number.
         SpecError: if there is no parameter of interest, or a fixed one.
     """
     free_poi_index(bound.layout, bound.settings)
     solver = solver or Solver()
     given = None if data is None else bound.whole(data)
-    result = _discovery(bound, jnp.asarray(poi_true, float), given, solver)
+    result = _discovery(bound, strength(poi_true, "poi_true"), given, solver)
     ensure(bound.layout, solver, result.fits)
     return result

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import ndtri
 
-from diffea.errors import MethodError
 from diffea.statistics import asymptotics, likelihood, named
 from diffea.statistics.config import poi_index
 from diffea.statistics.fits import Fit, Held, anchored, bounds, ensure, minimise, own_range, profile
+from diffea.statistics.given import level
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared
@@ -143,11 +143,9 @@ def interval(
         MethodError: for a confidence level that is not between 0 and 1.
         SpecError: for a parameter that is none, a set of several, or fixed.
     """
-    if not 0.0 < cl < 1.0:
-        msg = f"interval: expected a confidence level between 0 and 1, got {cl}"
-        raise MethodError(msg)
+    cl = level(cl, "interval")
     place, solver = jnp.asarray(named.free_index(bound, parameter)), solver or Solver()
     ends = _interval(bound, bound.whole(data), place, jnp.asarray(cl, float), solver)
-    result = Interval(parameter, float(cl), *ends)
+    result = Interval(parameter, cl, *ends)
     ensure(bound.layout, solver, {"of all parameters": result.fit, f"at the ends of {parameter!r}": result.end_fits})
     return result

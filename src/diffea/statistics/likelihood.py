@@ -61,9 +61,9 @@ def expected_auxdata(layout: Layout, prepared: Prepared, pars: Array) -> Array:
 
 
 def poisson_deviance(count: Array, rate: Array) -> Array:
-    r"""$\nu - n - n\ln(\nu/n)$, and $\nu$ where $n = 0$; infinite where $\nu \le 0 < n$ or $\nu < 0$."""
+    r"""$\nu - n - n\ln(\nu/n)$, and $\nu$ where $n = 0$; infinite where $\nu \le 0 < n$ or $\nu < 0$, or $n$ is negative or NaN."""
     some = count > 0
-    possible = (rate > 0) | ((rate == 0) & ~some)
+    possible = ((rate > 0) | ((rate == 0) & ~some)) & (count >= 0)
     ratio = jnp.where(some & possible, rate, 1.0) / jnp.where(some, count, 1.0) - 1.0
     ratio = jnp.where(some & possible, ratio, 0.0)
     value = jnp.where(some, count * (ratio - jnp.log1p(ratio)), rate)

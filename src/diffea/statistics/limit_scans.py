@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from diffea.errors import ParameterError
 from diffea.statistics.batches import in_batches
 from diffea.statistics.fits import ensure
+from diffea.statistics.given import numbers
 from diffea.statistics.hypotests import HypoTest, run_hypotest
 from diffea.statistics.limits import Limit, upper_limit
 from diffea.statistics.model import BoundModel
@@ -81,7 +81,7 @@ def limit_scan(
         MethodError: for another statistic or a level outside of (0, 1).
         ParameterError: for values that are not finite, or none.
     """
-    values = jnp.asarray(pois, float)
+    values = numbers(pois, "limit_scan", ParameterError)
     if values.ndim != 1 or not values.size or (is_concrete(values) and not np.isfinite(values).all()):
         msg = f"limit_scan: expected a list of finite values of the parameter of interest, got {pois!r}"
         raise ParameterError(msg)

@@ -15,6 +15,7 @@ from diffea.notebook import tables
 from diffea.statistics import asymptotics, likelihood
 from diffea.statistics.config import free_poi_index, poi_index
 from diffea.statistics.fits import Fit, anchored, at_poi, ensure, minimise, profiles
+from diffea.statistics.given import level
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared
@@ -201,12 +202,13 @@ def upper_limit(
         MethodError: for another statistic or a level outside of (0, 1).
     """
     check_name(test_stat)
-    if test_stat not in ("q", "qtilde") or not 0.0 < cl < 1.0:
-        msg = f"an upper limit needs test_stat 'q' or 'qtilde' and 0 < cl < 1, got {test_stat!r} and {cl}"
+    if test_stat not in ("q", "qtilde"):
+        msg = f"an upper limit needs test_stat 'q' or 'qtilde', got {test_stat!r}"
         raise MethodError(msg)
+    cl = level(cl, "upper_limit")
     free_poi_index(bound.layout, bound.settings)
     solver = solver or Solver()
     given = None if data is None else bound.whole(data)
-    result = _upper_limit(bound, given, float(cl), band, test_stat, solver)
+    result = _upper_limit(bound, given, cl, band, test_stat, solver)
     ensure(bound.layout, solver, result.fits)
     return result

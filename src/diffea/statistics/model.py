@@ -22,6 +22,7 @@ from diffea.statistics.formats import datacard_read
 from diffea.statistics.formats.datacard_write import write_datacard
 from diffea.statistics.formats.hs3_read import read_hs3
 from diffea.statistics.formats.hs3_write import write_hs3
+from diffea.statistics.given import numbers
 from diffea.statistics.layout import Layout, make_layout
 from diffea.statistics.pieces import FIELDS, Pieces, pieces_of, places
 from diffea.statistics.rates import Prepared, by_sample, prepare, rates
@@ -123,28 +124,26 @@ class BoundModel:
             if missing:
                 msg = f"no observations for channel(s) {missing}; expected all of {list(self.layout.channels)}"
                 raise DataError(msg)
-            observations = jnp.concatenate([jnp.ravel(jnp.asarray(observations[c])) for c in self.layout.channels])
-        main = jnp.asarray(observations, float)
+            observations = jnp.concatenate([self._of_channel(c, observations[c]) for c in self.layout.channels])
+        main = numbers(observations, "observations", DataError)
         if main.shape != (self.layout.nbins_total,):
             msg = f"expected observations of {self.layout.nbins_total} bins ({self.layout.nbins}), got {main.shape}"
             raise DataError(msg)
-        if is_concrete(main) and not (np.isfinite(main).all() and (np.asarray(main) >= 0).all()):
-            first = int(np.flatnonzero(~(np.asarray(main) >= 0) | ~np.isfinite(main))[0])
-            msg = f"observations must be finite and not negative, got {main[first]} in {self.layout.bin_names[first]}"
-            raise DataError(msg)
+        self._check_counts(main)
         return jnp.concatenate([main, self.prepared().auxdata])
 
     def whole(self, data: Any) -> Array:
         """Data as an array, once it is seen that they are whole: events of all bins, then auxiliary data.
 
         Raises:
-            DataError: if there are too few or too many.
+            DataError: if there are too few or too many, or one that is known is NaN or negative (an auxiliary one: not finite).
         """
-        data = jnp.asarray(data, float)
+        data = numbers(data, "data", DataError)
         bins, aux = self.layout.nbins_total, self.layout.nauxdata
         if data.shape != (bins + aux,):
             msg = f"expected {bins} bins and {aux} auxiliary data, got shape {data.shape}: bound.data(observations) appends these"
             raise DataError(msg)
+        self._check_counts(data)
         return data
 
     def observed_data(self) -> Array:
@@ -158,8 +157,28 @@ class BoundModel:
             raise DataError(msg)
         return self.data(jnp.asarray(self.observations))
 
+    def _of_channel(self, channel: str, observations: Any) -> Array:
+        found = jnp.ravel(numbers(observations, f"observations of {channel!r}", DataError))
+        if found.size != self.layout.nbins[channel]:
+            msg = f"observations of {channel!r}: expected {self.layout.nbins[channel]} bins, got {found.size}"
+            raise DataError(msg)
+        return found
+
+    def _check_counts(self, data: Array) -> None:
+        """See that events of bins, and auxiliary data after them, are numbers that an experiment can give."""
+        if not is_concrete(data):
+            return
+        known, bins = np.asarray(data), self.layout.nbins_total
+        bad = ~np.isfinite(known)
+        bad[:bins] |= known[:bins] < 0
+        if bad.any():
+            first = int(np.argmax(bad))
+            where = self.layout.bin_names[first] if first < bins else f"the auxiliary datum {first - bins}"
+            msg = f"observations must be finite and not negative, got {known[first]} in {where}"
+            raise DataError(msg)
+
     def _pars(self, pars: Any) -> Array:
-        pars = jnp.asarray(pars, float)
+        pars = numbers(pars, "parameters", DataError)
         if pars.shape != (self.layout.npars,):
             msg = f"expected {self.layout.npars} parameters ({', '.join(self.layout.sets)}), got shape {pars.shape}"
             raise DataError(msg)
@@ -255,6 +274,10 @@ class HistFactory:
         """
         spec, poi, observations = read_workspace(workspace, patches, measurement)
         model = cls(spec, poi_name=poi, modifier_settings=modifier_settings)
+        absent = sorted({channel.name for channel in model.spec.channels} - set(observations))
+        if absent:
+            msg = f"the workspace has no observations for channel(s) {absent}"
+            raise SpecError(msg)
         model.observations = observations
         model._measurement = measurement or measurement_name(workspace)
         if not model.template_keys:

@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from diffea.errors import MethodError, ParameterError, SpecError
 from diffea.statistics.fits import Fit, Held, ensure
+from diffea.statistics.given import strength
 from diffea.statistics.information import covariance
 from diffea.statistics.likelihood import Expansion
 from diffea.statistics.solver import Minimum, Solver, scoring
@@ -141,7 +142,7 @@ class BoundLikelihood:
             SpecError: if a parameter of interest is held and there is none.
         """
         solver = solver or Solver()
-        result = _fit(self, None if poi is None else jnp.asarray(poi, float), solver)
+        result = _fit(self, None if poi is None else strength(poi, "poi"), solver)
         ensure(None, solver, {"of one's own likelihood": result})
         return result
 

@@ -12,6 +12,7 @@ from jax import Array
 from diffea.errors import MethodError
 from diffea.statistics import asymptotics, hypotests
 from diffea.statistics.fits import Fit, ensure
+from diffea.statistics.given import level, strength
 from diffea.statistics.information import covariance
 from diffea.statistics.limits import Limit, expected_limit, observed_limit
 from diffea.statistics.own import BoundLikelihood, Box, anchored, asimov, at_poi, minimise, poi_place, profile, value
@@ -85,7 +86,7 @@ def hypotest(
         raise MethodError(msg)
     poi_place(bound)
     solver = solver or Solver()
-    result = _hypotest(bound, jnp.asarray(poi, float), data, test_stat, solver)
+    result = _hypotest(bound, strength(poi, "poi_test"), data, test_stat, solver)
     ensure(None, solver, result.fits)
     return result
 
@@ -114,7 +115,7 @@ def discovery(
     """
     poi_place(bound)
     solver = solver or Solver()
-    result = _discovery(bound, jnp.asarray(poi_true, float), data, solver)
+    result = _discovery(bound, strength(poi_true, "poi_true"), data, solver)
     ensure(None, solver, result.fits)
     return result
 
@@ -181,11 +182,12 @@ def upper_limit(bound: BoundLikelihood, cl: float, data: PyTree, test_stat: Stat
         MethodError: if the likelihood does not say what is expected; for another statistic or a level outside of (0, 1).
         SpecError: if there is no parameter of interest.
     """
-    if test_stat not in ("q", "qtilde") or not 0.0 < cl < 1.0:
-        msg = f"an upper limit needs test_stat 'q' or 'qtilde' and 0 < cl < 1, got {test_stat!r} and {cl}"
+    if test_stat not in ("q", "qtilde"):
+        msg = f"an upper limit needs test_stat 'q' or 'qtilde', got {test_stat!r}"
         raise MethodError(msg)
+    cl = level(cl, "upper_limit")
     poi_place(bound)
     solver = solver or Solver()
-    result = _upper_limit(bound, data, float(cl), test_stat, solver)
+    result = _upper_limit(bound, data, cl, test_stat, solver)
     ensure(None, solver, result.fits)
     return result

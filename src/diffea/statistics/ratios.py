@@ -13,6 +13,7 @@ from jax import Array
 from diffea.errors import MethodError
 from diffea.statistics.config import free_poi_index, poi_index
 from diffea.statistics.fits import Fit, Range, at_poi, bounds, ensure, initial, profile, profiles
+from diffea.statistics.given import strength
 from diffea.statistics.likelihood import expected_auxdata
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
@@ -139,9 +140,9 @@ def likelihood_ratio(
     """
     check_name(test_stat)
     free_poi_index(bound.layout, bound.settings)
-    solver = solver or Solver()
+    solver, poi = solver or Solver(), strength(poi, "poi")
     where = jax.tree.map(jnp.asarray, poi_range(bound, test_stat))
-    seen = _evaluate(bound, jnp.asarray(poi, float), bound.whole(data), where, solver)
+    seen = _evaluate(bound, poi, bound.whole(data), where, solver)
     ensure(bound.layout, solver, seen.fits(bound.settings.poi_name))
     return _one_sided(bound, seen, poi, test_stat)
 

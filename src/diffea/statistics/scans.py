@@ -16,6 +16,7 @@ from diffea.errors import ParameterError
 from diffea.statistics import named
 from diffea.statistics.batches import in_batches
 from diffea.statistics.fits import Fit, Held, ensure, own_range, profile
+from diffea.statistics.given import numbers
 from diffea.statistics.model import BoundModel
 from diffea.statistics.solver import Solver
 from diffea.statistics.yields import is_concrete
@@ -86,8 +87,8 @@ def scan(bound: BoundModel, data: Any, parameters: Mapping[str, Any], *, solver:
         ParameterError: for values that are not finite, or none.
         SpecError: for a parameter that is none.
     """
-    if not parameters:
-        msg = "scan: expected values of at least one parameter, as in {'mu': [0, 1, 2]}, got none"
+    if not isinstance(parameters, Mapping) or not parameters:
+        msg = f"scan: expected values of at least one parameter, as in {{'mu': [0, 1, 2]}}, got {parameters!r}"
         raise ParameterError(msg)
     solver = solver or Solver()
     values = {name: _line(bound, name, given) for name, given in parameters.items()}
@@ -100,7 +101,7 @@ def scan(bound: BoundModel, data: Any, parameters: Mapping[str, Any], *, solver:
 
 def _line(bound: BoundModel, name: str, given: Any) -> Array:
     named.index(bound.layout, name)
-    values = jnp.asarray(given, float)
+    values = numbers(given, f"scan of {name!r}", ParameterError)
     if values.ndim != 1 or not values.size or (is_concrete(values) and not np.isfinite(values).all()):
         msg = f"scan: expected a list of finite values of {name!r}, got {given!r}"
         raise ParameterError(msg)

@@ -12,7 +12,9 @@ from jax import Array
 
 from diffea.statistics.likelihood import Expansion
 
-CONVERGED, EXHAUSTED, NOT_FINITE, STALLED, NO_ROOT, NO_BACKGROUND, AT_EDGE, NO_DEGREES, LOST_TOYS, NO_END = range(10)
+CONVERGED, EXHAUSTED, NOT_FINITE, STALLED, NO_ROOT, NO_BACKGROUND, AT_EDGE, NO_DEGREES, LOST_TOYS, NO_END, NO_TOYS = (
+    range(11)
+)
 
 REASONS = {
     EXHAUSTED: "the iterations ran out; look for parameters that nothing constrains, or allow more (max_iterations)",
@@ -30,6 +32,8 @@ REASONS = {
     LOST_TOYS: "the fits to more than 1 % of them did not converge, and p-values without those would be biased; allow more "
     "steps (max_iterations), or use another test statistic",
     NO_END: "the likelihood does not fall enough however far the parameter goes; does anything measure it on this side?",
+    NO_TOYS: "no toy without signal is as far from the tested value as the data, so that CLs is 0/0; draw more toys, or take "
+    "calculator='asymptotics'",
 }
 
 

@@ -118,14 +118,7 @@ def read_spec(spec: Mapping[str, Any]) -> Spec:
     Raises:
         SpecError: where pyhf's schema refuses the specification, or names are used twice; with the place.
     """
-    import pyhf
-
-    skeleton = _skeleton(spec)
-    try:
-        pyhf.schema.validate(skeleton, "model.json")
-    except pyhf.exceptions.InvalidSpecification as error:
-        msg = f"{error.path or 'specification'}: {error.parent.message} (schema model.json of pyhf {pyhf.__version__})"
-        raise SpecError(msg) from error
+    _validate(_skeleton(spec), "model.json")
     channels = []
     for i, channel in enumerate(spec["channels"]):
         place = f"channels[{i}]"
@@ -186,19 +179,24 @@ def _source(data: Any, place: str, channel: str, nominal: Source | None = None) 
 def _skeleton(spec: Mapping[str, Any]) -> Any:
     """The specification as pyhf's schema wants it: one number for a template's name, lists for arrays."""
     skeleton = copy.deepcopy(dict(spec))
-
-    def plain(holder: Any, key: str) -> None:
-        if isinstance(holder, dict) and isinstance(holder.get(key), str):
-            holder[key] = [1.0]
-        elif isinstance(holder, dict) and isinstance(holder.get(key), (np.ndarray, tuple)):
-            holder[key] = np.asarray(holder[key]).tolist()
-
     for sample in (sample for channel in _items(skeleton, "channels") for sample in _items(channel, "samples")):
-        plain(sample, "data")
+        _name_as_number(sample, "data")
         for modifier in _items(sample, "modifiers"):
             for key in _LISTS.get(str(modifier.get("type")), ()):
-                plain(modifier if key == "data" else modifier.get("data"), key)
+                _name_as_number(modifier if key == "data" else modifier.get("data"), key)
     return skeleton
+
+
+def _name_as_number(holder: Any, key: str) -> None:
+    if isinstance(holder, dict) and isinstance(holder.get(key), str):
+        holder[key] = [1.0]
+    else:
+        _plain(holder, key)
+
+
+def _plain(holder: Any, key: str) -> None:
+    if isinstance(holder, dict) and isinstance(holder.get(key), (np.ndarray, tuple)):
+        holder[key] = np.asarray(holder[key]).tolist()
 
 
 def _items(holder: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
@@ -221,6 +219,9 @@ def read_workspace(
     """
     import jsonpatch
 
+    if not isinstance(workspace, Mapping):
+        msg = f"a workspace is a dict with channels, measurements and observations, got {type(workspace).__name__}"
+        raise SpecError(msg)
     document = copy.deepcopy(dict(workspace))
     for number, patch in enumerate(patches):
         operations = getattr(patch, "patch", patch)
@@ -239,15 +240,43 @@ def read_workspace(
     if missing:
         msg = f"a workspace has channels, measurements and observations; {', '.join(missing)} missing"
         raise SpecError(msg)
-    measurements = {item["name"]: item for item in document["measurements"]}
-    if not measurements or (measurement is not None and measurement not in measurements):
+    if not document["measurements"]:
+        msg = f"the workspace has no measurement, got {document['measurements']!r}"
+        raise SpecError(msg)
+    _check_measured(document)
+    measurements = {item["name"]: item for item in reversed(document["measurements"])}  # the first of a name, as pyhf
+    if measurement is not None and measurement not in measurements:
         msg = f"the workspace has no measurement {measurement!r}, only {sorted(measurements)}"
         raise SpecError(msg)
-    config = measurements[measurement if measurement is not None else next(iter(measurements))]["config"]
+    config = measurements[measurement or document["measurements"][0]["name"]]["config"]
     spec = {"channels": document["channels"], "parameters": config["parameters"]}
     observations = {item["name"]: [float(n) for n in item["data"]] for item in document["observations"]}
-    absent = sorted({channel["name"] for channel in spec["channels"]} - set(observations))
-    if absent:
-        msg = f"the workspace has no observations for channel(s) {absent}"
+    if len(observations) < len(document["observations"]):
+        msg = (
+            f"the workspace has two observations of one channel: {[item['name'] for item in document['observations']]}"
+        )
         raise SpecError(msg)
     return spec, config["poi"] or None, observations
+
+
+def _check_measured(document: Mapping[str, Any]) -> None:
+    """See that measurements and observations are what pyhf's schema takes; channels are looked at when they are read.
+
+    Raises:
+        SpecError: with the place.
+    """
+    skeleton = copy.deepcopy({key: document[key] for key in ("measurements", "observations")})
+    for item in _items(skeleton, "observations"):
+        _plain(item, "data")
+    channel = {"name": "any", "samples": [{"name": "any", "data": [1.0], "modifiers": []}]}
+    _validate({**skeleton, "channels": [channel], "version": "1.0.0"}, "workspace.json")
+
+
+def _validate(document: Any, schema: str) -> None:
+    import pyhf
+
+    try:
+        pyhf.schema.validate(document, schema)
+    except pyhf.exceptions.InvalidSpecification as error:
+        msg = f"{error.path or 'specification'}: {error.parent.message} (schema {schema} of pyhf {pyhf.__version__})"
+        raise SpecError(msg) from error

@@ -31,6 +31,7 @@ from diffea.statistics.settings import Settings
 from diffea.statistics.solver import AT_EDGE, CONVERGED, Minimum
 
 _FLOORS = (0.0, 1e-3, 1e-6, 1e-9)
+ASIDE = 0.01
 _DISTANCES = (1.5, 0.5)
 _FEW = 6
 _GRID = np.linspace(-4.0, 4.0, 33)
@@ -45,13 +46,18 @@ def with_floor(layout: Layout, nu: Array, data: Array, floor: Array | float) -> 
     return data.at[: layout.nbins_total].set(jnp.where((main == 0) & (nu > 0), floor, main))
 
 
-def up_to_the_edge(minimise: Callable[[Array, Array], Minimum], start: Array) -> Minimum:
-    """A minimum from `start`, by `minimise` with events in empty bins if it ends at the edge of the likelihood."""
+def up_to_the_edge(minimise: Callable[[Array, Array], Minimum], start: Array, aside: Array) -> Minimum:
+    """A minimum from `start`, by `minimise` with events in empty bins if it ends at the edge of the likelihood.
+
+    The start itself may be a maximum, along a variation that moves the bins the same way up and down: no gradient leads away from there,
+    and the second minimisation begins at a point `aside` of it.
+    """
 
     def again(state: tuple[Array, Minimum]) -> tuple[Array, Minimum]:
         number, last = state
         floor = jnp.asarray(_FLOORS)[number]
-        end = minimise(jnp.where(number < 2, start, last.pars), floor)
+        begin = jnp.where(number == 1, aside, jnp.where(number == 0, start, last.pars))
+        end = minimise(begin, floor)
         return number + 1, end._replace(floor=floor)
 
     def more(state: tuple[Array, Minimum]) -> Array:

@@ -15,7 +15,7 @@ from diffea.statistics.likelihood import expected_auxdata
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
 from diffea.statistics.ratios import Statistic, asimov, on_data
-from diffea.statistics.solver import CONVERGED, LOST_TOYS, Solver
+from diffea.statistics.solver import CONVERGED, LOST_TOYS, NO_TOYS, Solver
 
 _BATCH = 50
 _ROUNDING = 1e-7
@@ -93,8 +93,8 @@ def _toys(
     failed = jnp.sum(jnp.isnan(signal)) + jnp.sum(jnp.isnan(background))
     result = ToyTest(clsb / clb, clsb, clb, band, seen.value, signal, background, failed)
     fits = seen.fits(bound.settings.poi_name)
-    lost = jnp.where(failed > BEARABLE * 2 * toys, LOST_TOYS, CONVERGED)
-    return result, codes(fits) | {"the test with toys": (lost, jnp.asarray(-1))}
+    status = jnp.select([failed > BEARABLE * 2 * toys, clb == 0.0], [LOST_TOYS, NO_TOYS], CONVERGED)
+    return result, codes(fits) | {"the test with toys": (status, jnp.asarray(-1))}
 
 
 @jax.jit

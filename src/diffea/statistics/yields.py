@@ -109,7 +109,8 @@ def _numbers(name: str, source: Source, templates: Mapping[Key, Any] | None) -> 
     numpy = _numpy_of(template.variances)
     variances = numpy.asarray(template.variances, float)
     filled = variances > 0
-    return numpy.where(filled, numpy.sqrt(numpy.where(filled, variances, 1.0)), 0.0)
+    none = numpy.where(variances == 0, 0.0, np.nan)  # a negative or a NaN is no variance, which `check_yields` tells
+    return numpy.where(filled, numpy.sqrt(numpy.where(filled, variances, 1.0)), none)
 
 
 def _template(source: Source, templates: Mapping[Key, Any] | None) -> Any:
@@ -118,11 +119,18 @@ def _template(source: Source, templates: Mapping[Key, Any] | None) -> Any:
         msg = f"{source.place} names the template {source.key}: call the model with templates, model(T)"
         raise YieldError(msg)
     try:
-        return templates[source.key]
+        template = templates[source.key]
+    except (TypeError, IndexError) as error:
+        msg = f"{source.place} names the template {source.key}: expected templates by (channel, sample, variation), got {type(templates).__name__}"
+        raise YieldError(msg) from error
     except KeyError as error:
         known = sorted(templates)
         msg = f"{source.place} names the template {source.key} that no fill made; there are {known}"
         raise UnknownTemplateError(msg) from error
+    if callable(getattr(template, "values", None)) or not hasattr(template, "values"):
+        msg = f"{source.place}: expected the template {source.key} with arrays `values` and `variances`, got {type(template).__name__}"
+        raise YieldError(msg)
+    return template
 
 
 def check_yields(pieces: Pieces, yields: Yields) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 import jax
 import numpy as np
 
-from diffea.errors import TemplateError
+from diffea.errors import TemplateError, UnknownTemplateError
+from diffea.parameters import number_names
 from diffea.templates.layout import Key, Layout, as_key
 from diffea.types import AnyArray, Params
 
@@ -41,9 +42,13 @@ class TemplateJacobian(Mapping[Key, TemplateDerivative]):
     params: Params
 
     def __getitem__(self, name: object) -> TemplateDerivative:
-        channel = as_key(name)[0]
+        key = as_key(name)
+        if key not in self.layout.spans:
+            msg = f"no fill made the template {'/'.join(key)}; there are: {', '.join(map('/'.join, self.layout.keys)) or 'none'}"
+            raise UnknownTemplateError(msg)
+        channel = key[0]
         shape = self.layout.shape(channel)
-        part = self.flat[:, self.layout.spans[as_key(name)]]
+        part = self.flat[:, self.layout.spans[key]]
         inner = tuple(slice(1, -1) for _ in shape)
         leaves, tree = jax.tree.flatten(self.params)
         ends = np.cumsum([leaf.size for leaf in leaves])
@@ -62,12 +67,19 @@ class TemplateJacobian(Mapping[Key, TemplateDerivative]):
         return len(self.layout.keys)
 
     def __add__(self, other: TemplateJacobian) -> TemplateJacobian:
-        """The sum of two Jacobians of the same templates.
+        """The sum of two Jacobians of the same templates by the same parameters.
 
         Raises:
-            TemplateError: if the templates are others.
+            TemplateError: if templates or parameters are others.
         """
         if self.layout != other.layout:
             msg = "Jacobians of unlike templates do not add up: keep them by dataset"
             raise TemplateError(msg)
+        if self._names != other._names:
+            msg = f"Jacobians by unlike parameters do not add up: got {self._names} and {other._names}"
+            raise TemplateError(msg)
         return TemplateJacobian(self.layout, self.flat + other.flat, self.params)
+
+    @property
+    def _names(self) -> list[str]:
+        return number_names(self.params)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import hist
 import numpy as np
@@ -25,6 +25,26 @@ def as_key(name: object) -> Key:
         return (*name, NOMINAL)[:3]
     msg = f"a template is named by (channel, sample) or (channel, sample, variation), got {name!r}"
     raise UnknownTemplateError(msg)
+
+
+def check_variations(parts: Sequence[Iterable[Key]]) -> None:
+    """See that what adds up to a varied template are the same events as those of the nominal one.
+
+    Args:
+        parts: the templates that each part of the events fills.
+
+    Raises:
+        TemplateError: naming a variation that one part of a sample's events fills, and another one not.
+    """
+    filled = [set(part) for part in parts]
+    for key in sorted(set().union(*filled)):
+        channel, sample, variation = key
+        if any((channel, sample, NOMINAL) in part and key not in part for part in filled):
+            msg = (
+                f"the variation {variation!r} of sample {sample!r} in channel {channel!r} is filled from some of its datasets only, so that "
+                "it would lack the events of the others: fill it from all of them, unshifted where nothing shifts, or give them samples of their own"
+            )
+            raise TemplateError(msg)
 
 
 def with_edges(axis: Axis, edges: ArrayLike) -> hist.axis.Variable:
@@ -89,10 +109,11 @@ class Layout:
         """The layout of the templates of both.
 
         Raises:
-            TemplateError: if a channel of both has other axes here than there.
+            TemplateError: if a channel of both has other axes here than there, or a sample of both a variation on one side alone.
         """
         if self == other:
             return self
+        check_variations([self.keys, other.keys])
         for channel in sorted({key[0] for key in self.keys} & {key[0] for key in other.keys}):
             pair = [tuple(map(axis_identity, layout.axes[channel])) for layout in (self, other)]
             if pair[0] != pair[1]:

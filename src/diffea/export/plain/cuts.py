@@ -151,9 +151,10 @@ def map_leaves(function: Any, tree: Any) -> Any:
 
 def hard_pairs(x: Any) -> Any:
     """Both members of every pair of objects of an event."""
-    slots = range(x.shape[1])
-    found = np.array(list(itertools.combinations(slots, 2)), int).reshape(-1, 2)
-    first, second = found.T
+    if x.shape[1] < 2:
+        none = Ragged(x.values, np.zeros_like(x.mask))
+        return none, none
+    first, second = np.array(list(itertools.combinations(range(x.shape[1]), 2)), int).T
     present = x.mask[:, first] & x.mask[:, second]
     return Ragged(x.values[:, first], present), Ragged(x.values[:, second], present)
 

@@ -86,7 +86,7 @@ class Ragged:
         return Ragged(np.abs(self.values), self.mask)
 
     def __invert__(self) -> Ragged:
-        return Ragged(np.logical_not(self.values), self.mask)
+        return Ragged(np.invert(self.values), self.mask)
 
     def __add__(self, other: Any) -> Ragged:
         return both(np.add, self, other)
@@ -119,10 +119,15 @@ class Ragged:
         return both(np.power, other, self)
 
     def __and__(self, other: Any) -> Ragged:
-        return both(np.logical_and, self, other)
+        return both(np.bitwise_and, self, other)
 
     def __or__(self, other: Any) -> Ragged:
-        return both(np.logical_or, self, other)
+        return both(np.bitwise_or, self, other)
+
+    def __xor__(self, other: Any) -> Ragged:
+        return both(np.bitwise_xor, self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __lt__(self, other: Any) -> Ragged:
         return both(np.less, self, other)
@@ -159,12 +164,13 @@ def filled_up(values: Any, mask: Any) -> Any:
 
 
 def numbers(array: Any) -> Any:
-    """A NumPy array of numbers: floating-point ones of 64 bits, whole ones with a sign."""
+    """A NumPy array of numbers: floating-point ones of 64 bits, whole ones of 32 or more with a sign."""
     array = np.asarray(ak.to_numpy(array) if isinstance(array, ak.Array) else array)
     if array.dtype.kind == "f":
         return array.astype(float)
-    if array.dtype.kind == "u":
-        return array.astype(np.promote_types(array.dtype, np.int8) if array.dtype.itemsize < 8 else np.int64)
+    if array.dtype.kind in "iu":
+        small = array.dtype.kind == "i" or array.dtype.itemsize < 8
+        return array.astype(np.result_type(array.dtype, np.int8, np.int32) if small else np.int64)
     return array
 
 
