@@ -24,8 +24,8 @@ from diffea.export import export
 from diffea.export.observables import Observable, learned_observables
 from diffea.export.plain.folds import fold_of
 from diffea.export.results import Result
+from diffea.run.digests import digest_of
 from diffea.run.numbers import numbers
-from diffea.run.unblind import digest_of
 
 EVENTS = 300
 INPUTS = ("x y", "count")
@@ -93,7 +93,12 @@ class Classes(Scored):
 
 def weights(seed: int) -> dict:
     rng = np.random.default_rng(seed)
-    return {"in": rng.normal(size=(2, 3)), "bias": rng.normal(size=3), "out": rng.normal(size=3), "cut": 0.3 + 0.1 * seed}
+    return {
+        "in": rng.normal(size=(2, 3)),
+        "bias": rng.normal(size=3),
+        "out": rng.normal(size=3),
+        "cut": 0.3 + 0.1 * seed,
+    }
 
 
 def by_hand(params: dict, x: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -220,13 +225,20 @@ def test_onnxruntime_judges_each_event_by_the_network_that_did_not_see_it(data, 
     finally:
         sys.path.remove(str(folder))
     final = diffea.evaluate(
-        Scored(), fileset(data), params, diffea.HistFactory(analysis.variants[""].spec), schemaclass=BaseSchema, split=FOLDS
+        Scored(),
+        fileset(data),
+        params,
+        diffea.HistFactory(analysis.variants[""].spec),
+        schemaclass=BaseSchema,
+        split=FOLDS,
     )
     for name in ("signal", "background"):
         events = uproot.open(data / f"{name}.root")["Events"].arrays()
         events = events[events.x > 0.1]
         fold = folds.fold_of(
-            about["split"]["seed"], about["split"]["folds"], *(events[key] for key in ("run", "luminosityBlock", "event"))
+            about["split"]["seed"],
+            about["split"]["folds"],
+            *(events[key] for key in ("run", "luminosityBlock", "event")),
         )
         total = np.zeros(4)
         for number, (session, own) in enumerate(zip(sessions, params, strict=True)):

@@ -14,6 +14,7 @@ from diffea.analysis import Analysis, check_variant_names
 from diffea.errors import AnalysisError
 from diffea.files import whole
 from diffea.files.locks import locked
+from diffea.run.digests import digest_of
 from diffea.run.folds import Reader, Training, log
 from diffea.run.numbers import numbers
 from diffea.run.selections import summary as selection_of
@@ -21,7 +22,7 @@ from diffea.run.states import State, describe, shifts
 from diffea.run.summaries import doubts_of, limits_of, stages_of, summary_of
 from diffea.run.training import PRETRAINING, MeasuredStep, clear_checkpoints
 from diffea.run.trust import trust_of, verdict
-from diffea.run.unblind import digest_of, unblind_variant, unblinded_before
+from diffea.run.unblind import unblind_variant, unblinded_before
 from diffea.runtime import versions
 from diffea.templates.gap import soft_hard_gap
 from diffea.types import JSONDict
