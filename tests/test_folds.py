@@ -285,6 +285,12 @@ def test_steps_are_written_while_they_are_made_with_their_parameters(fileset, tm
     assert len({tuple(step["params"].values()) for step in result["history"]}) == len(result["history"]) > 2
 
 
-def test_of_many_parameters_the_history_has_the_norm(memorised) -> None:
-    first = memorised[0]["history"][0]["params"]
-    assert first == {"|memory|": pytest.approx(0.55 * np.sqrt(sum(EVENTS.values())))}
+def test_of_many_parameters_the_history_has_the_norm_and_a_file_each(memorised) -> None:
+    result, out, _ = memorised
+    for number, fold in enumerate(result["folds"]):
+        each = np.load(out / "checkpoint" / f"fold-{number}" / "params.npy")
+        assert each.shape == (6, sum(EVENTS.values()))
+        np.testing.assert_array_equal(each[0], 0.55)
+        norms = [step["params"]["|memory|"] for step in fold["history"]]
+        np.testing.assert_allclose(np.linalg.norm(each, axis=1), norms, rtol=1e-12)
+        assert any(np.array_equal(row, fold["params"]["memory"]) for row in each)
