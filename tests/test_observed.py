@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -156,10 +157,36 @@ def test_marks_that_are_wrong_are_named(folder, tmp_path) -> None:
         evaluated(files(folder, is_data="yes"))
     with pytest.raises(errors.FilesetError, match=r"marked as data .*nothing to train on"):
         evaluated({"seen": files(folder)["seen"]})
-    with pytest.raises(errors.ObservationError, match="'bkg' is a template of the model"):
-        evaluated(files(folder, sample="bkg"), observed=True)
+    with pytest.raises(
+        errors.ObservationError, match="'bkg' is a template of the model and comes from the dataset 'seen'"
+    ):
+        evaluated(files(folder, sample="bkg"))
     with pytest.raises(errors.ObservationError, match="those of 'seen' have weights"):
         evaluated(files(tmp_path, weight=0.5), observed=True)
+
+
+def test_a_simulation_that_is_marked_is_named_before_anything_is_read(tmp_path) -> None:
+    def missing(_):
+        names = {"signal": {}, "bkg": {"is_data": True}}
+        return {
+            name: {"files": {str(tmp_path / "gone.root"): "Events"}, "metadata": given} for name, given in names.items()
+        }
+
+    wrong = dataclasses.replace(analysis(), fileset=missing)
+    with pytest.raises(errors.ObservationError, match=r"the dataset 'bkg', which is marked as data: is it simulated\?"):
+        run_variant(wrong, "", data=tmp_path, out=tmp_path)
+
+
+@pytest.mark.parametrize("split", [None, diffea.Split(), FOLDS])
+def test_observed_events_without_their_mark_are_warned_of(folder, tmp_path, split) -> None:
+    params = [PARAMS, PARAMS] if split is FOLDS else PARAMS
+    forgotten = files(folder, is_data=False)
+    with pytest.warns(errors.UnmarkedDataWarning, match="the events of 'seen' count 1 each"):
+        evaluated(forgotten, params, split=split)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", errors.UnmarkedDataWarning)
+        evaluated(files(folder), params, split=split)
+        evaluated(files(tmp_path, weight=0.5, is_data=False), params, split=split)  # another signal, say
 
 
 class NotInMany(Search):

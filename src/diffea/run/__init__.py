@@ -14,6 +14,7 @@ from diffea.analysis import Analysis, check_variant_names
 from diffea.errors import AnalysisError
 from diffea.files import whole
 from diffea.files.locks import locked
+from diffea.observed import check_marks, unmarked
 from diffea.run.digests import digest_of
 from diffea.run.folds import Reader, Training, log
 from diffea.run.numbers import numbers
@@ -69,6 +70,7 @@ def run_variant(
 
     Raises:
         AnalysisError: if there is no such variant.
+        ObservationError: if a template of its model is marked as data.
         LockedError: if another run works in ``out``.
         OutputError: if ``out`` cannot be written to.
     """
@@ -100,6 +102,7 @@ def _contents(
     variant, split = analysis.variants[name], analysis.split
     began = time.perf_counter()
     model, read = variant.model, Reader(analysis, data, client)
+    check_marks(model, analysis.fileset(data))
     folds = Training(variant, read, out, steps, resume, progress)(split.each if split else [None])
     log.info("limits, their errors and the verdict")
     baseline, first = variant.baseline or variant, folds[0]
@@ -107,6 +110,7 @@ def _contents(
     after = State.of(variant.objective, model, [fold.after for fold in folds], limit=variant.limit)
     states = {"before": before, "after": after}
     params = [numbers(fold.found.params) for fold in folds]
+    suspects = unmarked(model, after.test.templates, split.of("test").scale if split and not split.folds else 1.0)
     unblinded = unblinded_before(out, params if split and split.folds else params[0])
     trust = trust_of(variant, folds, before, after)
     quoted = limits_of(before, after) if variant.limit else {}
@@ -116,7 +120,7 @@ def _contents(
         "title": analysis.title,
         "variant": name,
         "objective": describe(variant.objective),
-        "verdict": verdict(trust, folds, variant.params, doubts_of(after, first, unblinded, params)),
+        "verdict": verdict(trust, folds, variant.params, doubts_of(after, first, unblinded, params, suspects)),
         "trust": trust,
         "selection": {when: selection_of([fold.cuts[when] for fold in folds]) for when in states},
         "params": {"before": numbers(variant.params), "after": numbers(first.found.params)},

@@ -22,6 +22,7 @@ from diffea.distributed.storage import budget_of, room
 from diffea.errors import DiffeaError, TemplateError
 from diffea.events.folds import check_samples
 from diffea.events.splits import Part, Split
+from diffea.observed import warn_of_unmarked
 from diffea.optimise import Result
 from diffea.parameters import as_arrays, name_of
 from diffea.processor.base import learned_edges
@@ -182,6 +183,7 @@ class Training:
         variant, read = self.variant, self.read
         judged: Part = "fold" if split and split.folds else "test"
         number, like = split.fold if split else None, first.cuts if first else None
+        scale = split.of(judged).scale if split else 1.0
         with contextlib.ExitStack() as stack:
             program = Program(variant.processor)  # one, so that the same code trains and judges
             train = stack.enter_context(read(program, split, "train"))
@@ -199,6 +201,8 @@ class Training:
                     others = shortly.enter_context(read(other_program, split, "train"))
                     other = shortly.enter_context(read(other_program, split, judged)) if split else others
                     before, cuts = self._judged(baseline, others, other, baseline.params, like=like)
+            if first is None:
+                warn_of_unmarked(variant.model, before.test.templates, scale)
             yield Begun(number, train, validation, test, before, cuts)
 
     def _ended(self, begun: Sequence[Begun], earlier: Sequence[Fold]) -> list[Fold]:
