@@ -161,6 +161,10 @@ def test_marks_that_are_wrong_are_named(folder, tmp_path) -> None:
         errors.ObservationError, match="'bkg' is a template of the model and comes from the dataset 'seen'"
     ):
         evaluated(files(folder, sample="bkg"))
+    twice = files(folder)
+    twice["again"] = {**twice["seen"], "metadata": {"sample": "others", "is_data": True}}
+    with pytest.raises(errors.FilesetError, match="the observations would count the events of 'Events' twice"):
+        evaluated(twice, observed=True)
     with pytest.raises(errors.ObservationError, match="those of 'seen' have weights"):
         evaluated(files(tmp_path, weight=0.5), observed=True)
 
@@ -187,6 +191,22 @@ def test_observed_events_without_their_mark_are_warned_of(folder, tmp_path, spli
         warnings.simplefilter("error", errors.UnmarkedDataWarning)
         evaluated(files(folder), params, split=split)
         evaluated(files(tmp_path, weight=0.5, is_data=False), params, split=split)  # another signal, say
+
+
+@pytest.mark.parametrize("split", [None, FOLDS])
+def test_no_observed_event_at_all_is_an_observation(fileset, tmp_path, split) -> None:
+    write(tmp_path / "none.root", 0, 1)
+    empty = {**fileset, "seen": {"files": {str(tmp_path / "none.root"): "Events"}, "metadata": {"is_data": True}}}
+    seen = evaluated(empty, PARAMS if split is None else [PARAMS, PARAMS], split=split, observed=True).observed
+    assert {channel: bins.tolist() for channel, bins in seen.observations.items()} == {"few": [0.0] * 8, "many": [0.0] * 3}
+    assert seen.events == {"seen": 0}
+
+
+def test_observed_events_that_are_there_twice_are_named(fileset, tmp_path) -> None:
+    write(tmp_path / "twice.root", 100, 1, genWeight=np.ones(100, np.float32), event=np.arange(100, dtype=np.uint64) // 2)
+    twice = {"files": {str(tmp_path / "twice.root"): "Events"}, "metadata": {"is_data": True}}
+    with pytest.raises(errors.ObservationError, match=r"dataset 'seen': 50\.0% of the observed events .* count twice"):
+        evaluated({**fileset, "seen": twice}, observed=True)
 
 
 class NotInMany(Search):

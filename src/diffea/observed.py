@@ -138,6 +138,24 @@ def check_marks(model: HistFactory, fileset: Fileset) -> None:
             raise ObservationError(MARKED.format(sample=sample, dataset=f"the dataset {dataset!r}, which is"))
 
 
+def check_once(repeated: Mapping[str, float]) -> None:
+    """See that no observed event is there twice.
+
+    Args:
+        repeated: the share of events that are called like another one, by dataset, where it is known what identifies them.
+
+    Raises:
+        ObservationError: naming the dataset.
+    """
+    for dataset, share in repeated.items():
+        if share > 0:
+            msg = (
+                f"dataset {dataset!r}: {share:.1%} of the observed events have the run, luminosity block and event number of another one, and would "
+                "count twice: give each file once, or keep one of them in `columns` (files that have no such numbers go without the three branches)"
+            )
+            raise ObservationError(msg)
+
+
 def unmarked(model: HistFactory, templates: TemplateSet, scale: float = 1.0) -> list[str]:
     """Samples that look like observed events that nobody marked: the model does not name them, they fill its channels, and each event counts 1.
 
