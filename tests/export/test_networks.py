@@ -84,11 +84,11 @@ class Nothing(Scored):
 class Classes(Scored):
     """Probabilities of categories, and the largest of them."""
 
-    channels = {"classes/all": (hist.axis.IntCategory(range(3), name="of"), hist.axis.Regular(4, 0, 1, name="largest"))}  # noqa: RUF012
+    channels = {"classes all": (hist.axis.IntCategory(range(3), name="of"), hist.axis.Regular(4, 0, 1, name="largest"))}  # noqa: RUF012
 
     def fill(self, params, columns):
         shares = jax.nn.softmax(self.scaled(columns) @ params["in"])
-        yield diffea.Fill("classes/all", (shares, jnp.max(shares, axis=1)))
+        yield diffea.Fill("classes all", (shares, jnp.max(shares, axis=1)))
 
 
 def weights(seed: int) -> dict:
@@ -260,7 +260,7 @@ def test_categories_are_rows_of_probabilities_and_each_axis_a_file(data, tmp_pat
     x, n = np.array([0.3, 1.0, 4.0]), np.array([0, 2, 3])
     logits = np.stack([(np.log1p(x) - 1.1) / 0.7, (n - 2.0) / 1.5], axis=1) @ weights(2)["in"]
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    for name, expected in (("classes/all-of", shares), ("classes/all-largest", shares.max(axis=1))):
+    for name, expected in (("classes all-of", shares), ("classes all-largest", shares.max(axis=1))):
         session = runtime.InferenceSession(str(folder / entries[name]["files"][0]))
         given = {"x y": x, "count": n}
         typed = {one["name"]: given[one["name"]].astype(one["type"]) for one in entries[name]["inputs"]}
