@@ -198,12 +198,17 @@ def test_no_observed_event_at_all_is_an_observation(fileset, tmp_path, split) ->
     write(tmp_path / "none.root", 0, 1)
     empty = {**fileset, "seen": {"files": {str(tmp_path / "none.root"): "Events"}, "metadata": {"is_data": True}}}
     seen = evaluated(empty, PARAMS if split is None else [PARAMS, PARAMS], split=split, observed=True).observed
-    assert {channel: bins.tolist() for channel, bins in seen.observations.items()} == {"few": [0.0] * 8, "many": [0.0] * 3}
+    assert {channel: bins.tolist() for channel, bins in seen.observations.items()} == {
+        "few": [0.0] * 8,
+        "many": [0.0] * 3,
+    }
     assert seen.events == {"seen": 0}
 
 
 def test_observed_events_that_are_there_twice_are_named(fileset, tmp_path) -> None:
-    write(tmp_path / "twice.root", 100, 1, genWeight=np.ones(100, np.float32), event=np.arange(100, dtype=np.uint64) // 2)
+    write(
+        tmp_path / "twice.root", 100, 1, genWeight=np.ones(100, np.float32), event=np.arange(100, dtype=np.uint64) // 2
+    )
     twice = {"files": {str(tmp_path / "twice.root"): "Events"}, "metadata": {"is_data": True}}
     with pytest.raises(errors.ObservationError, match=r"dataset 'seen': 50\.0% of the observed events .* count twice"):
         evaluated({**fileset, "seen": twice}, observed=True)
@@ -271,10 +276,13 @@ def test_a_run_is_unblinded_at_its_own_parameters(folder, tmp_path) -> None:
     changed = analysis(params={**PARAMS, "mt": 20.0})
     with pytest.raises(errors.UnblindError, match=r"changed since.*--force"):
         unblind_variant(changed, "", data=folder, out=tmp_path)
-    assert unblind_variant(changed, "", data=folder, out=tmp_path, force=True)["observed"]["forced"] is True
+    forced = unblind_variant(changed, "", data=folder, out=tmp_path, force=True)
+    assert forced["observed"]["forced"] is True
+    assert [(look["when"], look["forced"]) for look in forced["unblinded"]] == [(seen["when"], False)]
     with pytest.warns(errors.UnblindedWarning, match="changed after observed events were looked at"):
         later = run_variant(analysis(steps=0), "", data=folder, out=tmp_path)
     assert later["observed"] is None
+    assert [look["forced"] for look in later["unblinded"]] == [False, True]
     assert later["unblinded"][0]["params"] == seen["params"]
 
 

@@ -122,7 +122,6 @@ class Ledger:
             )
             raise LedgerError(msg)
 
-
     def check_identity(self) -> None:
         """See that what identifies the events tells them apart.
 

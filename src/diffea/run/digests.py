@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import types
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,20 +28,37 @@ def digest_of(analysis: Analysis, variant: Variant) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
 
 
-def said(value: object) -> object:
-    """What an object holds, as JSON values: the same in every process, and nothing of where in memory it lies."""
+def said(value: object, within: tuple[int, ...] = ()) -> object:
+    """What an object holds, as JSON values: the same in every process, and nothing of where in memory it lies.
+
+    Args:
+        value: any object.
+        within: identities of those that it is a part of, of which none is told again.
+    """
     if isinstance(value, PLAIN):
         return repr(value)
+    if id(value) in within:
+        return len(within)
+    within = (*within, id(value))
     if isinstance(value, Mapping):
-        return [[said(key), said(one)] for key, one in value.items()]
+        return [[said(key, within), said(one, within)] for key, one in value.items()]
     if isinstance(value, list | tuple):
-        return [said(one) for one in value]
+        return [said(one, within) for one in value]
     if isinstance(value, set | frozenset):
-        return sorted(map(str, map(said, value)))
-    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType | types.ModuleType):
-        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value.__name__)}"
-    if isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__"):
+        return sorted(str(said(one, within)) for one in value)
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{getattr(value, '__module__', '')}.{value.__qualname__}"
+    if hasattr(value, "__array__"):
         array = np.asarray(value)
-        return [str(array.dtype), array.shape, said(array.tolist()) if array.dtype == object else array.tobytes().hex()]
-    known = vars(value) if hasattr(value, "__dict__") else {}
-    return [type(value).__module__, type(value).__qualname__, said(known)]
+        numbers_or_objects = said(array.tolist(), within) if array.dtype == object else array.tobytes().hex()
+        return [str(array.dtype), array.shape, numbers_or_objects]
+    return [type(value).__module__, type(value).__qualname__, said(_state(value), within)]
+
+
+def _state(value: object) -> object:
+    """What an object is pickled as; of those that cannot be, the attributes."""
+    try:
+        made = value.__reduce_ex__(4)
+    except Exception:  # noqa: BLE001  (whatever a class raises that cannot be pickled)
+        return getattr(value, "__dict__", {})
+    return made if isinstance(made, str) else [*made[1:3], *map(list, filter(None, made[3:5]))]
