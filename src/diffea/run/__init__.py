@@ -100,7 +100,7 @@ def _contents(
 ) -> dict[str, JSONDict]:
     """Train a variant and judge it: what is to be written, by file, the result last."""
     variant, split = analysis.variants[name], analysis.split
-    began = time.perf_counter()
+    began, digest = time.perf_counter(), digest_of(analysis, variant)  # before anything is remembered in what is run
     model, read = variant.model, Reader(analysis, data, client)
     check_marks(model, analysis.fileset(data))
     folds = Training(variant, read, out, steps, resume, progress)(split.each if split else [None])
@@ -137,7 +137,7 @@ def _contents(
         "folds": [summary_of(fold) for fold in folds] if split and split.folds else None,
         "observed": None,
         "unblinded": unblinded,
-        "analysis_digest": digest_of(analysis, variant),
+        "analysis_digest": digest,
         "passes_over_data": sum(fold.train.passes for fold in folds),
         "fills": sum(fold.train.fills for fold in folds),
         "split": split
