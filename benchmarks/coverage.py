@@ -24,7 +24,8 @@ import uproot
 from coffea.nanoevents import BaseSchema
 
 import diffea
-from diffea import demo, soft
+from diffea import demo, learning, soft
+from diffea.demo.data import SAMPLES
 
 BEFORE, AFTER = {"cut": 0.5, "other": 0.4}, {"cut": 1.1, "other": 0.6}
 YIELDS = {"signal": 8.0, "background": 400.0}
@@ -109,15 +110,20 @@ class Problem:
     events: int
 
 
-def problem_of(of_demo: bool) -> Problem:
+def problem_of(of_demo: bool, events: int | None) -> Problem:
+    """The small search, or that of the demo: with a floor of one event of its most heavily weighted background in each bin, without which some
+    of so few events leave a bin that has signal and no background."""
     if not of_demo:
-        return Problem(Search(), diffea.HistFactory(spec()), BaseSchema, BEFORE, AFTER, write, 3_000)
-    variant = demo.analysis.variants[""]
-    after = {"muon_pt": 30.0, "muon_iso": 0.12, "jet_pt": 30.0, "met": 100.0, "mt": 90.0, "btag": 0.5}
-    return Problem(variant.processor, variant.model, demo.DemoSchema, variant.params, after, write_demo, 20_000)
+        return Problem(Search(), diffea.HistFactory(spec()), BaseSchema, BEFORE, AFTER, write, events or 3_000)
+    events, variant = events or 50_000, demo.analysis.variants[""]
+    sample = SAMPLES["wjets"]
+    weight = demo.LUMINOSITY * sample.cross_section / (sample.share * events)
+    model = diffea.HistFactory(learning.with_floor(variant.spec, variant.processor, events=weight))
+    after = {"muon_pt": 30.0, "muon_iso": 0.12, "jet_pt": 30.0, "met": 90.0, "mt": 80.0, "btag": 0.5}
+    return Problem(variant.processor, model, demo.DemoSchema, variant.params, after, write_demo, events)
 
 
-def study(problem: Problem, toys: int, events: int, replicas: int) -> dict:
+def study(problem: Problem, toys: int, replicas: int) -> dict:
     """Judge all data sets, and the mean of their templates."""
     model = problem.model
 
@@ -134,7 +140,7 @@ def study(problem: Problem, toys: int, events: int, replicas: int) -> dict:
     began = time.perf_counter()
     for toy in range(toys):
         with tempfile.TemporaryDirectory() as folder:
-            before, after = judged(problem.write(Path(folder), events, 1 + toy), replicas)
+            before, after = judged(problem.write(Path(folder), problem.events, 1 + toy), replicas)
         totals = [total + np.stack(both(one)) / toys for total, one in zip(totals, (before, after), strict=True)]
         limits = [one.measured(diffea.objectives.upper_limit) for one in (before, after)]
         gain = after.gain_over(before, diffea.objectives.upper_limit)
@@ -145,7 +151,12 @@ def study(problem: Problem, toys: int, events: int, replicas: int) -> dict:
     means = [diffea.TemplateSet(before.templates.layout, *total) for total in totals]
     limits = [float(diffea.objectives.upper_limit(model(mean))) for mean in means]
     truths = dict(zip(found, (*limits, limits[1] / limits[0]), strict=True))
-    result: dict = {"toys": toys, "events": events, "replicas": replicas, "seconds": time.perf_counter() - began}
+    result: dict = {
+        "toys": toys,
+        "events": problem.events,
+        "replicas": replicas,
+        "seconds": time.perf_counter() - began,
+    }
     for name, measured in found.items():
         values, widths, biases = (
             np.array([getattr(one, part) for one in measured]) for part in ("value", "error", "bias")
@@ -171,8 +182,8 @@ def main() -> None:
     parser.add_argument("--events", type=int, help="of a data set: of the background, or of all of the demo's samples")
     parser.add_argument("--replicas", type=int, default=100)
     options = parser.parse_args()
-    problem = problem_of(options.demo)
-    print(json.dumps(study(problem, options.toys, options.events or problem.events, options.replicas), indent=1))
+    problem = problem_of(options.demo, options.events)
+    print(json.dumps(study(problem, options.toys, options.replicas), indent=1))
 
 
 if __name__ == "__main__":
