@@ -4,15 +4,18 @@ Makes many small data sets of a search (a signal, a background with a systematic
 after a change of its cuts with replicas, and counts how often the 68 % interval of one data set covers the mean over all of them. The
 bias that replicas tell is compared with that of the data sets: their mean, less the result of their mean templates. Prints JSON.
 
-    python benchmarks/coverage.py --toys 200
+    python benchmarks/coverage.py --toys 200           # of a small search, made for this
+    python benchmarks/coverage.py --toys 200 --demo    # of the demo's search and its generator
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import hist
@@ -21,7 +24,8 @@ import uproot
 from coffea.nanoevents import BaseSchema
 
 import diffea
-from diffea import soft
+from diffea import demo, learning, soft
+from diffea.demo.data import SAMPLES
 
 BEFORE, AFTER = {"cut": 0.5, "other": 0.4}, {"cut": 1.1, "other": 0.6}
 YIELDS = {"signal": 8.0, "background": 400.0}
@@ -62,9 +66,9 @@ def spec() -> dict:
     }
 
 
-def write(folder: Path, events: int, rng: np.random.Generator) -> dict:
-    """A data set of so many events, weighted to ``YIELDS``."""
-    fileset = {}
+def write(folder: Path, events: int, seed: int) -> dict:
+    """A data set of so many background events, weighted to ``YIELDS``."""
+    fileset, rng = {}, np.random.default_rng(seed)
     for name, total in YIELDS.items():
         signal = name == "signal"
         count = rng.poisson(events * (0.4 if signal else 1.0))
@@ -87,14 +91,48 @@ def both(evaluation):
     return evaluation.templates.values_flat, evaluation.templates.variances_flat
 
 
-def study(toys: int, events: int, replicas: int) -> dict:
+def write_demo(folder: Path, events: int, seed: int) -> dict:
+    """A data set of the demo."""
+    demo.make_data(folder, events=events, seed=seed)
+    return demo.fileset(folder)
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A search, two places of its cuts, and how its data sets are made: of a folder, a number of events and a seed."""
+
+    processor: diffea.DifferentiableProcessor
+    model: diffea.HistFactory
+    schemaclass: type
+    before: dict
+    after: dict
+    write: Callable[[Path, int, int], dict]
+    events: int
+
+
+def problem_of(of_demo: bool, events: int | None) -> Problem:
+    """The small search, or that of the demo: with a floor of one event of its most heavily weighted background in each bin, without which some
+    of so few events leave a bin that has signal and no background."""
+    if not of_demo:
+        return Problem(Search(), diffea.HistFactory(spec()), BaseSchema, BEFORE, AFTER, write, events or 3_000)
+    events, variant = events or 50_000, demo.analysis.variants[""]
+    sample = SAMPLES["wjets"]
+    weight = demo.LUMINOSITY * sample.cross_section / (sample.share * events)
+    model = diffea.HistFactory(learning.with_floor(variant.spec, variant.processor, events=weight))
+    after = {"muon_pt": 30.0, "muon_iso": 0.12, "jet_pt": 30.0, "met": 90.0, "mt": 80.0, "btag": 0.5}
+    return Problem(variant.processor, model, demo.DemoSchema, variant.params, after, write_demo, events)
+
+
+def study(problem: Problem, toys: int, replicas: int) -> dict:
     """Judge all data sets, and the mean of their templates."""
-    model, processor, rng = diffea.HistFactory(spec()), Search(), np.random.default_rng(1)
+    model = problem.model
 
     def judged(fileset, replicas):
         return [
-            diffea.evaluate(processor, fileset, params, model, schemaclass=BaseSchema, replicas=replicas)
-            for params in (BEFORE, AFTER)
+            diffea.evaluate(
+                problem.processor, fileset, params, model, schemaclass=problem.schemaclass, replicas=replicas
+            )
+            for params in (problem.before, problem.after)
         ]
 
     totals = [0.0, 0.0]
@@ -102,7 +140,7 @@ def study(toys: int, events: int, replicas: int) -> dict:
     began = time.perf_counter()
     for toy in range(toys):
         with tempfile.TemporaryDirectory() as folder:
-            before, after = judged(write(Path(folder), events, rng), replicas)
+            before, after = judged(problem.write(Path(folder), problem.events, 1 + toy), replicas)
         totals = [total + np.stack(both(one)) / toys for total, one in zip(totals, (before, after), strict=True)]
         limits = [one.measured(diffea.objectives.upper_limit) for one in (before, after)]
         gain = after.gain_over(before, diffea.objectives.upper_limit)
@@ -113,7 +151,12 @@ def study(toys: int, events: int, replicas: int) -> dict:
     means = [diffea.TemplateSet(before.templates.layout, *total) for total in totals]
     limits = [float(diffea.objectives.upper_limit(model(mean))) for mean in means]
     truths = dict(zip(found, (*limits, limits[1] / limits[0]), strict=True))
-    result: dict = {"toys": toys, "events": events, "replicas": replicas, "seconds": time.perf_counter() - began}
+    result: dict = {
+        "toys": toys,
+        "events": problem.events,
+        "replicas": replicas,
+        "seconds": time.perf_counter() - began,
+    }
     for name, measured in found.items():
         values, widths, biases = (
             np.array([getattr(one, part) for one in measured]) for part in ("value", "error", "bias")
@@ -135,13 +178,12 @@ def study(toys: int, events: int, replicas: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--toys", type=int, default=200)
-    parser.add_argument("--events", type=int, default=3000, help="background events of a data set")
+    parser.add_argument("--demo", action="store_true", help="data sets of the demo")
+    parser.add_argument("--events", type=int, help="of a data set: of the background, or of all of the demo's samples")
     parser.add_argument("--replicas", type=int, default=100)
-    parser.add_argument(
-        "--times", type=int, default=100, help="how much larger the data set is that stands for the truth"
-    )
     options = parser.parse_args()
-    print(json.dumps(study(options.toys, options.events, options.replicas), indent=1))
+    problem = problem_of(options.demo, options.events)
+    print(json.dumps(study(problem, options.toys, options.replicas), indent=1))
 
 
 if __name__ == "__main__":

@@ -129,7 +129,9 @@ def test_a_run_leaves_its_numbers_and_a_workspace_for_pyhf(folder, tmp_path) -> 
 def untrained(**changes):
     """An analysis that is only judged."""
     variant = diffea.Variant(**{"processor": Search(), "spec": spec(), "params": PARAMS, "steps": 0, **changes})
-    return diffea.Analysis(name="u", title="", fileset=write_fileset, variants={"": variant}, schemaclass=QuietSchema)
+    return diffea.Analysis(
+        name="u", title="", fileset=write_fileset, variants={"": variant}, schemaclass=QuietSchema, split=diffea.Split()
+    )
 
 
 def test_an_error_leaves_nothing_half_written(folder, tmp_path) -> None:

@@ -15,7 +15,7 @@ import diffea
 from diffea import errors, objectives, report, soft
 from diffea.distributed import distribute
 from diffea.events.splits import PARTS
-from diffea.run import run_variant
+from diffea.run import folds, run_variant
 from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
 
 FOLDS = diffea.Split(folds=2)
@@ -219,6 +219,35 @@ def test_folds_that_learn_unlike_edges_do_not_add_up(fileset) -> None:
         model([PARAMS, {**PARAMS, "shift": 0.7}], diffea.HistFactory(spec(("few",))))
 
 
+def total(bound):
+    return jnp.sum(bound.expected_data(jnp.asarray(bound.config.suggested_init())))
+
+
+class Learning(Search):
+    """Learns an edge."""
+
+    def edges(self, params):
+        return {"few": jnp.linspace(0.0, 160.0, 9) + params["shift"], "many": jnp.asarray([0.0, 20.0, 50.0, 120.0])}
+
+
+def test_folds_that_would_learn_edges_are_refused_before_they_train(fileset, tmp_path) -> None:
+    def learning(**changes):
+        given = {"processor": Learning(), "spec": spec(("few",)), "params": PARAMS, "objective": total, "limit": False}
+        variant = diffea.Variant(**{**given, "optimizer": "l-bfgs-b", "steps": 1, **changes})
+        return diffea.Analysis(
+            name="e", title="", fileset=lambda _: fileset, variants={"": variant}, schemaclass=QuietSchema, replicas=0
+        )  # fmt: skip
+
+    with pytest.raises(errors.TemplateError, match=r"bin edges of 'few' for itself \(by shift\)"):
+        run_variant(learning(), "", data=tmp_path, out=tmp_path)
+    assert not list(tmp_path.rglob("steps.jsonl"))
+    fixed = learning(steps=0).variants[""]
+    for variant, steps in ((fixed, None), (fixed, 5), (learning().variants[""], 0)):
+        folds._check_edges(variant, steps)
+    scheduled = learning(schedules={"shift": lambda fraction: fraction}).variants[""]
+    folds._check_edges(scheduled, None)
+
+
 def test_steps_are_written_while_they_are_made_with_their_parameters(fileset, tmp_path) -> None:
     def searching(**changes):
         variant = diffea.Variant(
@@ -226,7 +255,7 @@ def test_steps_are_written_while_they_are_made_with_their_parameters(fileset, tm
                 "processor": Search(),
                 "spec": spec(("few", "many")),
                 "params": PARAMS,
-                "objective": lambda bound: jnp.sum(bound.expected_data(jnp.asarray(bound.config.suggested_init()))),
+                "objective": total,
                 "optimizer": optax.adam(0.05),
                 "bounds": {"mt": (10.0, 90.0), "jet_pt": (20.0, 60.0), "shift": (0.0, 1.0)},
                 "steps": 4,
@@ -256,6 +285,12 @@ def test_steps_are_written_while_they_are_made_with_their_parameters(fileset, tm
     assert len({tuple(step["params"].values()) for step in result["history"]}) == len(result["history"]) > 2
 
 
-def test_of_many_parameters_the_history_has_the_norm(memorised) -> None:
-    first = memorised[0]["history"][0]["params"]
-    assert first == {"|memory|": pytest.approx(0.55 * np.sqrt(sum(EVENTS.values())))}
+def test_of_many_parameters_the_history_has_the_norm_and_a_file_each(memorised) -> None:
+    result, out, _ = memorised
+    for number, fold in enumerate(result["folds"]):
+        each = np.load(out / "checkpoint" / f"fold-{number}" / "params.npy")
+        assert each.shape == (6, sum(EVENTS.values()))
+        np.testing.assert_array_equal(each[0], 0.55)
+        norms = [step["params"]["|memory|"] for step in fold["history"]]
+        np.testing.assert_allclose(np.linalg.norm(each, axis=1), norms, rtol=1e-12)
+        assert any(np.array_equal(row, fold["params"]["memory"]) for row in each)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -156,10 +157,61 @@ def test_marks_that_are_wrong_are_named(folder, tmp_path) -> None:
         evaluated(files(folder, is_data="yes"))
     with pytest.raises(errors.FilesetError, match=r"marked as data .*nothing to train on"):
         evaluated({"seen": files(folder)["seen"]})
-    with pytest.raises(errors.ObservationError, match="'bkg' is a template of the model"):
-        evaluated(files(folder, sample="bkg"), observed=True)
+    with pytest.raises(
+        errors.ObservationError, match="'bkg' is a template of the model and comes from the dataset 'seen'"
+    ):
+        evaluated(files(folder, sample="bkg"))
+    twice = files(folder)
+    twice["again"] = {**twice["seen"], "metadata": {"sample": "others", "is_data": True}}
+    with pytest.raises(errors.FilesetError, match="the observations would count the events of 'Events' twice"):
+        evaluated(twice, observed=True)
     with pytest.raises(errors.ObservationError, match="those of 'seen' have weights"):
         evaluated(files(tmp_path, weight=0.5), observed=True)
+
+
+def test_a_simulation_that_is_marked_is_named_before_anything_is_read(tmp_path) -> None:
+    def missing(_):
+        names = {"signal": {}, "bkg": {"is_data": True}}
+        return {
+            name: {"files": {str(tmp_path / "gone.root"): "Events"}, "metadata": given} for name, given in names.items()
+        }
+
+    wrong = dataclasses.replace(analysis(), fileset=missing)
+    with pytest.raises(errors.ObservationError, match=r"the dataset 'bkg', which is marked as data: is it simulated\?"):
+        run_variant(wrong, "", data=tmp_path, out=tmp_path)
+
+
+@pytest.mark.parametrize("split", [None, diffea.Split(), FOLDS])
+def test_observed_events_without_their_mark_are_warned_of(folder, tmp_path, split) -> None:
+    params = [PARAMS, PARAMS] if split is FOLDS else PARAMS
+    forgotten = files(folder, is_data=False)
+    with pytest.warns(errors.UnmarkedDataWarning, match="the events of 'seen' count 1 each"):
+        evaluated(forgotten, params, split=split)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", errors.UnmarkedDataWarning)
+        evaluated(files(folder), params, split=split)
+        evaluated(files(tmp_path, weight=0.5, is_data=False), params, split=split)  # another signal, say
+
+
+@pytest.mark.parametrize("split", [None, FOLDS])
+def test_no_observed_event_at_all_is_an_observation(fileset, tmp_path, split) -> None:
+    write(tmp_path / "none.root", 0, 1)
+    empty = {**fileset, "seen": {"files": {str(tmp_path / "none.root"): "Events"}, "metadata": {"is_data": True}}}
+    seen = evaluated(empty, PARAMS if split is None else [PARAMS, PARAMS], split=split, observed=True).observed
+    assert {channel: bins.tolist() for channel, bins in seen.observations.items()} == {
+        "few": [0.0] * 8,
+        "many": [0.0] * 3,
+    }
+    assert seen.events == {"seen": 0}
+
+
+def test_observed_events_that_are_there_twice_are_named(fileset, tmp_path) -> None:
+    write(
+        tmp_path / "twice.root", 100, 1, genWeight=np.ones(100, np.float32), event=np.arange(100, dtype=np.uint64) // 2
+    )
+    twice = {"files": {str(tmp_path / "twice.root"): "Events"}, "metadata": {"is_data": True}}
+    with pytest.raises(errors.ObservationError, match=r"dataset 'seen': 50\.0% of the observed events .* count twice"):
+        evaluated({**fileset, "seen": twice}, observed=True)
 
 
 class NotInMany(Search):
@@ -224,10 +276,13 @@ def test_a_run_is_unblinded_at_its_own_parameters(folder, tmp_path) -> None:
     changed = analysis(params={**PARAMS, "mt": 20.0})
     with pytest.raises(errors.UnblindError, match=r"changed since.*--force"):
         unblind_variant(changed, "", data=folder, out=tmp_path)
-    assert unblind_variant(changed, "", data=folder, out=tmp_path, force=True)["observed"]["forced"] is True
+    forced = unblind_variant(changed, "", data=folder, out=tmp_path, force=True)
+    assert forced["observed"]["forced"] is True
+    assert [(look["when"], look["forced"]) for look in forced["unblinded"]] == [(seen["when"], False)]
     with pytest.warns(errors.UnblindedWarning, match="changed after observed events were looked at"):
         later = run_variant(analysis(steps=0), "", data=folder, out=tmp_path)
     assert later["observed"] is None
+    assert [look["forced"] for look in later["unblinded"]] == [False, True]
     assert later["unblinded"][0]["params"] == seen["params"]
 
 

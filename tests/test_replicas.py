@@ -20,6 +20,7 @@ import diffea
 from diffea import errors, objectives, soft
 from diffea.bootstrap import with_error
 from diffea.distributed import distribute
+from diffea.events import batches, replicas
 from diffea.events.replicas import event_hashes, poisson_weights
 from diffea.judge import Judge
 from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
@@ -194,8 +195,30 @@ def test_events_that_are_called_the_same_are_refused(tmp_path) -> None:
     for name in ("signal", "background"):
         write(tmp_path / f"{name}.root", 300, 1, event=np.full(300, 7, np.uint64))
     fileset = {name: {"files": {str(tmp_path / f"{name}.root"): "Events"}} for name in ("signal", "background")}
-    with pytest.raises(errors.ReplicaError, match="299 of 300 events have the run"):
+    with pytest.raises(errors.ReplicaError, match=r"dataset 'signal': 99\.7% of the events have the run"):
         evaluated(fileset)
+
+
+def test_files_that_number_their_events_alike_are_refused_in_any_batch(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(batches, "ROWS", 1000)
+    write_fileset(tmp_path)
+    for number in (0, 1):
+        write(tmp_path / f"background_{number}.root", 1500, 4, genWeight=np.full(1500, 1.0 + number, np.float32))
+    fileset = {
+        "signal": {"files": {str(tmp_path / "signal.root"): "Events"}},
+        "bkg": {"files": {str(tmp_path / f"background_{number}.root"): "Events" for number in (0, 1)}},
+    }
+    with pytest.raises(errors.ReplicaError, match=r"dataset 'bkg': 50\.0% of the events have the run"):
+        evaluated(fileset, chunksize=500)
+
+
+def test_the_lowest_hashes_tell_the_share_that_is_repeated() -> None:
+    rng = np.random.default_rng(3)
+    known = rng.integers(0, 2**63, 40_000).astype(np.uint64)
+    parts = [known[:25_000], known[20_000:]]  # 5000 in both
+    assert replicas.repeated([replicas.lowest(part) for part in parts]) == pytest.approx(5_000 / 45_000, abs=0.01)
+    assert replicas.repeated([np.unique(part[:300]) for part in (known, known[200:])]) == pytest.approx(1 / 6)
+    assert replicas.repeated([known[:0]]) == 0.0
 
 
 @pytest.mark.parametrize("number", [1, -3, True, 2.5, "many"])

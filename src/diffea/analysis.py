@@ -121,7 +121,7 @@ class Analysis:
         fileset: makes coffea's fileset from the folder of the data.
         variants: by name; one named ``""`` where there are no variants.
         schemaclass: of NanoEvents.
-        split: into training, validation and test events, or into folds.
+        split: into folds, or into training, validation and test events; by default into two folds.
         chunksize: entries that are read at once.
         on_bad_file: ``"raise"``, or ``"skip"`` to leave out files that stay bad, which result.json then lists.
         memory: bytes of columns that a worker may hold, see ``diffea.distribute``.
@@ -142,7 +142,7 @@ class Analysis:
     fileset: Callable[[Path], Mapping[str, object]]
     variants: Mapping[str, Variant]
     schemaclass: type = NanoAODSchema
-    split: Split | None = dataclasses.field(default_factory=Split)
+    split: Split | None = dataclasses.field(default_factory=lambda: Split(folds=2))
     chunksize: int = 100_000
     on_bad_file: Literal["raise", "skip"] = "raise"
     memory: int | str = "auto"

@@ -211,5 +211,9 @@ class UnblindedWarning(UserWarning):
     """Warned when parameters changed after observed data were looked at."""
 
 
+class UnmarkedDataWarning(UserWarning):
+    """Warned of when a dataset that is not marked as data looks like observed events."""
+
+
 class ExportError(DiffeaError):
     """Raised when a result cannot be handed on in the form that is asked for."""

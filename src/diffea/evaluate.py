@@ -22,7 +22,7 @@ from diffea.events.folds import check_samples
 from diffea.events.splits import Split
 from diffea.judge import Judge
 from diffea.notebook import pictures, tables
-from diffea.observed import Observed
+from diffea.observed import Observed, check_marks, check_once, warn_of_unmarked
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
 from diffea.statistics.model import BoundModel
@@ -232,7 +232,8 @@ def evaluate(
     Raises:
         SplitError: if there are not as many parameters as folds, or a fold has no events of a sample.
         TemplateError: if folds learned unlike bin edges, so that their templates do not add up.
-        ObservationError: if observed data are asked for, and nothing is marked as such, or what is has weights.
+        ObservationError: if a template of the model is marked as data; if observed data are asked for, and nothing is marked as such, or
+            what is has weights, or events twice.
         ReplicaError: if replicas are asked for of events of which it is not known what identifies them.
         UnknownTemplateError: if the model names a template that no fill made.
         Whatever ``distribute`` raises.
@@ -248,6 +249,7 @@ def evaluate(
         memory=memory,
         uproot_options=uproot_options,
     )
+    check_marks(model, fileset)
     by_fold = split is not None and split.folds is not None and split.fold is None
     if split is not None and by_fold:
         _check_folds(split, params)
@@ -262,11 +264,13 @@ def evaluate(
     if split and by_fold:
         check_samples(split, chunks)
     whole = together(found)
+    warn_of_unmarked(model, whole.templates, parts[0].scale if parts[0] else 1.0)
     if not observed:
         return whole
     seen, events = [], Counter[str]()
     for one, own in zip(parts if by_fold else (None,), each, strict=True):
-        with read(split=one, observed=True) as templates:
+        with read(split=one, observed=True, identify=True) as templates:
+            check_once(templates.ledger.repeated)
             seen.append(templates.hard(own))
             events.update(templates.events)
     data = functools.reduce(operator.add, seen)

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Mapping
 
 import jax
 import numpy as np
 
 from diffea import statistics
-from diffea.errors import JudgementError, ObservationError
+from diffea.errors import JudgementError, ObservationError, UnmarkedDataWarning
+from diffea.events.filesets import marked
 from diffea.judge import Judge
 from diffea.statistics import HistFactory
 from diffea.statistics.model import BoundModel
 from diffea.templates import TemplateSet
 from diffea.templates.layout import NOMINAL
-from diffea.types import JSONDict
+from diffea.types import Fileset, JSONDict
 
 AGREEMENT = 0.05
 CL = 0.95
+MARKED = (
+    "the sample {sample!r} is a template of the model and comes from {dataset} marked as data: is it simulated? Then take "
+    "metadata['is_data'] away; an estimate from data is a dataset of its own, without the mark"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +126,73 @@ class Observed:
         return Judge(self.workspace(), self.model.modifier_settings)
 
 
+def check_marks(model: HistFactory, fileset: Fileset) -> None:
+    """See, without a look at any event, that no dataset that is marked as data is a template of the model.
+
+    Raises:
+        ObservationError: naming it.
+    """
+    named = {sample for _, sample, _ in model.template_keys}
+    for dataset, sample in marked(fileset).items():
+        if sample in named:
+            raise ObservationError(MARKED.format(sample=sample, dataset=f"the dataset {dataset!r}, which is"))
+
+
+def check_once(repeated: Mapping[str, float]) -> None:
+    """See that no observed event is there twice.
+
+    Args:
+        repeated: the share of events that are called like another one, by dataset, where it is known what identifies them.
+
+    Raises:
+        ObservationError: naming the dataset.
+    """
+    for dataset, share in repeated.items():
+        if share > 0:
+            msg = (
+                f"dataset {dataset!r}: {share:.1%} of the observed events have the run, luminosity block and event number of another one, and would "
+                "count twice: give each file once, or keep one of them in `columns` (files that have no such numbers go without the three branches)"
+            )
+            raise ObservationError(msg)
+
+
+def unmarked(model: HistFactory, templates: TemplateSet, scale: float = 1.0) -> list[str]:
+    """Samples that look like observed events that nobody marked: the model does not name them, they fill its channels, and each event counts 1.
+
+    Args:
+        model: the statistical model.
+        templates: with exact cuts, of datasets that are not marked.
+        scale: of their weights, see ``Split``.
+    """
+    channels = {channel.name for channel in model.spec.channels}
+    named = {sample for _, sample, _ in model.template_keys}
+    counts: dict[str, list[np.ndarray]] = {}
+    for (channel, sample, variation), template in templates.items():
+        if channel in channels and sample not in named and variation == NOMINAL:
+            values, variances = np.ravel(template.values) / scale, np.ravel(template.variances) / scale**2
+            counts.setdefault(sample, []).append(np.stack([values, variances]))
+    whole = {sample: np.round(np.concatenate(found, axis=1), 9) for sample, found in counts.items()}
+    return sorted(
+        sample
+        for sample, (values, variances) in whole.items()
+        if values.any() and (values == variances).all() and (values % 1 == 0).all()
+    )
+
+
+def warn_of_unmarked(model: HistFactory, templates: TemplateSet, scale: float = 1.0) -> None:
+    """Warn of what ``unmarked`` finds.
+
+    Warns:
+        UnmarkedDataWarning: naming the samples.
+    """
+    if found := unmarked(model, templates, scale):
+        msg = (
+            f"the events of {', '.join(map(repr, found))} count 1 each, and the model does not name them: if they were observed, mark their datasets "
+            "with metadata={'is_data': True}, so that nothing looks at them; otherwise leave them out of the fileset"
+        )
+        warnings.warn(msg, UnmarkedDataWarning, stacklevel=2)
+
+
 def observations_of(model: HistFactory, seen: TemplateSet) -> dict[str, np.ndarray]:
     """Observed events of each channel of a model, by bin.
 
@@ -138,11 +211,7 @@ def observations_of(model: HistFactory, seen: TemplateSet) -> dict[str, np.ndarr
         if variation != NOMINAL or channel not in channels:
             continue
         if sample in named:
-            msg = (
-                f"the sample {sample!r} is a template of the model and comes from a dataset that is marked as data: is it simulated? Then take "
-                "metadata['is_data'] away; an estimate from data is a dataset of its own, without the mark"
-            )
-            raise ObservationError(msg)
+            raise ObservationError(MARKED.format(sample=sample, dataset="a dataset that is"))
         values, variances = (np.ravel(np.asarray(flat, float)) for flat in (template.values, template.variances))
         wrong = np.flatnonzero((values < 0) | (values != np.round(values)) | (values != variances))
         if wrong.size:

@@ -39,10 +39,13 @@ def as_arrays(params: Params) -> Params:
     return jax.tree.unflatten(tree, [_as_array(path, leaf) for path, leaf in leaves])
 
 
-def told(params: Params, most: int = 64) -> dict[str, float]:
-    """Parameters by name, such as ``mt`` or ``edges[2]``; of more numbers than ``most`` the norm of each array, as ``|weights|``."""
+TOLD = 64  # numbers that are told one by one
+
+
+def told(params: Params) -> dict[str, float]:
+    """Parameters by name, such as ``mt`` or ``edges[2]``; of more numbers than ``TOLD`` the norm of each array, as ``|weights|``."""
     leaves = [(name_of(path), np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
-    if sum(array.size for _, array in leaves) > most:
+    if sum(array.size for _, array in leaves) > TOLD:
         return {f"|{name}|": float(np.linalg.norm(array)) for name, array in leaves}
     values = (float(number) for _, array in leaves for number in array.ravel())
     return dict(zip(number_names(params), values, strict=True))

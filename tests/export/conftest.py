@@ -13,9 +13,9 @@ import pytest
 from diffea import evaluate
 from diffea.analysis import Analysis, load_analysis
 from diffea.export.results import Result
+from diffea.run.digests import digest_of
 from diffea.run.numbers import numbers
 from diffea.run.states import histograms
-from diffea.run.unblind import digest_of
 from diffea.runtime import versions
 from diffea.types import Params
 

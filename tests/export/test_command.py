@@ -218,8 +218,8 @@ def test_a_folder_is_replaced_whole_or_stays_as_it_was(toy_run, tmp_path, monkey
     taken.write_text("mine")
     with pytest.raises(OutputError, match="is a file"):
         export(read_result(out, None), "pyhf", taken)
-    with pytest.raises(ExportError, match="exported to coffea, pyhf"):
-        export(read_result(out, None), "onnx", tmp_path / "network")
+    with pytest.raises(ExportError, match="exported to coffea, onnx, pyhf"):
+        export(read_result(out, None), "root", tmp_path / "file")
     assert taken.read_text() == "mine"
 
 

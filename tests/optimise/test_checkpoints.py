@@ -185,3 +185,31 @@ def test_patience_goes_on_where_it_was(killed_at: int, tmp_path: Path) -> None:
     assert len(resumed.history) == 4 + 5
     assert float(resumed.params) == -0.75
     assert [step.validation for step in resumed.history] == [(0.25 * n - 0.75) ** 2 for n in range(9)]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "l-bfgs-b"])
+def test_parameters_too_many_to_be_told_are_a_row_a_step_that_a_resumed_run_writes_as_another(
+    tmp_path: Path, optimizer: str
+) -> None:
+    start, target = {"w": np.zeros(70), "b": np.zeros(())}, jnp.linspace(-1.0, 1.0, 70)
+    told: list[dict] = []
+
+    def run(folder: Path, until: int, **options: object) -> None:
+        def tell(step) -> None:
+            told.append(step.params)
+            if step.step == until:
+                raise KeyboardInterrupt
+
+        loss = Composite(lambda p: p["w"] - target + p["b"], lambda residuals: jnp.sum(residuals**2 + residuals**4))
+        optimise(loss, start, optimizer=OPTIMIZERS[optimizer], steps=5, checkpoint=folder, progress=tell, **options)
+
+    run(tmp_path / "whole", 99)
+    norms = [step["|w|"] for step in told]
+    whole = np.load(tmp_path / "whole" / "params.npy")
+    np.testing.assert_allclose(np.linalg.norm(whole[:, 1:], axis=1), norms, rtol=1e-12)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", 4)
+    run(tmp_path / "parts", 99, resume=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "parts" / "params.npy"), whole)
+    optimise(VALLEY, START, optimizer="l-bfgs-b", steps=2, checkpoint=tmp_path / "whole")
+    assert not (tmp_path / "whole" / "params.npy").exists()

@@ -23,15 +23,20 @@ EXISTING = click.Path(exists=True, path_type=Path)
 @click.option("--to", type=click.Choice(FORMATS), required=True, help="What for.")
 @click.option("--variant", metavar="NAME", help="Which variant's result, where OUT has several.")
 @click.option("--into", type=FOLDER, help="Folder to write, or to replace.  [default: OUT/export/FORMAT]")
-@click.option("--analysis", type=EXISTING, help="File or folder of the analysis, for coffea.  [default: analyses/NAME]")
-def export_command(out: Path, to: str, variant: str | None, into: Path | None, analysis: Path | None) -> None:
+@click.option(
+    "--analysis", type=EXISTING, help="File or folder of the analysis, for coffea and onnx.  [default: analyses/NAME]"
+)
+@click.option("--data", type=EXISTING_FOLDER, help="Folder of the analysis's data, for onnx.  [default: OUT/data]")
+def export_command(
+    out: Path, to: str, variant: str | None, into: Path | None, analysis: Path | None, data: Path | None
+) -> None:
     """Hand on what a finished run left in OUT, to those who do not use diffea.
 
-    coffea: selection and histograms as one plain processor. pyhf, cabinetry, hs3, combine: the likelihood. hepdata: a submission.
+    coffea: selection and histograms as one plain processor. onnx: the networks. pyhf, cabinetry, hs3, combine: the likelihood. hepdata: a submission.
     """
     result = read_result(out, variant)
-    given = _analysis(str(result.result["analysis"]), analysis) if to == "coffea" else None
-    folder = export(result, to, into or result.folder / "export" / to, given)
+    given = _analysis(str(result.result["analysis"]), analysis) if to in ("coffea", "onnx") else None
+    folder = export(result, to, into or result.folder / "export" / to, given, data or _data(out))
     Console().print(f"exported: {escape(str(folder))}", soft_wrap=True)
 
 
@@ -44,3 +49,9 @@ def _analysis(name: str, place: Path | None) -> Analysis:
         msg = f"the run is of the analysis {name!r}, which is not at {place}: say where its file or folder is with --analysis"
         raise ExportError(msg)
     return load_analysis(place)
+
+
+def _data(out: Path) -> Path | None:
+    """The data that the run made itself, if it did."""
+    folder = out / "data"
+    return folder if folder.is_dir() else None

@@ -18,6 +18,7 @@ from diffea import objectives, soft
 from diffea.analysis import Analysis, Variant
 from diffea.demo.data import FILES, SAMPLES, make_data
 from diffea.events.kinds import EventArray
+from diffea.events.splits import Split
 from diffea.processor import DifferentiableProcessor, Fill
 from diffea.types import Axis, Events, JSONDict, PyTree
 
@@ -130,6 +131,7 @@ analysis = Analysis(
     title="Search for a heavy particle in one muon, jets and missing momentum (invented data)",
     fileset=fileset,
     schemaclass=DemoSchema,
+    split=Split(train=0.5),  # one training, which two folds would be two of
     chunksize=25_000,
     default_data=make_data,
     variants={

@@ -158,6 +158,7 @@ class Templates:
         if isinstance(count, bool) or not isinstance(count, int) or count < 2:
             msg = f"replicas are at least two, as a whole number, got {number!r}"
             raise CountError(msg)
+        self.ledger.check_identity()
         params = self._known(params)
         point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths(), np.array([0, 1, 0])))
         found = self._step("replicas", self._layout(params), *point, np.arange(count, dtype=np.uint64)[None])

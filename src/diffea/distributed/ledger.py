@@ -7,13 +7,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
+import numpy as np
+
 from diffea.distributed.shards import Content, Skipped
 from diffea.distributed.storage import Place
-from diffea.errors import FilesetError, LedgerError
+from diffea.errors import FilesetError, LedgerError, ReplicaError
 from diffea.events.filesets import Chunk
 from diffea.events.kinds import Signature, agree
+from diffea.events.replicas import repeated
 from diffea.notebook import tables
 from diffea.program import Structure
+
+REPEATED = 0.01  # of the events of a dataset, that may be called like another one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Ledger:
         structures: those that occur, each with its sample, and how many events each has.
         nbytes: of columns held, by where they lie: ``memory``, ``disk``, or ``files`` (read again at every step).
         read_seconds: spent on reading, summed over the workers.
+        repeated: the share of events that are called like another one, by dataset, where it is known what identifies them.
     """
 
     chunks: tuple[tuple[Chunk, int], ...]
@@ -33,6 +39,7 @@ class Ledger:
     structures: Mapping[tuple[str, Structure], int]
     nbytes: dict[Place, int]
     read_seconds: float
+    repeated: Mapping[str, float]
 
     @classmethod
     def of(cls, planned: Iterable[Chunk], contents: Sequence[Content], skipped: Iterable[Skipped]) -> Ledger:
@@ -60,7 +67,12 @@ class Ledger:
         for content in contents:
             structures.update(content.structures)
         nbytes = {place: sum(content.nbytes[place] for content in contents) for place in get_args(Place)}
-        return cls(tuple(held), lost, structures, nbytes, sum(content.seconds for content in contents))
+        seconds = sum(content.seconds for content in contents)
+        lowest: dict[str, list[np.ndarray]] = {}
+        for dataset, hashes in (pair for content in contents for pair in content.lowest):
+            lowest.setdefault(dataset, []).append(hashes)
+        shares = {dataset: repeated(batches) for dataset, batches in lowest.items()}
+        return cls(tuple(held), lost, structures, nbytes, seconds, shares)
 
     @property
     def events(self) -> dict[str, int]:
@@ -109,6 +121,20 @@ class Ledger:
                 "changed or became unreadable since the start"
             )
             raise LedgerError(msg)
+
+    def check_identity(self) -> None:
+        """See that what identifies the events tells them apart.
+
+        Raises:
+            ReplicaError: if it does not, naming the dataset.
+        """
+        for dataset, share in self.repeated.items():
+            if share > REPEATED:
+                msg = (
+                    f"dataset {dataset!r}: {share:.1%} of the events have the run, luminosity block and event number of another one, with which replicas "
+                    "would move them together; give files in which these tell events apart, or without the three branches"
+                )
+                raise ReplicaError(msg)
 
 
 def _check_alike(found: Iterable[tuple[Chunk, Signature]]) -> None:

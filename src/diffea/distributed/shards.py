@@ -20,6 +20,7 @@ from diffea.events.columns import Columns, concatenate, read
 from diffea.events.filesets import Chunk
 from diffea.events.kinds import Signature
 from diffea.events.patience import patiently
+from diffea.events.replicas import lowest
 from diffea.events.splits import Split
 from diffea.portable import Portable
 from diffea.program import Program, Structure, pieces
@@ -74,6 +75,7 @@ class Held:
         kept: number of selected events of each chunk.
         signature: of the columns.
         events: those that each piece holds, by number.
+        lowest: hashes of what identifies its events; None where that is not known.
     """
 
     batch: Batch
@@ -82,6 +84,7 @@ class Held:
     kept: tuple[int, ...]
     signature: Signature
     events: tuple[range | np.ndarray, ...]
+    lowest: np.ndarray | None = None
 
     @property
     def blocks(self) -> tuple[Blocks, ...]:
@@ -182,6 +185,7 @@ class Content:
         nbytes: of columns, by where they lie.
         seconds: that reading took.
         signatures: of each batch's columns, with its first chunk that has events.
+        lowest: hashes of what identifies events, of each batch in which that is known, with its dataset.
     """
 
     structures: Mapping[tuple[str, Structure], int]
@@ -190,6 +194,7 @@ class Content:
     nbytes: dict[Place, int]
     seconds: float
     signatures: tuple[tuple[Chunk, Signature], ...]
+    lowest: tuple[tuple[str, np.ndarray], ...] = ()
 
     @classmethod
     def of(cls, shard: Shard) -> Content:
@@ -205,6 +210,7 @@ class Content:
             shard.nbytes,
             shard.seconds,
             tuple((held.first, held.signature) for held in shard.held),
+            tuple((held.batch.file.dataset, held.lowest) for held in shard.held if held.lowest is not None),
         )
 
 
@@ -255,7 +261,8 @@ def _hold(source: Source, index: int, parts: list[tuple[Chunk, Columns]], keeper
     batch = Batch(index, tuple(chunk for chunk, _ in parts))
     kept = tuple(columns.rows for _, columns in parts)
     store = keeper.keep(blocks, partial(_again, source, batch, kept))
-    return Held(batch, structures, store, kept, columns.signature, events)
+    known = None if columns.hashes is None else lowest(columns.hashes)
+    return Held(batch, structures, store, kept, columns.signature, events, known)
 
 
 def _again(source: Source, batch: Batch, kept: tuple[int, ...]) -> tuple[Blocks, ...]:

@@ -44,7 +44,7 @@ def batches_of(chunks: Iterable[Chunk]) -> list[Batch]:
 
 def shares(batches: Sequence[Batch], number: int) -> list[tuple[Batch, ...]]:
     """Divide the batches, in order, into at most ``number`` runs of about equal rows."""
-    total = sum(batch.rows for batch in batches)
+    total = sum(batch.rows for batch in batches) or 1
     runs: list[list[Batch]] = [[] for _ in range(number)]
     before = 0
     for batch in batches:

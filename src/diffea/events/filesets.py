@@ -104,6 +104,22 @@ def files_of(fileset: Fileset, options: Mapping[str, object] | None = None) -> l
     ]
 
 
+def marked(fileset: Fileset) -> dict[str, str]:
+    """The datasets that are marked as data, each with its sample; no path is looked at.
+
+    Raises:
+        FilesetError: if metadata are malformed.
+    """
+    fileset = _dumped(fileset)
+    found = {}
+    for name, dataset in fileset.items() if isinstance(fileset, Mapping) else ():
+        content = _dumped(dataset)
+        metadata = metadata_of(str(name), content.get("metadata") if isinstance(content, Mapping) else None)
+        if metadata.get(IS_DATA):
+            found[str(name)] = str(metadata.get("sample", name))
+    return found
+
+
 def chosen(datasets: Mapping[str, bool], *, observed: bool) -> set[str]:
     """The datasets that are marked as data, or those that are not.
 

@@ -65,7 +65,8 @@ def plan(
     files = [file for file in files if file.dataset in names]
     found = list(map_files(_inspect_or_say if skip else inspect, files))
     left_out = [(file, answer) for file, answer in zip(files, found, strict=True) if isinstance(answer, str)]
-    return chunks_of([answer for answer in found if isinstance(answer, File)], chunksize), left_out
+    inspected = [answer for answer in found if isinstance(answer, File)]
+    return chunks_of(inspected, chunksize, empty=observed), left_out
 
 
 def check_chunksize(chunksize: Any) -> None:
@@ -101,8 +102,13 @@ def _inspect_or_say(file: File) -> File | str:
         return str(error)
 
 
-def chunks_of(files: Iterable[File], chunksize: int) -> list[Chunk]:
+def chunks_of(files: Iterable[File], chunksize: int, *, empty: bool = False) -> list[Chunk]:
     """Divide inspected files into chunks of about ``chunksize`` entries (a preprocessed fileset's own steps, if any).
+
+    Args:
+        files: of all datasets.
+        chunksize: entries.
+        empty: whether files without events are as good as others: then a dataset that has no others has one chunk without entries.
 
     Raises:
         FilesetError: if there is not a single event, or one would be counted twice or not at all.
@@ -110,6 +116,11 @@ def chunks_of(files: Iterable[File], chunksize: int) -> list[Chunk]:
     files = list(files)
     _check_once(files)
     chunks = [Chunk(file, start, stop) for file in files for start, stop in _steps(file, chunksize)]
+    if empty:
+        filled = {chunk.file.dataset for chunk in chunks}
+        chunks += [
+            Chunk(file, 0, 0) for file in {file.dataset: file for file in files}.values() if file.dataset not in filled
+        ]
     if not chunks:
         msg = f"the fileset has no events: {len(files)} files, all empty: {', '.join(file.path for file in files)}"
         raise FilesetError(msg)
@@ -151,13 +162,13 @@ def _nearest(ends: Sequence[int], wanted: int) -> int:
 
 
 def _check_once(files: Iterable[File]) -> None:
-    """See that no tree of a file is read twice into one sample."""
-    first: dict[tuple[object, str, str], File] = {}
+    """See that no tree of a file is read twice into one sample, or into the observed events, which all datasets of them make together."""
+    first: dict[tuple[object, str, str | None], File] = {}
     for file in files:
-        other = first.setdefault((_physical(file), tree_of(file.tree), file.sample), file)
+        other = first.setdefault((_physical(file), tree_of(file.tree), None if file.is_data else file.sample), file)
         if other is not file:
             msg = (
-                f"sample {file.sample!r} would count the events of {file.tree!r} twice: {other} and {file} are the same file or "
+                f"{'the observations' if file.is_data else f'sample {file.sample!r}'} would count the events of {file.tree!r} twice: {other} and {file} are the same file or "
                 f"copies of it (both have the UUID {file.uuid}); list one of them"
             )
             raise FilesetError(msg)

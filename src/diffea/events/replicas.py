@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,6 +15,26 @@ _BELOW = np.array(
     [min(round(sum(math.exp(-1) / math.factorial(j) for j in range(k + 1)) * 2**64), 2**64 - 1) for k in range(20)],
     dtype=np.uint64,
 )
+
+
+LOWEST = 4_096  # hashes of a batch by which it is compared with others
+
+
+def lowest(hashes: np.ndarray) -> np.ndarray:
+    """The lowest of a batch's hashes: of batches that hold the same events the same ones."""
+    return np.sort(hashes)[:LOWEST]
+
+
+def repeated(batches: Sequence[np.ndarray]) -> float:
+    """The share of events whose hash an earlier one has, as the lowest hashes of some batches tell it (exactly, if these are all there are).
+
+    Args:
+        batches: ``lowest`` of each.
+    """
+    below = min((batch[-1] for batch in batches if len(batch) == LOWEST), default=None)
+    hashes = np.concatenate(batches)
+    known = hashes if below is None else hashes[hashes <= below]
+    return 1.0 - len(np.unique(known)) / len(known) if len(known) else 0.0
 
 
 def event_hashes(identity: tuple[np.ndarray, ...], dataset: str) -> np.ndarray:

@@ -10,9 +10,9 @@ from diffea.analysis import Analysis, Variant
 from diffea.errors import ExportError
 from diffea.files import UNFINISHED
 from diffea.report.contents import find_runs, read_run
+from diffea.run.digests import digest_of
 from diffea.run.numbers import params_of
 from diffea.run.unblind import WORKSPACE as OBSERVED
-from diffea.run.unblind import digest_of
 from diffea.types import JSONDict, JSONMapping, Params
 
 

@@ -20,6 +20,7 @@ from diffea.optimise.result import Step
 
 FORMAT = "diffea-checkpoint-2"
 KEPT = 3
+PARAMS = "params.npy"
 NAME = re.compile(r"step-(\d{8})\.npz")
 StateT = TypeVar("StateT")
 
@@ -67,10 +68,32 @@ def save(folder: Path, checkpoint: Checkpoint, run: str) -> None:
             old.unlink()
 
 
+def note_params(folder: Path, step: int, numbers: np.ndarray) -> None:
+    """Write the parameters of a step as a row of ``params.npy``, which ends with it: so goes what a resumed run makes again.
+
+    Args:
+        folder: made if it is not there.
+        step: counted from 1.
+        numbers: shape ``(parameters,)``.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    path = folder / PARAMS
+    shape = step, len(numbers)
+    with named(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("r+b" if path.exists() else "w+b") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+            file.seek((step - 1) * numbers.nbytes, 1)  # NumPy leaves room for any number of rows in the header
+            file.write(np.ascontiguousarray(numbers, "<f8").tobytes())
+            file.truncate()
+
+
 def clear(folder: Path) -> None:
     """Remove the checkpoints of an earlier run."""
     with named(folder):
-        for old in (*_paths(folder), *folder.glob(f"{UNFINISHED}*")):
+        for old in (*_paths(folder), *folder.glob(f"{UNFINISHED}*"), *folder.glob(PARAMS)):
             old.unlink()
 
 

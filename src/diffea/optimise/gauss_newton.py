@@ -157,12 +157,21 @@ def gauss_newton(run: Run, loss: Composite, start: Params) -> Result:
             best, lowest = trial.x, criterion
         seconds = time.perf_counter() - began
         number = len(history) + 1
-        where = told(run.box.to_params(unravel(jnp.asarray(trial.x))))
+        here = run.box.to_params(unravel(jnp.asarray(trial.x)))
         history.append(
-            Step(number, run.steps, trial.loss, norm(trial.gradient), seconds, validation, widths=widths, params=where)
+            Step(
+                number,
+                run.steps,
+                trial.loss,
+                norm(trial.gradient),
+                seconds,
+                validation,
+                widths=widths,
+                params=told(here),
+            )
         )
         run.progress(history[-1])
-        run.keep(history, [*state.arrays(), best, np.asarray(lowest), np.asarray(stage)])
+        run.keep(history, [*state.arrays(), best, np.asarray(lowest), np.asarray(stage)], here)
     if run.stale(history):
         message = NO_LONGER_BETTER.format(run.patience)
     return Result(run.box.to_params(unravel(jnp.asarray(best))), tuple(history), message)

@@ -17,13 +17,13 @@ from jax.flatten_util import ravel_pytree
 
 from diffea.errors import CheckpointError, NotFiniteError, ParameterError
 from diffea.optimise.box import Box
-from diffea.optimise.checkpoints import Checkpoint, clear, newest, save
+from diffea.optimise.checkpoints import Checkpoint, clear, newest, note_params, save
 from diffea.optimise.evaluation import LossAndGradient, Part, norm, scalar
 from diffea.optimise.result import Result, Step
 from diffea.optimise.schedules import Schedule
 from diffea.optimise.states import OTHER, finite, plain, restored
 from diffea.optimise.updates import Updates, known
-from diffea.parameters import brief, not_numbers, told
+from diffea.parameters import TOLD, brief, not_numbers, told
 from diffea.runtime import named_errors
 from diffea.types import Loss, Params
 
@@ -157,9 +157,12 @@ class Run:
             raise NotFiniteError(msg)
         return value
 
-    def keep(self, history: list[Step], arrays: list[np.ndarray]) -> None:
-        """Write a checkpoint."""
+    def keep(self, history: list[Step], arrays: list[np.ndarray], params: Params) -> None:
+        """Write a checkpoint, and the parameters of its last step where the history has but their norm."""
         if self.checkpoint:
+            numbers = np.asarray(ravel_pytree(params)[0])
+            if len(numbers) > TOLD:
+                note_params(self.checkpoint, len(history), numbers)
             save(self.checkpoint, Checkpoint(arrays, history), self.fingerprint)
 
 
@@ -198,7 +201,7 @@ def step_by_step(run: Run, start: Params, updates: Updates, schedule: Callable[[
         scale, part = run.scale((number - 1) / max(run.steps - 1, 1)), run.part(number)
         changes = schedule or scale is not None or part is not None
         value, gradient = run.evaluate(point, None if changes else known(state), scale, part)
-        validation, where = run.validation(point, number), told(run.box.to_params(point))
+        validation, here = run.validation(point, number), run.box.to_params(point)
         criterion = validation if run.validate else value
         if criterion is not None and (criterion < lowest or (changes and not run.validate)):
             best, lowest, stale = point, criterion, 0
@@ -206,9 +209,9 @@ def step_by_step(run: Run, start: Params, updates: Updates, schedule: Callable[[
             stale += validation is not None
         point, state = updates(value, gradient, state, point, scale, part)
         spent = time.perf_counter() - began
-        history.append(Step(number, run.steps, value, norm(gradient), spent, validation, params=where))
+        history.append(Step(number, run.steps, value, norm(gradient), spent, validation, params=told(here)))
         run.progress(history[-1])
-        run.keep(history, plain((point, state, best, lowest, stale)))
+        run.keep(history, plain((point, state, best, lowest, stale)), here)
     if stale >= run.patience:
         message = NO_LONGER_BETTER.format(stale)
     return Result(run.box.to_params(best), tuple(history), message)
@@ -259,12 +262,12 @@ def quasi_newton(run: Run, start: Params) -> Result:
                 validation = run.validation(unravel(jnp.asarray(point)), len(history) + 1)
                 spent = time.perf_counter() - began
                 number = len(history) + 1
-                where = told(run.box.to_params(unravel(jnp.asarray(point))))
+                here = run.box.to_params(unravel(jnp.asarray(point)))
                 history.append(
-                    Step(number, run.steps, value, norm(gradient), spent, validation, widths=widths, params=where)
+                    Step(number, run.steps, value, norm(gradient), spent, validation, widths=widths, params=told(here))
                 )
                 run.progress(history[-1])
-                run.keep(history, [np.asarray(column) for column in zip(*log, strict=True)])
+                run.keep(history, [np.asarray(column) for column in zip(*log, strict=True)], here)
             done += 1
             return float(log[done - 1][1]), log[done - 1][2]
 

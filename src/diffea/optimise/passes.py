@@ -163,8 +163,9 @@ class Passes(Points):
         values, gradients = self._evaluated(points, widths)
         spent = len(points) * (GRADIENT_FILLS if widths else 1.0) if fills is None else (self.fills or 0.0) - fills
         best = int(np.argmin(values))
+        here = self.params(points[best])
         if not np.isfinite(values[best]) and not np.isfinite(self.lowest):
-            msg = f"the loss is {values[best]} at {brief(self.params(points[best]))}, and a number nowhere that was looked at"
+            msg = f"the loss is {values[best]} at {brief(here)}, and a number nowhere that was looked at"
             raise self.failure or NotFiniteError(msg)
         step = Step(
             step=len(self.history) + 1,
@@ -176,12 +177,12 @@ class Passes(Points):
             points=len(points),
             widths=widths or None,
             fills=spent,
-            params=told(self.params(points[best])) if np.isfinite(values[best]) else None,
+            params=told(here) if np.isfinite(values[best]) else None,
         )
         self.history.append(step)
         self._log.append(Pass(points, np.asarray(widths), values, gradients))
         self._run.progress(step)
-        self._run.keep(self.history, [array for made in self._log for array in vars(made).values()])
+        self._run.keep(self.history, [array for made in self._log for array in vars(made).values()], here)
 
     def _evaluated(self, points: np.ndarray, widths: float) -> tuple[np.ndarray, np.ndarray]:
         return self.soft(points, widths) if widths else (self.hard(points), np.empty((0, points.shape[1])))

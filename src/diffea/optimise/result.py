@@ -28,7 +28,8 @@ class Step:
         points: at how many parameter points the pass was made.
         widths: by what the widths of soft cuts were multiplied, if at all.
         fills: what it computed, in fills of all templates at one point, where that is known.
-        params: where the loss is taken, by name as ``mt`` or ``edges[2]``; of many numbers the norm of each array, as ``|weights|``.
+        params: where the loss is taken, by name as ``mt`` or ``edges[2]``; of many numbers the norm of each array, as ``|weights|``
+            (each of them is in ``params.npy`` among the checkpoints).
     """
 
     step: int

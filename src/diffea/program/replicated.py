@@ -15,7 +15,6 @@ from diffea.templates import Layout
 from diffea.types import Params
 
 AT_ONCE = 4_096  # events whose weights of all replicas are held
-REPEATED = 0.01  # of the events, of which more than one is called the same
 
 
 def replicated_sums(
@@ -42,11 +41,11 @@ def replicated_sums(
         ``(replicas, 2, whole.size)``.
 
     Raises:
-        ReplicaError: if it is not known what identifies the events, or many are called the same.
+        ReplicaError: if it is not known what identifies the events.
         NotFiniteError, HistogramError: as ``hard_sums``.
     """
     rows = int(blocks.rows)
-    hashes = _checked(blocks, where)
+    hashes = _hashes(blocks, where)
     entered = list(hard_entries(program, structure, sample, params, blocks, scale, where))
     events, places, weights = (
         np.concatenate(parts) for parts in zip(*(places_of(entries, whole) for entries in entered), strict=True)
@@ -63,19 +62,11 @@ def replicated_sums(
     return rows, (filled(entered, whole), sums.T.reshape(len(numbers), 2, whole.size))
 
 
-def _checked(blocks: Blocks, where: str) -> np.ndarray:
+def _hashes(blocks: Blocks, where: str) -> np.ndarray:
     if blocks.hashes is None:
         msg = (
             f"{where}: replicas weight each event by what identifies it, which is not known of the events that `columns` returned; "
             "select them with `events = events[mask]` before their columns are taken, and give a fileset, not a dask collection"
         )
         raise ReplicaError(msg)
-    hashes = np.asarray(blocks.hashes)
-    repeated = len(hashes) - len(np.unique(hashes))
-    if repeated > max(REPEATED * len(hashes), 1):
-        msg = (
-            f"{where}: {repeated} of {len(hashes)} events have the run, luminosity block and event number of another one, with which "
-            "replicas would move them together; give files in which these tell events apart, or without the three branches"
-        )
-        raise ReplicaError(msg)
-    return hashes
+    return np.asarray(blocks.hashes)

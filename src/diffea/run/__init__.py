@@ -14,6 +14,8 @@ from diffea.analysis import Analysis, check_variant_names
 from diffea.errors import AnalysisError
 from diffea.files import whole
 from diffea.files.locks import locked
+from diffea.observed import check_marks, unmarked
+from diffea.run.digests import digest_of
 from diffea.run.folds import Reader, Training, log
 from diffea.run.numbers import numbers
 from diffea.run.selections import summary as selection_of
@@ -21,7 +23,7 @@ from diffea.run.states import State, describe, shifts
 from diffea.run.summaries import doubts_of, limits_of, stages_of, summary_of
 from diffea.run.training import PRETRAINING, MeasuredStep, clear_checkpoints
 from diffea.run.trust import trust_of, verdict
-from diffea.run.unblind import digest_of, unblind_variant, unblinded_before
+from diffea.run.unblind import unblind_variant, unblinded_before
 from diffea.runtime import versions
 from diffea.templates.gap import soft_hard_gap
 from diffea.types import JSONDict
@@ -68,6 +70,7 @@ def run_variant(
 
     Raises:
         AnalysisError: if there is no such variant.
+        ObservationError: if a template of its model is marked as data.
         LockedError: if another run works in ``out``.
         OutputError: if ``out`` cannot be written to.
     """
@@ -97,8 +100,9 @@ def _contents(
 ) -> dict[str, JSONDict]:
     """Train a variant and judge it: what is to be written, by file, the result last."""
     variant, split = analysis.variants[name], analysis.split
-    began = time.perf_counter()
+    began, digest = time.perf_counter(), digest_of(analysis, variant)  # before anything is remembered in what is run
     model, read = variant.model, Reader(analysis, data, client)
+    check_marks(model, analysis.fileset(data))
     folds = Training(variant, read, out, steps, resume, progress)(split.each if split else [None])
     log.info("limits, their errors and the verdict")
     baseline, first = variant.baseline or variant, folds[0]
@@ -106,6 +110,7 @@ def _contents(
     after = State.of(variant.objective, model, [fold.after for fold in folds], limit=variant.limit)
     states = {"before": before, "after": after}
     params = [numbers(fold.found.params) for fold in folds]
+    suspects = unmarked(model, after.test.templates, split.of("test").scale if split and not split.folds else 1.0)
     unblinded = unblinded_before(out, params if split and split.folds else params[0])
     trust = trust_of(variant, folds, before, after)
     quoted = limits_of(before, after) if variant.limit else {}
@@ -115,7 +120,7 @@ def _contents(
         "title": analysis.title,
         "variant": name,
         "objective": describe(variant.objective),
-        "verdict": verdict(trust, folds, variant.params, doubts_of(after, first, unblinded, params)),
+        "verdict": verdict(trust, folds, variant.params, doubts_of(after, first, unblinded, params, suspects)),
         "trust": trust,
         "selection": {when: selection_of([fold.cuts[when] for fold in folds]) for when in states},
         "params": {"before": numbers(variant.params), "after": numbers(first.found.params)},
@@ -132,7 +137,7 @@ def _contents(
         "folds": [summary_of(fold) for fold in folds] if split and split.folds else None,
         "observed": None,
         "unblinded": unblinded,
-        "analysis_digest": digest_of(analysis, variant),
+        "analysis_digest": digest,
         "passes_over_data": sum(fold.train.passes for fold in folds),
         "fills": sum(fold.train.fills for fold in folds),
         "split": split

@@ -10,16 +10,22 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 from dask.utils import format_bytes
 from distributed import Client
 
 from diffea.analysis import Analysis, Variant
 from diffea.distributed import Templates, distribute
 from diffea.distributed.storage import budget_of, room
-from diffea.errors import DiffeaError
+from diffea.errors import DiffeaError, TemplateError
 from diffea.events.folds import check_samples
 from diffea.events.splits import Part, Split
+from diffea.observed import warn_of_unmarked
 from diffea.optimise import Result
+from diffea.parameters import as_arrays, name_of
+from diffea.processor.base import learned_edges
 from diffea.program import Program
 from diffea.run.abreast import abreast
 from diffea.run.gap import along, soft_less_hard
@@ -139,7 +145,10 @@ class Training:
 
         Raises:
             SplitError: if a fold, or what is trained on, has no events of a sample.
+            TemplateError: if several folds would learn bin edges.
         """
+        if len(splits) > 1:
+            _check_edges(self.variant, self.steps)
         with contextlib.ExitStack() as held:
             begun = [held.enter_context(self._begun(splits[0], None))]
             if self._room(begun[0], len(splits) - 1):
@@ -174,6 +183,7 @@ class Training:
         variant, read = self.variant, self.read
         judged: Part = "fold" if split and split.folds else "test"
         number, like = split.fold if split else None, first.cuts if first else None
+        scale = split.of(judged).scale if split else 1.0
         with contextlib.ExitStack() as stack:
             program = Program(variant.processor)  # one, so that the same code trains and judges
             train = stack.enter_context(read(program, split, "train"))
@@ -191,6 +201,8 @@ class Training:
                     others = shortly.enter_context(read(other_program, split, "train"))
                     other = shortly.enter_context(read(other_program, split, judged)) if split else others
                     before, cuts = self._judged(baseline, others, other, baseline.params, like=like)
+            if first is None:
+                warn_of_unmarked(variant.model, before.test.templates, scale)
             yield Begun(number, train, validation, test, before, cuts)
 
     def _ended(self, begun: Sequence[Begun], earlier: Sequence[Fold]) -> list[Fold]:
@@ -228,6 +240,26 @@ class Training:
     ) -> tuple[Piece, Cuts]:
         piece = Piece.of(variant.model, train, test, params, self.read.analysis.replicas)
         return piece, Cuts.of(test, params, variant.model, **others)
+
+
+def _check_edges(variant: Variant, steps: int | None) -> None:
+    """See, before anything is trained, that folds will not learn bin edges, each its own: their templates would not add up."""
+    if variant.steps == 0 or steps == 0:
+        return
+    params = as_arrays(variant.params)
+    edges, pulled = jax.vjp(lambda params: learned_edges(variant.processor, params), params)
+    for channel in edges:
+        upstream = {name: (jnp.arange(1.0, 1.0 + len(at)) ** 2) * (name == channel) for name, at in edges.items()}
+        slopes = jax.tree_util.tree_leaves_with_path(*pulled(upstream))
+        moving = [
+            name_of(path) for path, slope in slopes if np.any(slope) and name_of(path[:1]) not in variant.schedules
+        ]
+        if moving:
+            msg = (
+                f"each fold would learn bin edges of {channel!r} for itself (by {', '.join(moving)}), so that the templates of the folds would not add up: "
+                "fix the edges, or run with split=Split(train=0.5)"
+            )
+            raise TemplateError(msg)
 
 
 def _which(number: int | None) -> str:

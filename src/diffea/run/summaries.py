@@ -40,11 +40,17 @@ def limits_of(before: State, after: State) -> JSONDict:
     return {**found, "gain": gain, "gain_error": error}
 
 
-def doubts_of(after: State, fold: Fold, unblinded: Sequence[JSONDict], params: Sequence[object]) -> list[str]:
+def doubts_of(
+    after: State, fold: Fold, unblinded: Sequence[JSONDict], params: Sequence[object], suspects: Sequence[str]
+) -> list[str]:
     """What makes a result doubtful beside its numbers."""
     unjudged = [WORDS[what] for what in after.failures]
     doubts = [f"{', '.join(unjudged)} could not be judged"] if unjudged else []
     doubts += [f"{share:.1%} of {dataset} was left out" for dataset, share in fold.train.ledger.lost.items()]
+    if suspects:
+        doubts.append(
+            f"{', '.join(suspects)}, which the model does not name, look like observed events that are not marked as data"
+        )
     if unblinded and unblinded[-1]["params"] not in (list(params), params[0]):
         doubts.append(f"parameters changed after observed events were looked at, on {unblinded[-1]['when']}")
     return doubts

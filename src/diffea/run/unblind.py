@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +18,14 @@ from diffea.evaluate import Evaluation, evaluate
 from diffea.files import whole
 from diffea.files.locks import locked
 from diffea.observed import Observed
+from diffea.run.digests import digest_of
 from diffea.run.nuisances import fitted
 from diffea.run.numbers import numbers, params_of
-from diffea.run.states import describe, histograms
-from diffea.sources import reachable, source_of
+from diffea.run.states import histograms
 from diffea.types import JSONDict, JSONMapping, Params
 
 RESULT, TEMPLATES, WORKSPACE = "result.json", "templates.json", "workspace-observed.json"
+RECORDED = ("when", "commit", "analysis_digest", "params", "forced")
 SAME = 1e-9  # of templates, relative to the largest
 
 
@@ -84,7 +83,7 @@ def unblind_variant(
             raise UnblindError(msg)
         seen = final.observed
         record = {**record_of(variant, result), "forced": force, **summary(seen)}
-        result = {**result, "observed": record}
+        result = {**result, "unblinded": looks_of(result), "observed": record}
         for file, content in ((WORKSPACE, seen.workspace()), (RESULT, result)):
             with whole(out / file) as opened:
                 opened.write(json.dumps(content, indent=1, allow_nan=False).encode())
@@ -145,8 +144,7 @@ def unblinded_before(out: Path, params: object) -> list[JSONDict]:
         earlier = json.loads((out / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    records = [*(earlier.get("unblinded") or []), *([earlier["observed"]] if earlier.get("observed") else [])]
-    kept = [{key: record.get(key) for key in ("when", "commit", "analysis_digest", "params")} for record in records]
+    kept = looks_of(earlier)
     if kept and kept[-1]["params"] != params:
         msg = (
             f"the parameters in {out} changed after observed events were looked at, on {kept[-1]['when']}: results of observed events are "
@@ -156,14 +154,10 @@ def unblinded_before(out: Path, params: object) -> list[JSONDict]:
     return kept
 
 
-def digest_of(analysis: Analysis, variant: Variant) -> str:
-    """Of the text of the user's modules behind the processor, and of model, start, objective and split."""
-    modules = {source_of(module) for module in reachable(type(variant.processor))}
-    model = (
-        variant.spec if isinstance(variant.spec, Mapping) else [repr(variant.model.spec), repr(variant.model.settings)]
-    )
-    parts = [sorted(modules), model, numbers(variant.params), describe(variant.objective), repr(analysis.split)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
+def looks_of(result: JSONMapping) -> list[JSONDict]:
+    """The records of all looks at observed events that a result.json tells of, in their order."""
+    records = [*(result.get("unblinded") or []), *([result["observed"]] if result.get("observed") else [])]
+    return [{key: record.get(key) for key in RECORDED} for record in records]
 
 
 def commit_of(variant: Variant) -> str | None:

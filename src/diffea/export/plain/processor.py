@@ -11,6 +11,7 @@ import hist
 import numpy as np
 from coffea.processor import ProcessorABC
 
+from diffea.export.plain.folds import fold_of, uniform
 from diffea.export.plain.ragged import Ragged, packed
 from diffea.export.plain.sums import exact_sums, rounded
 
@@ -172,32 +173,24 @@ def parts(split: Any, events: Any) -> Iterator[tuple[int, Any, float]]:
     if split is None or (observed and split["folds"] is None):
         yield 0, None, 1.0
         return
-    uniform = hashes(split["seed"], events)
-    if split["folds"] is None:
-        yield 0, (split["low"] <= uniform) & (uniform < split["high"]), 1.0 / (split["high"] - split["low"])
+    seed, folds, identity = split["seed"], split["folds"], identity_of(events)
+    if folds is None:
+        number = uniform(seed, *identity)
+        yield 0, (split["low"] <= number) & (number < split["high"]), 1.0 / (split["high"] - split["low"])
         return
-    for fold in range(split["folds"]):
-        yield fold, np.floor(uniform * split["folds"]) == fold, 1.0
+    of = fold_of(seed, folds, *identity)
+    for fold in range(folds):
+        yield fold, of == fold, 1.0
 
 
-def hashes(seed: int, events: Any) -> Any:
-    """A number from 0 up to 1 for each event, made of what identifies it."""
-    start, uuid = events.metadata.get("entrystart", 0), events.metadata.get("fileuuid", "0")
+def identity_of(events: Any) -> list[Any]:
+    """What identifies each event: integer arrays."""
     if {"run", "luminosityBlock", "event"} <= set(events.fields):
-        identity = [np.asarray(events[name]) for name in ("run", "luminosityBlock", "event")]
-    else:
-        high, low = divmod(int(uuid.replace("-", ""), 16), 2**64)
-        entries = np.arange(start, start + len(events), dtype=np.uint64)
-        identity = [np.full_like(entries, high), np.full_like(entries, low), entries]
-    hashed = np.full(len(events), np.uint64(seed))
-    for numbers in identity:
-        hashed = splitmix64(hashed ^ numbers.astype(np.uint64))
-    return (hashed >> np.uint64(11)) * 2.0**-53
-
-
-def splitmix64(numbers: Any) -> Any:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
-    numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
+        return [np.asarray(events[name]) for name in ("run", "luminosityBlock", "event")]
+    if missing := {"entrystart", "fileuuid"} - set(events.metadata):
+        msg = f"events without run, luminosityBlock and event are told apart by file and entry: coffea's Runner says {sorted(missing)} in their metadata"
+        raise ValueError(msg)
+    start, uuid = events.metadata["entrystart"], events.metadata["fileuuid"]
+    high, low = divmod(int(uuid.replace("-", ""), 16), 2**64)
+    entries = np.arange(start, start + len(events), dtype=np.uint64)
+    return [np.full_like(entries, high), np.full_like(entries, low), entries]

@@ -14,7 +14,9 @@ from coffea.processor import IterativeExecutor, Runner
 
 def main(data: Path) -> int:
     """Print how the histograms compare; 1 if they are not the same within rounding."""
-    fileset = {name: one for name, one in processor.fileset(data).items() if not one.get("metadata", {}).get("is_data")}
+    fileset = {
+        name: one for name, one in processor.fileset(data).items() if not (one.get("metadata") or {}).get("is_data")
+    }
     stored, expected = (
         json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
         for name in ("parameters.json", "expected.json")
