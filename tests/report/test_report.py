@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyhf
 import pytest
+import scipy
 from tests.report import make_out as made
 
 from diffea import report
@@ -21,8 +22,9 @@ from diffea.errors import ReportError
 from diffea.report.contents import Run, read_run
 from diffea.report.nuisances import nuisances
 from diffea.report.page import leaves
+from diffea.report.words import objective_explained
 
-PICTURES = 1 + 2 + 1 + 2 + 3 * len(made.EDGES)  # history, cuts, along, nuisance parameters; channels
+PICTURES = 1 + 2 + 1 + 2 + 4 * len(made.EDGES)  # history, cuts, along, nuisance parameters; channels
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,9 @@ def test_each_picture_is_a_file_with_its_numbers(out: Path) -> None:
     folder = out / "figures"
     names = {path.stem for path in folder.iterdir()}
     assert names == {"history", "n-1-00-met", "n-1-01-largest-btag", "along-00-met", "ranking", "correlations"} | {
-        f"{kind}-{channel}" for kind in ("templates", "soft-hard", "sensitivity") for channel in made.EDGES
+        f"{kind}-{channel}"
+        for kind in ("templates", "soft-hard", "train-test", "sensitivity")
+        for channel in made.EDGES
     }
     assert len(names) == PICTURES
     begins = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "json": b"{"}
@@ -117,6 +121,97 @@ def test_what_it_rests_on_is_told(page: str) -> None:
         "Impact of each nuisance parameter on μ, its pull and constraint, expected without signal",
     ):
         assert expected in words, words
+
+
+def test_it_explains_the_objective_and_says_whence_it_is(tmp_path: Path) -> None:
+    asked = {"command": "diffea run '<b>' --out x", "when": "2026-11-26T10:00:00+00:00"}
+    words = text(report.write(made.make_out(tmp_path / "run", **asked), ("svg",)).read_text(encoding="utf-8"))
+    assert "below 0.05 that signal is excluded at 95 % CL. Smaller is better." in words
+    assert "command diffea run '<b>' --out x" in words
+    assert "finished 2026-11-26T10:00:00+00:00" in words
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ("upper_limit", "the signal strength that would be excluded"),
+        ("cls(poi_test=10.0)", "excluded at 95 % CL"),
+        ("mine(a=1)", "mine(a=1), a function of the statistical model of this analysis"),
+        ("cls(poi_test=1.0, test_stat=q)", "cls(poi_test=1.0, test_stat=q), a function"),
+    ],
+)
+def test_objectives_are_explained(objective: str, said: str) -> None:
+    assert said in objective_explained(objective)
+
+
+def panels(out: Path, name: str) -> list[dict[str, Any]]:
+    return [
+        {entry["label"]: entry for entry in panel["content"]}
+        for panel in json.loads((out / "figures" / f"{name}.json").read_text())["panels"]
+    ]
+
+
+def test_soft_and_hard_are_of_the_same_events_and_train_and_test_apart(out: Path) -> None:
+    templates = made.make_templates()["after"]
+
+    def background(kind: str) -> np.ndarray:
+        return sum(np.asarray(templates[kind][f"tagged/{name}/nominal"]["values"]) for name in ("ttbar", "wjets"))
+
+    first = panels(out, "soft-hard-tagged")[0]
+    np.testing.assert_allclose(first["soft cuts"]["values"], background("soft"))
+    np.testing.assert_allclose(first["hard cuts"]["y"], background("hard_train"))
+    first = panels(out, "train-test-tagged")[0]
+    np.testing.assert_allclose(first["trained on"]["values"], background("hard_train"))
+    np.testing.assert_allclose(first["other events"]["y"], background("hard_test"))
+
+
+def test_an_older_result_knows_hard_cuts_of_other_events_alone(tmp_path: Path) -> None:
+    out = made.make_out(tmp_path / "run")
+    templates = made.make_templates()
+    for when in templates.values():
+        del when["hard_train"]
+    (out / "templates.json").write_text(json.dumps(templates))
+    page = report.write(out, ("svg",)).read_text(encoding="utf-8")
+    assert "Points: hard cuts, events not trained on" in text(page)
+    np.testing.assert_allclose(
+        panels(out, "soft-hard-tagged")[1]["hard cuts"]["y"],
+        templates["after"]["hard_test"]["tagged/signal/nominal"]["values"],
+    )
+    assert not (out / "figures" / "train-test-tagged.json").exists()
+
+
+def test_parameters_have_their_paths(tmp_path: Path) -> None:
+    history = [
+        {"step": 1, "loss": 0.1, "gradient_norm": 1.0, "params": {"met": 50.0, "$\\nonsense{$": 1.0}},
+        {"step": 2, "loss": 0.09, "gradient_norm": None, "params": {"met": 60.0, "$\\nonsense{$": 2.0}},
+    ]
+    out = made.make_out(tmp_path / "run", history=history)
+    page = report.write(out, ("svg",)).read_text(encoding="utf-8")
+    assert "met at every step, between its bounds" in page
+    (met,) = panels(out, "path-00-met")
+    assert (met["soft cuts"]["x"], met["soft cuts"]["y"]) == ([1], [50.0])
+    assert (met["exact cuts"]["x"], met["exact cuts"]["y"]) == ([2], [60.0])
+    assert met["bound"]["y"] == [300.0, 300.0]
+    assert (out / "figures" / "path-01-nonsense.svg").exists()
+
+
+def test_observed_events_stand_on_the_templates_and_over_the_background(tmp_path: Path) -> None:
+    seen = [40, 0, 7, 9, 4, 1]
+    observed = {"when": "today", "observations": {"tagged": seen, "untagged": [1, 2, 3, 4]}}
+    out = made.make_out(tmp_path / "run", observed=observed)
+    page = report.write(out, ("svg",)).read_text(encoding="utf-8")
+    assert "points: observed events with Poisson intervals" in text(page)
+    before, after, ratio_before, ratio_after = panels(out, "templates-tagged")
+    assert after["observed"]["y"] == seen
+    assert "observed" not in before | ratio_before
+    stored = made.make_templates()["after"]["hard_test"]
+    background = sum(np.asarray(stored[f"tagged/{name}/nominal"]["values"]) for name in ("ttbar", "wjets"))
+    np.testing.assert_allclose(ratio_after["observed"]["y"], np.asarray(seen) / background)
+    np.testing.assert_allclose(
+        ratio_after["signal"]["values"], 1 + np.asarray(stored["tagged/signal/nominal"]["values"]) / background
+    )
+    low, high = (scipy.stats.chi2.ppf([0.15865525, 0.84134475], [2 * 40, 2 * 41]) / 2).tolist()
+    np.testing.assert_allclose(after["observed"]["errors"][0][0], (high - low) / 2, rtol=1e-6)
 
 
 def test_cutflow_is_a_table_for_each_channel(page: str) -> None:

@@ -7,13 +7,37 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from diffea.report.contents import Run, leaves
+from diffea.report.contents import Run, leaves, limits
 from diffea.report.pictures import INK, Picture, file_name, styled
 from diffea.report.plots import COLOURS, SIGNAL
 from diffea.types import JSONMapping
 
-LARGEST = 25  # nuisance parameters that are drawn
+LARGEST = 25  # parameters that are drawn
 BLUE = COLOURS[0]
+
+
+def paths(run: Run) -> Iterator[Picture]:
+    """Each parameter at every step, between its bounds."""
+    steps = [step for step in run.result["history"] if step.get("params")]
+    known = dict(limits(run.result["params"]["before"], run.result["bounds"]))
+    for number, name in enumerate(list(steps[0]["params"] if steps else ())[:LARGEST]):
+        values = np.array([step["params"].get(name) for step in steps], float)
+        sloped = np.array([step["gradient_norm"] is not None for step in steps], dtype=bool)
+        places = np.array([step.get("step", place) for place, step in enumerate(steps)])
+        with styled():
+            figure = Figure(figsize=(3.1, 2.0))
+            figure.set_layout_engine("none")
+            axes = figure.add_axes((0.22, 0.22, 0.74, 0.74))
+            axes.plot(places[sloped], values[sloped], marker=".", color=BLUE, label="soft cuts")
+            axes.plot(places[~sloped], values[~sloped], marker="s", ls="", color=COLOURS[1], label="exact cuts")
+            if name in known and np.size(known[name][0]) == 1 and np.isfinite(known[name]).all():
+                low, high = map(float, known[name])
+                for bound in (low, high):
+                    axes.axhline(bound, ls=":", color="#777777", linewidth=1.0, label="bound")
+                axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+            axes.set_xlabel("step")
+            axes.set_ylabel(name)
+            yield Picture(file_name("path", f"{number:02}", name), figure, f"{name} at every step, between its bounds")
 
 
 def along(run: Run) -> Iterator[Picture]:

@@ -15,7 +15,7 @@ from diffea.files import whole
 from diffea.report.advice import mending
 from diffea.report.contents import FIGURES, FORMATS, RESULT, WORKSPACE, Format, Run, find_runs, leaves, limits, read_run
 from diffea.report.nuisances import doubts, nuisances
-from diffea.report.words import objective_in_words
+from diffea.report.words import objective_explained, objective_in_words
 from diffea.run.trust import NOTHING
 from diffea.types import JSONDict, JSONMapping
 
@@ -71,18 +71,21 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
     colours |= dict.fromkeys(signals, plots.SIGNAL)
     steps, decided = run.result["history"], list(distributions(run, colours))
     history = [plots.history(steps)] if steps else []
-    along = list(diagnostics.along(run))
+    along, paths = list(diagnostics.along(run)), list(diagnostics.paths(run))
     trust, seen, poi = run.result["trust"] or {}, run.result["observed"] or {}, "μ" if run.poi == "mu" else run.poi
     fitted = list(diagnostics.parameters(seen.get("fit") or trust.get("fit"), poi))
     channels: list[JSONDict] = []
-    drawn = [*history, *decided, *along, *fitted]
+    drawn = [*history, *paths, *decided, *along, *fitted]
     values = {
         "result": run.result,
         "objective": objective_in_words(run.result["objective"]),
+        "explained": objective_explained(run.result["objective"]),
         "events": _events(run.result["events"]),
         "poi": poi,
         "trust": trust,
         "along": along,
+        "paths": paths,
+        "same_events": run.trained_on,
         "fitted": fitted,
         "history": history,
         "nothing": run.result["verdict"] == NOTHING,
@@ -100,6 +103,7 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
         pictures = {
             "stacks": plots.stacks(run, name, colours),
             "gap": plots.soft_and_hard(run, name) if modelled else None,
+            "others": plots.train_and_test(run, name) if modelled else None,
             "sensitivity": diagnostics.sensitivity(run, name, colours),
         }
         yields = [_yields(run, name, sample) for pair in samples[name] for sample in pair]

@@ -18,7 +18,9 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import StepPatch
+from matplotlib.text import Text
 
 from diffea.files import whole
 from diffea.report.contents import Format
@@ -97,10 +99,22 @@ class Picture:
 
     def _written(self, ending: Format) -> bytes:
         buffer = io.BytesIO()
+        _as_they_are(self.figure)
         with styled():
             self.figure.savefig(buffer, format=ending, metadata={DATES[ending]: None}, dpi=200)
         self.figure.set_layout_engine("none")  # it is laid out, and stays so
         return buffer.getvalue()
+
+
+def _as_they_are(figure: Figure) -> None:
+    """Let names in which dollars begin no formula stand as they are, rather than fail."""
+    parser: PyTree = MathTextParser("path")
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and "$" in text.get_text():
+            try:
+                parser.parse(text.get_text())
+            except ValueError:
+                text.set_text(text.get_text().replace("$", r"\$"))
 
 
 def file_name(*parts: str) -> str:
