@@ -36,6 +36,8 @@ napoleon_google_docstring = True
 
 html_theme = "furo"
 html_title = "diffea"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
 
 def typeset(_app: Any, _what: str, _name: str, _of: Any, _options: Any, lines: list[str]) -> None:
