@@ -220,8 +220,17 @@ def test_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_what_stops_a_run_is_an_exit_code(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    lines = ["from tests.test_check import Fixed, analysis as make", "analysis = make(processor=Fixed())"]
+    lines = [
+        "import dataclasses, optax",
+        "from tests.test_check import Fixed, analysis as make",
+        "made = make(processor=Fixed(), optimizer=optax.adam(0.1), steps=3, limit=False)",
+        "analysis = dataclasses.replace(made, replicas=0)",
+    ]
     Path("fixed.py").write_text("\n".join(lines))
     shown = CliRunner().invoke(main, ["check", "fixed.py", "--data", str(data)])
     assert shown.exit_code == 1
     assert "stop objective" in shown.output
+    ran = CliRunner().invoke(main, ["run", "fixed.py", "--data", str(data), "--out", "out"])
+    assert ran.exit_code == 1
+    assert "all gradients are exactly zero, and no step leads anywhere" in ran.output
+    assert not Path("out/result.json").exists()

@@ -59,7 +59,7 @@ def test_page_says_the_numbers(page: str) -> None:
         "events, train 52 608 (signal 12 421, ttbar 40 187)",
         "jax 0.10.2",
         "Soft–hard gap on the training events: 3.1 % of the yield",
-        "of which read 3.20 s, steps 21.0 s",
+        "of which reading columns, all workers 3.20 s; steps 21.0 s",
         "ttbar_norm normsys 1.0 0.76",
     ):
         assert expected in words, words
@@ -113,7 +113,7 @@ def test_each_picture_is_a_file_with_its_numbers(out: Path) -> None:
 def test_what_it_rests_on_is_told(page: str) -> None:
     words = text(page)
     for expected in (
-        "improvement of Expected CLs at μ = 1 on events not trained on, after − before −0.070 ± 0.010",
+        "improvement of expected CLs at μ = 1 on events not trained on, after − before −0.070 ± 0.010",
         "soft − hard cuts, of the same training events −0.070 ± 0.010",
         "found of a signal of strength 3.0 3.0 ± 0.6",
         "parameters at their bounds muon_pt",
@@ -230,7 +230,9 @@ def test_what_has_no_cuts_says_so(tmp_path: Path) -> None:
 
 
 def test_variants_get_a_page_each_and_one_that_compares(tmp_path: Path) -> None:
-    made.make_out(tmp_path / "cuts", variant="cuts", limit_after=0.91, title="a < b & <script>alert(1)</script>")
+    made.make_out(
+        tmp_path / "cuts", variant="cuts", limit_after=0.91, verdict="holds", title="a < b & <script>alert(1)</script>"
+    )
     made.make_out(
         tmp_path / "neural",
         variant="neural",
@@ -242,6 +244,7 @@ def test_variants_get_a_page_each_and_one_that_compares(tmp_path: Path) -> None:
     assert "<script>" not in index + (tmp_path / "cuts" / "report.html").read_text(encoding="utf-8")
     words = text(index)
     assert re.search(r"cuts .* 0\.910 .* neural .* 0\.620", words)
+    assert words.index("cuts : holds .") < words.index("variant objective")
     neural = text((tmp_path / "neural" / "report.html").read_text(encoding="utf-8"))
     assert "w 16 numbers, root mean square 0 0.500" in neural
 

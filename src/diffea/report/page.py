@@ -15,7 +15,7 @@ from diffea.files import whole
 from diffea.report.advice import mending
 from diffea.report.contents import FIGURES, FORMATS, RESULT, WORKSPACE, Format, Run, find_runs, leaves, limits, read_run
 from diffea.report.nuisances import doubts, nuisances
-from diffea.report.words import objective_explained, objective_in_words
+from diffea.report.words import STAGES, objective_explained, objective_in_words
 from diffea.run.trust import NOTHING
 from diffea.types import JSONDict, JSONMapping
 
@@ -80,6 +80,7 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
         "result": run.result,
         "objective": objective_in_words(run.result["objective"]),
         "explained": objective_explained(run.result["objective"]),
+        "stages": {STAGES.get(name, name): spent for name, spent in (run.result["seconds_by_stage"] or {}).items()},
         "events": _events(run.result["events"]),
         "poi": poi,
         "trust": trust,

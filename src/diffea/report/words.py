@@ -5,6 +5,14 @@ from __future__ import annotations
 import re
 
 NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
+STAGES = {
+    "read": "reading columns, all workers",
+    "compile": "compiling, all workers",
+    "compute": "computing, all workers",
+    "reduce": "adding up, all workers",
+    "wall": "passes from end to end",
+    "driver": "between passes: statistics, optimizer",
+}
 EXPLAINED = {
     "cls": "the expected CLs: how probable data as background-like as the median experiment without signal are with the signal, over how probable they are without it; below 0.05 that signal is excluded at 95 % CL",
     "log_cls": "the logarithm of CLs, which does not underflow where the signal is strong: below −3.0 the tested signal is excluded at 95 % CL",
