@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import logging
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,7 +133,7 @@ def run(
         msg = f"{loaded.name} has a single initialisation: run it without --all"
         raise AnalysisError(msg)
     seeds = loaded.seeds if every_seed else 1
-    called = analysis + (f" --data {data}" if data else "")
+    called = shlex.join([analysis, *(["--data", str(data)] if data else [])])
     out = out or Path(f"diffea-{loaded.name}")
     run_analysis(loaded, data=data, out=out, variant=variant, seeds=seeds, called=called, **options)
 

@@ -110,7 +110,7 @@ def _as_they_are(figure: Figure) -> None:
     """Let names in which dollars begin no formula stand as they are, rather than fail."""
     parser: PyTree = MathTextParser("path")
     for text in figure.findobj(Text):
-        if isinstance(text, Text) and "$" in text.get_text():
+        if "$" in text.get_text():
             try:
                 parser.parse(text.get_text())
             except ValueError:
