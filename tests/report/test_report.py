@@ -24,7 +24,7 @@ from diffea.report.nuisances import nuisances
 from diffea.report.page import leaves
 from diffea.report.words import objective_explained
 
-PICTURES = 1 + 2 + 1 + 2 + 4 * len(made.EDGES)  # history, cuts, along, nuisance parameters; channels
+PICTURES = 2 + 2 + 1 + 2 + 7 * len(made.EDGES)  # history, cuts, along, nuisance parameters; channels
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +79,22 @@ def test_page_needs_nothing_from_elsewhere(page: str) -> None:
 def test_each_picture_is_a_file_with_its_numbers(out: Path) -> None:
     folder = out / "figures"
     names = {path.stem for path in folder.iterdir()}
-    assert names == {"history", "n-1-00-met", "n-1-01-largest-btag", "along-00-met", "ranking", "correlations"} | {
-        f"{kind}-{channel}"
-        for kind in ("templates", "soft-hard", "train-test", "sensitivity")
+    assert names == {
+        "loss",
+        "gradient",
+        "n-1-00-met",
+        "n-1-01-largest-btag",
+        "along-00-met",
+        "ranking",
+        "correlations",
+    } | {
+        "-".join((kind, channel, *part))
         for channel in made.EDGES
+        for kind, part in (
+            *(("templates", (when,)) for when in ("before", "after")),
+            *((kind, (group,)) for kind in ("soft-hard", "train-test") for group in ("background", "signal")),
+            ("sensitivity", ()),
+        )
     }
     assert len(names) == PICTURES
     begins = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "json": b"{"}
@@ -106,7 +118,7 @@ def test_each_picture_is_a_file_with_its_numbers(out: Path) -> None:
     points = next(entry for entry in pulls["content"] if "errors" in entry)
     assert points["x"] == [0.3, -0.1]
     np.testing.assert_allclose(points["errors"], [[0.8, 1.0]])
-    losses = json.loads((folder / "history.json").read_text())["panels"][0]["content"][0]["y"]
+    losses = json.loads((folder / "loss.json").read_text())["panels"][0]["content"][0]["y"]
     assert losses == [step["loss"] for step in made.make_result()["history"]]
 
 
@@ -157,10 +169,10 @@ def test_soft_and_hard_are_of_the_same_events_and_train_and_test_apart(out: Path
     def background(kind: str) -> np.ndarray:
         return sum(np.asarray(templates[kind][f"tagged/{name}/nominal"]["values"]) for name in ("ttbar", "wjets"))
 
-    first = panels(out, "soft-hard-tagged")[0]
+    first = panels(out, "soft-hard-tagged-background")[0]
     np.testing.assert_allclose(first["soft cuts"]["values"], background("soft"))
     np.testing.assert_allclose(first["hard cuts"]["y"], background("hard_train"))
-    first = panels(out, "train-test-tagged")[0]
+    first = panels(out, "train-test-tagged-background")[0]
     np.testing.assert_allclose(first["trained on"]["values"], background("hard_train"))
     np.testing.assert_allclose(first["other events"]["y"], background("hard_test"))
 
@@ -174,10 +186,10 @@ def test_an_older_result_knows_hard_cuts_of_other_events_alone(tmp_path: Path) -
     page = report.write(out, ("svg",)).read_text(encoding="utf-8")
     assert "Points: hard cuts, events not trained on" in text(page)
     np.testing.assert_allclose(
-        panels(out, "soft-hard-tagged")[1]["hard cuts"]["y"],
+        panels(out, "soft-hard-tagged-signal")[0]["hard cuts"]["y"],
         templates["after"]["hard_test"]["tagged/signal/nominal"]["values"],
     )
-    assert not (out / "figures" / "train-test-tagged.json").exists()
+    assert not (out / "figures" / "train-test-tagged-signal.json").exists()
 
 
 def test_parameters_have_their_paths(tmp_path: Path) -> None:
@@ -201,7 +213,9 @@ def test_observed_events_stand_on_the_templates_and_over_the_background(tmp_path
     out = made.make_out(tmp_path / "run", observed=observed)
     page = report.write(out, ("svg",)).read_text(encoding="utf-8")
     assert "points: observed events with Poisson intervals" in text(page)
-    before, after, ratio_before, ratio_after = panels(out, "templates-tagged")
+    (before, ratio_before), (after, ratio_after) = (
+        panels(out, f"templates-tagged-{when}") for when in ("before", "after")
+    )
     assert after["observed"]["y"] == seen
     assert "observed" not in before | ratio_before
     stored = made.make_templates()["after"]["hard_test"]
@@ -546,7 +560,7 @@ def test_a_run_that_optimised_nothing_says_so_and_what_to_try(tmp_path: Path, st
     assert "Verdict: <strong>nothing was optimised</strong>. The parameters found are those of the start" in page
     assert ("no step was taken" in page) == (steps == 0)
     assert ("all steps taken, and none was better" in page) == (steps > 0)
-    assert (out / "figures" / "history.svg").is_file() == (steps > 0)
+    assert (out / "figures" / "loss.svg").is_file() == (steps > 0)
     assert "diffea check demo: which parameter moves what" in page
 
 

@@ -70,7 +70,7 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
     colours = {name: plots.COLOURS[i % len(plots.COLOURS)] for i, name in enumerate(backgrounds)}
     colours |= dict.fromkeys(signals, plots.SIGNAL)
     steps, decided = run.result["history"], list(distributions(run, colours))
-    history = [plots.history(steps)] if steps else []
+    history = plots.history(steps) if steps else []
     along, paths = list(diagnostics.along(run)), list(diagnostics.paths(run))
     trust, seen, poi = run.result["trust"] or {}, run.result["observed"] or {}, "μ" if run.poi == "mu" else run.poi
     fitted = list(diagnostics.parameters(seen.get("fit") or trust.get("fit"), poi))
@@ -103,13 +103,13 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
         modelled = any(channel == name for channel, _ in run.modifiers)
         pictures = {
             "stacks": plots.stacks(run, name, colours),
-            "gap": plots.soft_and_hard(run, name) if modelled else None,
-            "others": plots.train_and_test(run, name) if modelled else None,
-            "sensitivity": diagnostics.sensitivity(run, name, colours),
+            "gap": plots.soft_and_hard(run, name) if modelled else [],
+            "others": plots.train_and_test(run, name) if modelled else [],
+            "sensitivity": list(diagnostics.sensitivity(run, name, colours)),
         }
         yields = [_yields(run, name, sample) for pair in samples[name] for sample in pair]
         channels.append({"name": name, "yields": yields, **pictures})
-        drawn += [picture for picture in pictures.values() if picture is not None]
+        drawn += [picture for found in pictures.values() for picture in found]
     return values, drawn
 
 
