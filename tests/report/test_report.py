@@ -19,9 +19,11 @@ from tests.report import make_out as made
 
 from diffea import report
 from diffea.errors import ReportError
+from diffea.report import plots
 from diffea.report.contents import Run, read_run
 from diffea.report.nuisances import nuisances
 from diffea.report.page import leaves
+from diffea.report.pictures import drawn
 from diffea.report.words import objective_explained
 
 PICTURES = 2 + 2 + 1 + 2 + 7 * len(made.EDGES)  # history, cuts, along, nuisance parameters; channels
@@ -135,12 +137,29 @@ def test_what_it_rests_on_is_told(page: str) -> None:
         assert expected in words, words
 
 
-def test_it_explains_the_objective_and_says_whence_it_is(tmp_path: Path) -> None:
+SEEN = [40, 0, 7, 9, 4, 1]
+
+
+@pytest.fixture(scope="module")
+def unblinded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run with what was typed, a history of parameters, and observed events; and what its page says."""
+    history = [
+        {"step": 1, "loss": 0.1, "gradient_norm": 1.0, "params": {"met": 50.0, "$\\nonsense{$": 1.0}},
+        {"step": 2, "loss": 0.09, "gradient_norm": None, "params": {"met": 60.0, "$\\nonsense{$": 2.0}},
+    ]
+    observed = {"when": "today", "limit": 1.25, "observations": {"tagged": SEEN, "untagged": [1, 2, 3, 4]}}
     asked = {"command": "diffea run '<b>' --out x", "when": "2026-11-26T10:00:00+00:00"}
-    words = text(report.write(made.make_out(tmp_path / "run", **asked), ("svg",)).read_text(encoding="utf-8"))
+    folder = tmp_path_factory.mktemp("unblinded") / "run"
+    out = made.make_out(folder, **asked, history=history, observed=observed)
+    return out, text(report.write(out, ("svg",)).read_text(encoding="utf-8"))
+
+
+def test_it_explains_the_objective_and_says_whence_it_is(unblinded: tuple[Path, str]) -> None:
+    _, words = unblinded
     assert "below 0.05 that signal is excluded at 95 % CL. Smaller is better." in words
     assert "command diffea run '<b>' --out x" in words
     assert "finished 2026-11-26T10:00:00+00:00" in words
+    assert "95 % CL limit on μ 1.250" in words
 
 
 @pytest.mark.parametrize(
@@ -178,28 +197,20 @@ def test_soft_and_hard_are_of_the_same_events_and_train_and_test_apart(out: Path
 
 
 def test_an_older_result_knows_hard_cuts_of_other_events_alone(tmp_path: Path) -> None:
-    out = made.make_out(tmp_path / "run")
-    templates = made.make_templates()
+    out, templates = made.make_out(tmp_path / "run"), made.make_templates()
     for when in templates.values():
         del when["hard_train"]
     (out / "templates.json").write_text(json.dumps(templates))
-    page = report.write(out, ("svg",)).read_text(encoding="utf-8")
-    assert "Points: hard cuts, events not trained on" in text(page)
-    np.testing.assert_allclose(
-        panels(out, "soft-hard-tagged-signal")[0]["hard cuts"]["y"],
-        templates["after"]["hard_test"]["tagged/signal/nominal"]["values"],
-    )
-    assert not (out / "figures" / "train-test-tagged-signal.json").exists()
+    run = read_run(out)
+    _, signal = plots.soft_and_hard(run, "tagged")
+    points = next(entry for entry in drawn(signal.figure.axes[0])["content"] if entry["label"] == "hard cuts")
+    np.testing.assert_allclose(points["y"], templates["after"]["hard_test"]["tagged/signal/nominal"]["values"])
+    assert plots.train_and_test(run, "tagged") == []
 
 
-def test_parameters_have_their_paths(tmp_path: Path) -> None:
-    history = [
-        {"step": 1, "loss": 0.1, "gradient_norm": 1.0, "params": {"met": 50.0, "$\\nonsense{$": 1.0}},
-        {"step": 2, "loss": 0.09, "gradient_norm": None, "params": {"met": 60.0, "$\\nonsense{$": 2.0}},
-    ]
-    out = made.make_out(tmp_path / "run", history=history)
-    page = report.write(out, ("svg",)).read_text(encoding="utf-8")
-    assert "met at every step, between its bounds" in page
+def test_parameters_have_their_paths(unblinded: tuple[Path, str]) -> None:
+    out, words = unblinded
+    assert "Each parameter at every step" in words
     (met,) = panels(out, "path-00-met")
     assert (met["soft cuts"]["x"], met["soft cuts"]["y"]) == ([1], [50.0])
     assert (met["exact cuts"]["x"], met["exact cuts"]["y"]) == ([2], [60.0])
@@ -207,20 +218,17 @@ def test_parameters_have_their_paths(tmp_path: Path) -> None:
     assert (out / "figures" / "path-01-nonsense.svg").exists()
 
 
-def test_observed_events_stand_on_the_templates_and_over_the_background(tmp_path: Path) -> None:
-    seen = [40, 0, 7, 9, 4, 1]
-    observed = {"when": "today", "observations": {"tagged": seen, "untagged": [1, 2, 3, 4]}}
-    out = made.make_out(tmp_path / "run", observed=observed)
-    page = report.write(out, ("svg",)).read_text(encoding="utf-8")
-    assert "points: observed events with Poisson intervals" in text(page)
+def test_observed_events_stand_on_the_templates_and_over_the_background(unblinded: tuple[Path, str]) -> None:
+    out, words = unblinded
+    assert "points: observed events with Poisson intervals" in words
     (before, ratio_before), (after, ratio_after) = (
         panels(out, f"templates-tagged-{when}") for when in ("before", "after")
     )
-    assert after["observed"]["y"] == seen
+    assert after["observed"]["y"] == SEEN
     assert "observed" not in before | ratio_before
     stored = made.make_templates()["after"]["hard_test"]
     background = sum(np.asarray(stored[f"tagged/{name}/nominal"]["values"]) for name in ("ttbar", "wjets"))
-    np.testing.assert_allclose(ratio_after["observed"]["y"], np.asarray(seen) / background)
+    np.testing.assert_allclose(ratio_after["observed"]["y"], np.asarray(SEEN) / background)
     np.testing.assert_allclose(
         ratio_after["signal"]["values"], 1 + np.asarray(stored["tagged/signal/nominal"]["values"]) / background
     )
@@ -254,7 +262,7 @@ def test_variants_get_a_page_each_and_one_that_compares(tmp_path: Path) -> None:
         baseline=True,
         params={"before": {"w": [[0.0] * 4] * 4}, "after": {"w": [[0.5] * 4] * 4}},
     )
-    index = report.write(tmp_path).read_text(encoding="utf-8")
+    index = report.write(tmp_path, ("svg",)).read_text(encoding="utf-8")
     assert "<script>" not in index + (tmp_path / "cuts" / "report.html").read_text(encoding="utf-8")
     words = text(index)
     assert re.search(r"cuts .* 0\.910 .* neural .* 0\.620", words)
@@ -372,7 +380,9 @@ def test_a_channel_of_numbers_alone_has_no_templates_to_show(tmp_path: Path) -> 
         workspace["channels"].append({"name": "control", "samples": [sample]})
         workspace["observations"].append({"name": "control", "data": [100.0]})
 
-    assert "Expected events in control" not in text(report.write(changed(tmp_path, add)).read_text(encoding="utf-8"))
+    assert "Expected events in control" not in text(
+        report.write(changed(tmp_path, add), ("svg",)).read_text(encoding="utf-8")
+    )
 
 
 def test_names_of_samples_may_have_slashes(tmp_path: Path) -> None:
@@ -384,14 +394,14 @@ def test_names_of_samples_may_have_slashes(tmp_path: Path) -> None:
     plain = read_run(made.make_out(tmp_path / "plain"))
     expected = plain.uncertainty("after", "hard_test", "tagged", ["wjets"])
     np.testing.assert_array_equal(run.uncertainty("after", "hard_test", "tagged", ["W/jets"]), expected)
-    assert "W/jets" in text(report.write(run.folder).read_text(encoding="utf-8"))
+    assert "W/jets" in text(report.write(run.folder, ("svg",)).read_text(encoding="utf-8"))
 
 
 def test_a_workspace_without_a_parameter_of_interest(tmp_path: Path) -> None:
     def remove(templates: dict[str, Any], workspace: dict[str, Any]) -> None:
         workspace["measurements"][0]["config"]["poi"] = ""
 
-    assert "Nuisance parameters" not in report.write(changed(tmp_path, remove)).read_text(encoding="utf-8")
+    assert "Nuisance parameters" not in report.write(changed(tmp_path, remove), ("svg",)).read_text(encoding="utf-8")
 
 
 def test_a_normalisation_and_a_shape_of_one_name_move_together(tmp_path: Path) -> None:
@@ -538,7 +548,7 @@ def test_bins_without_end_are_drawn_by_their_numbers(tmp_path: Path) -> None:
     rewrite(out / "templates.json", open_end)
     found = read_run(out).histogram("after", "soft", "tagged", "ttbar")
     assert (found.edges.tolist(), found.label) == (list(range(7)), "bin")
-    assert report.write(out).is_file()
+    assert report.write(out, ("svg",)).is_file()
 
 
 def test_a_mirrored_side_is_as_far_away_as_the_one_that_there_is(tmp_path: Path) -> None:

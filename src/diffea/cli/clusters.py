@@ -25,6 +25,7 @@ CALM = {
     "distributed.admin.tick.interval": "500ms",  # those and the profile, by default every 20 and 10 ms, take some per cent of each core
     "distributed.worker.profile.interval": "100ms",
 }
+DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C reaches all processes of a terminal: the driver ends them
 ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -111,6 +112,7 @@ def _local(workers: int) -> Iterator[Client]:
             env=ONE_THREAD,
             dashboard_address=":0",
             silence_logs=logging.ERROR,
+            preload=[DEAF],
         ) as local,
         Client(local) as client,
     ):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["leaves", "write"]
 
 PAGE = "report.html"
+SEEN = ("limit", "expected", "band", "cls", "significance", "best_fit", "goodness_of_fit", "commit", "not_judged")
 NO_BOUNDS = np.array(np.nan), np.array(np.nan)
 
 
@@ -83,6 +84,7 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
         "stages": {STAGES.get(name, name): spent for name, spent in (run.result["seconds_by_stage"] or {}).items()},
         "events": _events(run.result["events"]),
         "poi": poi,
+        "observed": dict.fromkeys(SEEN) | seen if seen else None,
         "trust": trust,
         "along": along,
         "paths": paths,
