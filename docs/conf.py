@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,13 @@ nb_execution_excludepatterns = [f"notebooks/generated/{name}/*" for name in note
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_output_stderr = "remove"  # progress of fits, and warnings that the pages tell of
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # says which notebook is run
+quiet = Path(tempfile.mkdtemp()) / "profile_default" / "ipython_kernel_config.py"
+quiet.parent.mkdir()
+quiet.write_text(
+    "c.IPKernelApp.log_level = 40\n", encoding="utf-8"
+)  # kernels warn that they talk over TCP, within this machine
+os.environ["IPYTHONDIR"] = str(quiet.parents[1])
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"

@@ -68,7 +68,7 @@ def small(height: float, left: float) -> tuple[Figure, Axes]:
     """One of many, of this height in inches, with some room on the left."""
     figure = Figure(figsize=(3.1, height))
     figure.set_layout_engine("none")
-    axes = figure.add_axes((left, 0.46 / height, 0.96 - left, 1 - 0.56 / height))
+    axes = figure.add_axes((left, 0.46 / height, 0.95 - left, 1 - 0.56 / height))
     axes.minorticks_off()
     return figure, axes
 
@@ -77,8 +77,8 @@ def with_ratio(width: float, height: float) -> tuple[Figure, Axes, Axes]:
     """A figure of this size in inches, with a panel above and a ratio below."""
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("none")
-    above = figure.add_axes((0.16, 0.34, 0.81, 0.6))
-    below = figure.add_axes((0.16, 0.12, 0.81, 0.2), sharex=above)
+    above = figure.add_axes((0.16, 0.34, 0.78, 0.6))
+    below = figure.add_axes((0.16, 0.12, 0.78, 0.2), sharex=above)
     above.tick_params(labelbottom=False)
     return figure, above, below
 
