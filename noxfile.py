@@ -73,7 +73,7 @@ def facilities(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The documentation, in docs/_build."""
     session.install(".[docs]")
-    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build")
+    session.run("sphinx-build", "-j", "2", "-W", "--keep-going", "docs", "docs/_build")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""How long a new user waits: CPU seconds of imports, of the first CLs with its gradient, and of the demo.
+"""How long a new user waits: CPU seconds of imports and of the first CLs with its gradient, CPU and wall seconds of the demo.
 
-    python benchmarks/first_answer.py [--repeat 3] [--demo]
+    python benchmarks/first_answer.py [--repeat 3] [--demo | --fresh]
 
-Every figure is of a process of its own, the least of some; seconds are those of all threads and child processes. The first process of a series finds an empty
+`--repeat 0 --fresh` measures the first minute alone: `diffea demo` from a virtual environment into which this tree was just installed, with an empty folder of compiled programs, and once more. Wall seconds
+say something only on a quiet machine.
+
+Every figure is of a process of its own, the least of some; CPU seconds are those of all threads and child processes. The first process of a series finds an empty
 folder of compiled programs (`DIFFEA_CACHE`), the second one what the first left there. `dependencies` are the packages that diffea needs at once.
 """
 
@@ -15,6 +18,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 IMPORTS = """
@@ -44,6 +48,16 @@ for scale in (1.0, 1.3):
     jax.block_until_ready(jax.value_and_grad(lambda yields: objectives.cls(model(yields)))(model.yields))
     print(time.process_time() - began)
 """
+BARS = {
+    "import_over_dependencies": 1.2,
+    "first_cls": 3.0,
+    "cls_of_a_second_model": 0.3,
+    "first_cls_second_process": 1.5,
+    "demo_cpu": 60.0,
+    "demo_again_cpu": 40.0,
+    "demo_wall": 60.0,
+    "demo_again_wall": 25.0,
+}
 DEPENDENCIES = "jax, coffea.processor, coffea.nanoevents, hist, uproot, awkward, distributed, optax"
 
 
@@ -61,19 +75,30 @@ def seconds_of(code: str, cache: Path | str) -> list[float]:
     return [float(line) for line in made.stdout.split()]
 
 
-def demo(cache: Path, out: Path) -> float:
-    """CPU seconds of a demo with two workers."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [str(Path(sys.executable).with_name("diffea")), "demo", "--out", str(out)]
-    subprocess.run(command, check=True, capture_output=True, env=environment_of(cache))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def demo(diffea: Path, cache: Path, out: Path) -> dict[str, float]:
+    """Seconds of a demo with two workers, from the command to the end of the report."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([str(diffea), "demo", "--out", str(out)], check=True, capture_output=True, env=environment_of(cache))
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if not (out / "report.html").is_file():
+        msg = f"the demo left no report in {out}"
+        raise SystemExit(msg)
+    return {"cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, "wall": wall}
+
+
+def installed(folder: Path) -> Path:
+    """The command of this tree, installed into a new virtual environment."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    tree = Path(__file__).parents[1]
+    subprocess.run([str(folder / "bin" / "pip"), "install", "--quiet", str(tree)], check=True)
+    return folder / "bin" / "diffea"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--demo", action="store_true", help="the demo too, once with an empty cache and once more")
+    parser.add_argument("--fresh", action="store_true", help="likewise, from a new virtual environment")
     options = parser.parse_args()
     times: dict[str, list[float]] = {}
 
@@ -88,26 +113,22 @@ def main() -> None:
                 first, again = seconds_of(CLS, cache)
                 note(name, first)
                 note("cls_of_a_second_model", again)
-    if options.demo:
+    if options.demo or options.fresh:
         with tempfile.TemporaryDirectory() as folder:
+            here = Path(sys.executable).with_name("diffea")
+            diffea = installed(Path(folder) / "venv") if options.fresh else here
             for name in ("demo", "demo_again"):
-                note(name, demo(Path(folder) / "cache", Path(folder) / name))
+                for kind, seconds in demo(diffea, Path(folder) / "cache", Path(folder) / "out").items():
+                    note(f"{name}_{kind}", seconds)
     least = {name: round(min(found), 3) for name, found in times.items()}
-    imports = round(least["import_diffea"] / least["dependencies"], 2)
-    bars = {
-        "import_over_dependencies": (imports, 1.2),
-        "first_cls": (least["first_cls"], 3.0),
-        "cls_of_a_second_model": (least["cls_of_a_second_model"], 0.3),
-        "first_cls_second_process": (least["first_cls_second_process"], 1.5),
-        "demo": (least.get("demo"), 60.0),
-        "demo_again": (least.get("demo_again"), 40.0),
-    }
+    if "import_diffea" in least:
+        least["import_over_dependencies"] = round(least["import_diffea"] / least["dependencies"], 2)
     report = {
-        name: {"value": value, "bar": f"<= {bar}", "met": value <= bar}
-        for name, (value, bar) in bars.items()
-        if value is not None
+        name: {"value": least[name], "bar": f"<= {bar}", "met": least[name] <= bar}
+        for name, bar in BARS.items()
+        if name in least
     }
-    print(json.dumps({"cpu_seconds": least, "bars": report}, indent=2))
+    print(json.dumps({"seconds": least, "bars": report}, indent=2))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parent / "notebooks" / "generated"
 NOTEBOOKS = {
     "quickstart": "binder/demo.ipynb",
     "own_processor": "docs/notebooks/own_processor.ipynb",
+    "cluster": "docs/notebooks/cluster.ipynb",
     "gaussian_blobs": "analyses/gaussian_blobs/gaussian_blobs.ipynb",
     "htautau": "analyses/htautau/htautau.ipynb",
 }

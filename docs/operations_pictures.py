@@ -141,7 +141,7 @@ def kernels(axes: Any) -> None:
 
 def bandwidths(axes: Any) -> None:
     """Relative bias of the yield, and relative spread of the gradient, of one bin of a falling spectrum."""
-    edges, shares, toys = np.linspace(0.0, 3.0, 16), np.geomspace(0.02, 2.0, 13), 60
+    edges, shares, toys = np.linspace(0.0, 3.0, 16), np.geomspace(0.02, 2.0, 9), 40
     samples = np.random.default_rng(0).exponential(1.0, (toys, 2000))
     width = edges[1] - edges[0]
     exact = np.mean([np.histogram(x, edges)[0][5] for x in samples])

@@ -175,6 +175,19 @@ class Negative(Small):
             yield dataclasses.replace(fill, weight=-fill.weight)
 
 
+def test_weights_that_normalise_nothing(data: Path) -> None:
+    text = found(data, processor=Plain())
+    assert {place: what for place, what in text.items() if "counts 1" in what}.keys() == {"all/signal", "all/bkg"}
+
+
+class Plain(Small):
+    """Whose events all count 1."""
+
+    def fill(self, params, columns):
+        for fill in super().fill(params, columns):
+            yield dataclasses.replace(fill, weight=10.0 * fill.weight)
+
+
 def test_few_simulated_events(data: Path) -> None:
     (poor,) = (
         one for one in findings(seen(data, params={**PARAMS, "quality": 0.8}, spec=spec())) if one.place == "all"
@@ -196,16 +209,28 @@ def test_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert shown.exit_code == 0, shown.output
     assert "doubt unused: no template changes with it" in shown.output
     assert "branches: quality, x" in shown.output
+    expected = 0.1 * np.histogram(*[columns("bkg")["x"][columns("bkg")["quality"] > 0.4], EDGES])[0]
+    assert " ".join(f"{value:.3g}" for value in expected) in " ".join(shown.output.split())
     told = json.loads(CliRunner().invoke(main, ["check", "small.py", "--data", str(data), "--json"]).stdout)["small"]
     assert told["entries"] == EVENTS
+    np.testing.assert_allclose(told["yields"]["all/bkg"]["bins"], expected)
     assert [finding["place"] for finding in told["findings"]] == ["unused"]
     assert [path.name for path in tmp_path.iterdir()] == ["small.py"]
 
 
 def test_what_stops_a_run_is_an_exit_code(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    lines = ["from tests.test_check import Fixed, analysis as make", "analysis = make(processor=Fixed())"]
+    lines = [
+        "import dataclasses, optax",
+        "from tests.test_check import Fixed, analysis as make",
+        "made = make(processor=Fixed(), optimizer=optax.adam(0.1), steps=3, limit=False)",
+        "analysis = dataclasses.replace(made, replicas=0)",
+    ]
     Path("fixed.py").write_text("\n".join(lines))
     shown = CliRunner().invoke(main, ["check", "fixed.py", "--data", str(data)])
     assert shown.exit_code == 1
     assert "stop objective" in shown.output
+    ran = CliRunner().invoke(main, ["run", "fixed.py", "--data", str(data), "--out", "out"])
+    assert ran.exit_code == 1
+    assert "all gradients are exactly zero, and no step leads anywhere" in ran.output
+    assert not Path("out/result.json").exists()

@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import json
 import re
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
+from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
 from distributed import Client
 
@@ -119,10 +121,95 @@ def test_run_without_data_says_where_they_are(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["analyses"]
 
 
+def test_run_of_what_is_not_there_names_what_is(folder: Path) -> None:
+    write_analysis(folder / "analyses" / "small")
+    write_analysis(folder / "mine")
+    message = refused(call("run", "nosuch", "--data", "."))
+    assert "got nosuch, which is not there. Here: mine, analyses/small. `diffea demo` needs no file" in message
+    for command in (("check", "nosuch", "--data", "."), ("fetch", "nosuch")):
+        assert "Here: mine, analyses/small" in refused(call(*command))
+
+
+def pretend_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diffea.cli, "run_variant", lambda *args, **kwargs: finished())
+    monkeypatch.setattr(diffea.cli.report, "write", lambda out, formats: out / "report.html")
+
+
+def test_nothing_to_resume_and_a_folder_that_is_not_empty_are_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_analysis(folder / "small")
+    pretend_to_run(monkeypatch)
+    run = ("run", "small", "--data", ".", "--out", "out")
+    assert "out" not in call(*run).stderr.replace("out/report.html", "").split()
+    assert (
+        "nothing to resume of one: there is no checkpoint in out/one, so that it begins at the first step"
+        in call(*run, "--resume").stderr
+    )
+    (folder / "out" / "one" / "checkpoint").mkdir(parents=True)
+    (folder / "out" / "one" / "checkpoint" / "step-00000050.npz").touch()
+    (folder / "out" / "notes.md").touch()
+    told = call(*run, "--resume").stderr
+    assert "resume of one" not in told
+    assert "nothing to resume of two" in told
+    told = call(*run).stderr
+    assert (
+        "out/one holds 50 steps of one of a run that did not end: this one begins anew, --resume would have gone on"
+        in told
+    )
+    assert "out is not empty: it holds notes.md as well, which stay as they are" in told
+    (folder / "out" / "one" / "result.json").write_text('{"when": "yesterday"}')
+    assert (
+        "out/one holds the results of one of a run that ended at yesterday, which this one replaces"
+        in call(*run).stderr
+    )
+
+
+@pytest.mark.parametrize("steps", [0, 12])
+def test_ctrl_c_ends_in_three_lines(folder: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    def interrupted(*args: object, out: Path, **kwargs: object) -> None:
+        if steps:
+            (out / "checkpoint" / "fold-1").mkdir(parents=True)
+            (out / "checkpoint" / "fold-1" / f"step-{steps:08d}.npz").touch()
+        signal.raise_signal(signal.SIGINT)
+
+    write_analysis(folder / "small")
+    monkeypatch.setattr(diffea.cli, "run_variant", interrupted)
+    result = call("run", "small", "--data", ".", "--variant", "one", "--out", "my out")
+    assert result.exit_code == 130
+    lines = result.stderr.splitlines()
+    saved = "saved in my out: 12 steps of one" if steps else "no step was finished: nothing is saved in my out"
+    typed = "diffea run small --data . --variant one --out 'my out'"
+    assert lines[-3:] == [
+        "stopping after this pass over the data; Ctrl-C again ends it at once",
+        saved,
+        f"go on with: {typed} --resume" if steps else f"begin again with: {typed}",
+    ]
+
+
+def test_results_as_json_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_analysis(folder / "small")
+    pretend_to_run(monkeypatch)
+    result = call("run", "small", "--data", ".", "--out", "out", "--json")
+    assert json.loads(result.stdout) == {"one": finished(), "two": finished()}
+    assert "report: out/report.html" in result.stderr
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    complete = BashComplete(diffea.cli.main, {}, "diffea", "_DIFFEA_COMPLETE")
+    assert {item.value for item in complete.get_completions([], "")} == set(diffea.cli.main.commands)
+    assert "--resume" in {item.value for item in complete.get_completions(["run", "small"], "--res")}
+    assert {item.value for item in complete.get_completions(["export", "out", "--to"], "c")} == {
+        "coffea",
+        "cabinetry",
+        "combine",
+    }
+
+
 def test_run_of_what_is_no_analysis(folder: Path) -> None:
     (folder / "text.py").write_text("analysis = 'no'")
     assert "no object named `analysis`" in refused(call("run", "text.py"))
-    assert "got elsewhere" in refused(call("run", "elsewhere"))
+    assert "got elsewhere, which is not there" in refused(call("run", "elsewhere"))
 
 
 def test_unknown_variant(folder: Path) -> None:

@@ -172,7 +172,7 @@ def test_what_learns_events_by_heart_gains_nothing(memorised) -> None:
     overtraining = result["trust"]["overtraining"]
     assert overtraining["difference"] > 3 * overtraining["error"] > 0
     assert "on other events the objective is higher" in result["verdict"]
-    page = report.write(out).read_text()
+    page = report.write(out, ("svg",)).read_text()
     assert result["verdict"][:40] in page
     assert "in 2 folds" in page
     assert "gain 1" in page

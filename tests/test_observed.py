@@ -269,7 +269,7 @@ def test_a_run_is_unblinded_at_its_own_parameters(folder, tmp_path) -> None:
     workspace = pyhf.Workspace(json.loads((tmp_path / "workspace-observed.json").read_text()))
     assert sum(workspace.data(workspace.model(), include_auxdata=False)) == sum(map(sum, seen["observations"].values()))
     assert json.loads((tmp_path / "workspace.json").read_text())["observations"] != workspace["observations"]
-    page = report.write(tmp_path).read_text()
+    page = report.write(tmp_path, ("svg",)).read_text()
     assert "<h2>Observed</h2>" in page
     assert seen["when"] in page
 

@@ -52,6 +52,7 @@ def test_a_survey_finds_what_tells_signal_from_background(flat: Path) -> None:
         ("my_signal", 800, True),
     ]
     assert found.data == ("Run2018A.root",)
+    assert {sample.name for sample in survey(flat, signal="Run2018A").samples if sample.signal} == {"Run2018A"}
     assert found.weight == "eventWeight"
     cuts = {cut.name: cut for cut in found.cuts}
     assert {found.observable, *cuts} >= {"mass", "isolation", "max_jet_pt"}
@@ -80,6 +81,15 @@ def test_from_new_to_a_result(flat: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert len(result["folds"]) == 2
     assert result["events"]["test"] == {"background": 4000, "my_signal": 800}
     assert "is not empty" in call("new", "mine", "--data", flat).output
+    assert call("compare", "diffea-mine").exit_code == 0
+    for to in ("pyhf", "coffea"):
+        exported = call("export", "diffea-mine", "--to", to, "--analysis", "mine")
+        assert exported.exit_code == 0, exported.output
+    code = ["run.py", flat]
+    plain = subprocess.run(
+        [sys.executable, *map(str, code)], capture_output=True, text=True, check=False, cwd="diffea-mine/export/coffea"
+    )
+    assert plain.returncode == 0, plain.stderr
 
 
 def test_yields_of_a_draft_are_normalised(flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

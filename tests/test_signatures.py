@@ -1,17 +1,22 @@
-"""Every public function and class with its parameters, as a snapshot: `python -m tests.test_signatures` writes it anew after a change on purpose."""
+"""Every public function, class and method with its parameters, as a snapshot: `python -m tests.test_signatures` writes it anew after a change on purpose."""
 
 from __future__ import annotations
 
 import enum
 import importlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import diffea
 
 SNAPSHOT = Path(__file__).with_suffix(".txt")
-ROOMS = ("soft", "histograms", "learning", "exchange", "statistics", "objectives")
+ROOMS = ("soft", "histograms", "learning", "exchange", "statistics", "objectives", "export", "notebook", "fetch")
+RETURNED = (
+    "distributed.function.Templates", "distributed.ledger.Ledger", "optimise.result.Result", "optimise.result.Step", "optimise.result.Scan",
+    "evaluate.Evaluation", "bootstrap.Measured", "observed.Observed", "statistics.model.ModelConfig",
+)  # fmt: skip
+"""Classes that functions return, as docs/reference.md has them."""
 
 
 def public() -> Iterator[tuple[str, object]]:
@@ -25,14 +30,33 @@ def public() -> Iterator[tuple[str, object]]:
         )
 
 
+def returned() -> Iterator[tuple[str, type]]:
+    """Classes that users do not make, but are given."""
+    for name in RETURNED:
+        room, _, cls = name.rpartition(".")
+        yield name, getattr(importlib.import_module(f"diffea.{room}"), cls)
+
+
 def signatures() -> list[str]:
-    """A line for each name that can be called: its parameters, with ``=`` where they have a default."""
+    """A line for each name that can be called, and each public method of a class: its parameters, with ``=`` where they have a default."""
     lines = []
-    for name, value in sorted(public(), key=lambda pair: pair[0]):
-        if callable(value) and not (inspect.isclass(value) and issubclass(value, enum.Enum)):
-            parameters = inspect.signature(value).parameters.values()
-            lines.append(f"{name}({', '.join(map(_shown, parameters))})")
-    return lines
+    for name, value in public():
+        if (
+            callable(value)
+            and not hasattr(value, "__origin__")
+            and not (inspect.isclass(value) and issubclass(value, enum.Enum))
+        ):
+            lines.append(f"{name}{_parameters(value)}")
+    for name, cls in (*(pair for pair in public() if inspect.isclass(pair[1])), *returned()):
+        for method, value in vars(cls).items():
+            function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+            if method[0] != "_" and inspect.isfunction(function):
+                lines.append(f"{name}.{method}{_parameters(function)}")
+    return sorted(set(lines))
+
+
+def _parameters(value: Callable[..., object]) -> str:
+    return f"({', '.join(map(_shown, inspect.signature(value).parameters.values()))})"
 
 
 def _shown(parameter: inspect.Parameter) -> str:

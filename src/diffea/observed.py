@@ -14,6 +14,7 @@ from diffea import statistics
 from diffea.errors import JudgementError, ObservationError, UnmarkedDataWarning
 from diffea.events.filesets import marked
 from diffea.judge import Judge
+from diffea.notebook import tables
 from diffea.statistics import HistFactory
 from diffea.statistics.model import BoundModel
 from diffea.templates import TemplateSet
@@ -52,6 +53,9 @@ class Observed:
             ObservationError: if they have weights, are templates of the model, or leave a channel of it out.
         """
         return cls(model, templates, observations_of(model, seen), events)
+
+    def _repr_html_(self) -> str:
+        return tables.of_observed(self)
 
     def workspace(self) -> JSONDict:
         """A pyhf workspace with the observed events."""

@@ -16,7 +16,8 @@ from tests.docs.blocks import ROOT
 
 NOTEBOOKS = {
     "docs/notebooks/own_processor.ipynb": ("EVENTS, STEPS = 200_000, 30", "EVENTS, STEPS = 6_000, 4"),
-    "analyses/gaussian_blobs/gaussian_blobs.ipynb": ("POINTS, STEPS = 10_000, 100", "POINTS, STEPS = 300, 3"),
+    "docs/notebooks/cluster.ipynb": ("EVENTS, STEPS = 100_000, 20", "EVENTS, STEPS = 6_000, 4"),
+    "analyses/gaussian_blobs/gaussian_blobs.ipynb": ("POINTS, STEPS = 10_000, 40", "POINTS, STEPS = 300, 3"),
     "analyses/htautau/htautau.ipynb": ("STEPS, REPLICAS = 20, 100", "STEPS, REPLICAS = 3, 4"),
 }
 DATA = Path(os.environ.get("DIFFEA_DATA", ROOT.parent / "shared" / "data"))

@@ -35,5 +35,5 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for cell in CELLS:
         exec(compile(cell, "demo.ipynb", "exec"), names)
     assert names["result"].history[-1].loss < float(names["value"])
-    assert names["after"].limit > 0
+    assert names["after"].cls > 0
     assert all("<table" in names[shown]._repr_html_() for shown in ("templates", "result", "after"))

@@ -31,3 +31,20 @@ def test_links_between_pages_hold(page: Path) -> None:
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     assert {path.stem for path in ROOT.glob("docs/*.md")} - {"index"} <= set(index.split())
+
+
+HOW_TO = (
+    "choose an objective", "choose an optimizer", "choose widths", "choose a bandwidth", "choose bins", "split events", "train a boosted tree on the same events",
+    "add a systematic uncertainty", "apply corrections", "use a network of flax or equinox", "run at a facility", "read files", "hand the result on", "unblind",
+    "make it faster", "get by with little memory",
+)  # fmt: skip
+SYMPTOMS = (
+    "Soft and hard results differ", "The limit is infinite", "The loss does not move", "Test is worse than train", "It waits", "runs out of memory",
+)  # fmt: skip
+
+
+def test_what_a_user_looks_for_has_its_heading() -> None:
+    headings = re.findall(r"^## … (.*)$", (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(HOW_TO) <= set(headings)
+    bold = " ".join(re.findall(r"^\*\*(.*?)\*\*", (ROOT / "docs" / "faq.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert all(symptom in bold for symptom in SYMPTOMS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import types
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,34 @@ def test_a_search_that_ends_by_itself_has_no_share() -> None:
     Live(display=screen.display)(Step(3, MOST_PASSES, 1.0, 0.1, 0.0, phase="descend"))
     assert screen.seen == ["<p><progress></progress> descend 3 · loss 1, best 1 · gradient 0.1</p>"]
     assert Live(display=screen.display)._repr_html_() == "<p>no step yet</p>"
+
+
+def test_one_that_ends_early_shows_its_end_after_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, waiting = Screen(), []
+
+    class Events:
+        def register(self, event: str, call: Any) -> None:
+            assert event == "post_run_cell"
+            waiting.append(call)
+
+        def unregister(self, event: str, call: Any) -> None:
+            waiting.remove(call)
+
+    ipython = types.ModuleType("IPython")
+    ipython.display = types.ModuleType("IPython.display")  # type: ignore[attr-defined]
+    ipython.display.display = screen.display  # type: ignore[attr-defined]
+    ipython.get_ipython = lambda: types.SimpleNamespace(events=Events())  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)  # type: ignore[attr-defined]
+    live = Live()
+    for number in range(1, 4):
+        live(Step(number, 200, 1.0 / number, 0.5, 0.0))
+    assert "step 1 of 200" in screen.seen[-1]
+    for call in [*waiting]:
+        call("what the cell gave")
+    assert not waiting
+    assert '<progress value="1" max="1"></progress> step 3 of 200 · loss 0.3333' in screen.seen[-1]
+    assert "left" not in screen.seen[-1]
 
 
 def test_without_ipython_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

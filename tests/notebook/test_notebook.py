@@ -19,6 +19,7 @@ from diffea import errors, soft, statistics
 from diffea.evaluate import Evaluation
 from diffea.notebook import html
 from diffea.notebook.canvas import axes_for, axes_with_ratio
+from diffea.observed import Observed
 from diffea.optimise.result import Result, Scan, Step
 
 mpl.use("Agg")
@@ -158,6 +159,44 @@ def test_limits_and_tests_show_their_bands():
     test = statistics.HypoTest(*map(np.array, (0.0512, 0.025, 0.5, 0.05)), band, *map(np.array, (-3, -3, 2.0, 2.0)), {})
     for said in ("CLs", "0.0512", "CLs expected, +2σ", "0.2"):
         assert said in text_of(test)
+
+
+def test_a_step_a_template_and_observed_events(filled):
+    text = text_of(results().history[1])
+    for said in ("Step 2", "loss 2", "gradient 0.1", "<i>met", "22"):
+        assert said in text
+    template = filled["sr", EVIL]
+    text = text_of(template)
+    assert "missing momentum" in text
+    assert f"sum {template.values.sum():.4g} ± {np.sqrt(template.variances.sum()):.4g}" in text
+    seen = Observed(diffea.HistFactory(SPEC), filled, {"<i>sr": np.array([3.0, 4.0])}, {})
+    text = text_of(seen)
+    assert "<i>sr" in text
+    assert "7" in text
+    assert "not asked for yet" in text
+    assert not set(vars(seen)) & {"limit", "cls"}
+    vars(seen)["limit"] = 2.5
+    assert "2.5" in text_of(seen)
+
+
+def test_parameters_after_a_fit():
+    names, some = ("mu", "<i>k"), np.array([0.5, -0.25])
+    found = statistics.Estimates(names, some, np.array([2.0, np.inf]), np.eye(2), np.eye(2), None)
+    text = text_of(found)
+    for said in ("mu", "<i>k", "0.5", "-0.25", "2", "inf"):
+        assert said in text
+    nuisances = statistics.Nuisances(
+        names, some, some, some, np.array([0.0, 1.5]), np.array([np.nan, 0.75]), some, None
+    )
+    text = text_of(nuisances)
+    for said in ("<i>k", "1.5", "0.75", "–"):
+        assert said in text
+    shifts = np.array([[0.1, -0.2], [0.6, -0.7]])
+    ranked = statistics.Ranking("mu", ("a", "<i>k"), shifts, shifts / 2, np.array(True), nuisances, None, None)
+    text = text_of(ranked)
+    assert text.index("<i>k") < text.index(" a ")
+    for said in ("Impact on mu", "0.6", "-0.35", "at its bound"):
+        assert said in text
 
 
 def test_long_tables_say_how_much_is_left_out():

@@ -18,14 +18,14 @@ def make_templates() -> dict[str, Any]:
     rng = np.random.default_rng(1)
     made: dict[str, Any] = {}
     for when, kept in CUTS.items():
-        made[when] = {"soft": {}, "hard_test": {}}
+        made[when] = {"soft": {}, "hard_train": {}, "hard_test": {}}
         for channel, edges in EDGES.items():
             for sample, (hardness, yield_) in SAMPLES.items():
                 x = np.linspace(0, 1, len(edges) - 1)
                 shape = np.exp(-((x - hardness) ** 2) / 0.1) * yield_ * kept[sample] + 0.02 * yield_ * kept[sample]
                 shape *= 0.15 if channel == "untagged" and sample != "wjets" else 1.0
                 for kind in made[when]:
-                    spread = 1.0 + (0.05 * rng.normal(size=shape.size) if kind == "hard_test" else 0.0)
+                    spread = 1.0 + (0.05 * rng.normal(size=shape.size) if kind != "soft" else 0.0)
                     for variation, tilt in (("nominal", 0.0), ("jes_up", 0.06), ("jes_down", -0.06)):
                         values = shape * spread * (1 + tilt * (x + 0.3))
                         made[when][kind][f"{channel}/{sample}/{variation}"] = {

@@ -16,6 +16,7 @@ from diffea import report
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine, in which to look at the report")
 LOADED = "[...document.images].filter(image => image.complete && image.naturalWidth > 50).length"
 TALLEST = "Math.max(...[...document.querySelectorAll('tr')].map(row => row.offsetHeight))"
+CUT = "[...document.querySelectorAll('table')].filter(table => table.scrollWidth > table.clientWidth + 1).map(table => table.innerText.slice(0, 60))"
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -41,6 +42,7 @@ async def _look(path: Path, width: int, profile: Path) -> dict[str, Any]:
         seen = {"images": await page.value("document.images.length"), "loaded": await page.value(LOADED)}
         seen["tallest row"] = await page.value(TALLEST)
         seen["wide"] = await page.value(WIDE)
+        seen["cut"] = await page.value(CUT)
         colour = "getComputedStyle(document.body)[{!r}]"
         seen["light"] = [await page.value(colour.format(part)) for part in ("backgroundColor", "color")]
         await page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
@@ -61,6 +63,7 @@ def test_nothing_is_missing_sticks_out_or_fails(out: Path, tmp_path: Path, page:
     seen = asyncio.run(_look(out / page, width, tmp_path))
     assert seen["complaints"] == []
     assert seen["wide"] <= 0
+    assert seen["cut"] == []
     assert seen["wide in print"] <= 0
     assert seen["tallest row"] < 400
     assert seen["loaded"] == seen["images"]

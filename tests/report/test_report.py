@@ -14,15 +14,19 @@ from typing import Any
 import numpy as np
 import pyhf
 import pytest
+import scipy
 from tests.report import make_out as made
 
 from diffea import report
 from diffea.errors import ReportError
+from diffea.report import plots
 from diffea.report.contents import Run, read_run
 from diffea.report.nuisances import nuisances
 from diffea.report.page import leaves
+from diffea.report.pictures import drawn
+from diffea.report.words import objective_explained
 
-PICTURES = 1 + 2 + 1 + 2 + 3 * len(made.EDGES)  # history, cuts, along, nuisance parameters; channels
+PICTURES = 2 + 2 + 1 + 2 + 7 * len(made.EDGES)  # history, cuts, along, nuisance parameters; channels
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,7 @@ def test_page_says_the_numbers(page: str) -> None:
         "events, train 52 608 (signal 12 421, ttbar 40 187)",
         "jax 0.10.2",
         "Soft–hard gap on the training events: 3.1 % of the yield",
-        "of which read 3.20 s, steps 21.0 s",
+        "of which reading columns, all workers 3.20 s; steps 21.0 s",
         "ttbar_norm normsys 1.0 0.76",
     ):
         assert expected in words, words
@@ -77,8 +81,22 @@ def test_page_needs_nothing_from_elsewhere(page: str) -> None:
 def test_each_picture_is_a_file_with_its_numbers(out: Path) -> None:
     folder = out / "figures"
     names = {path.stem for path in folder.iterdir()}
-    assert names == {"history", "n-1-00-met", "n-1-01-largest-btag", "along-00-met", "ranking", "correlations"} | {
-        f"{kind}-{channel}" for kind in ("templates", "soft-hard", "sensitivity") for channel in made.EDGES
+    assert names == {
+        "loss",
+        "gradient",
+        "n-1-00-met",
+        "n-1-01-largest-btag",
+        "along-00-met",
+        "ranking",
+        "correlations",
+    } | {
+        "-".join((kind, channel, *part))
+        for channel in made.EDGES
+        for kind, part in (
+            *(("templates", (when,)) for when in ("before", "after")),
+            *((kind, (group,)) for kind in ("soft-hard", "train-test") for group in ("background", "signal")),
+            ("sensitivity", ()),
+        )
     }
     assert len(names) == PICTURES
     begins = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "json": b"{"}
@@ -102,14 +120,14 @@ def test_each_picture_is_a_file_with_its_numbers(out: Path) -> None:
     points = next(entry for entry in pulls["content"] if "errors" in entry)
     assert points["x"] == [0.3, -0.1]
     np.testing.assert_allclose(points["errors"], [[0.8, 1.0]])
-    losses = json.loads((folder / "history.json").read_text())["panels"][0]["content"][0]["y"]
+    losses = json.loads((folder / "loss.json").read_text())["panels"][0]["content"][0]["y"]
     assert losses == [step["loss"] for step in made.make_result()["history"]]
 
 
 def test_what_it_rests_on_is_told(page: str) -> None:
     words = text(page)
     for expected in (
-        "improvement of Expected CLs at μ = 1 on events not trained on, after − before −0.070 ± 0.010",
+        "improvement of expected CLs at μ = 1 on events not trained on, after − before −0.070 ± 0.010",
         "soft − hard cuts, of the same training events −0.070 ± 0.010",
         "found of a signal of strength 3.0 3.0 ± 0.6",
         "parameters at their bounds muon_pt",
@@ -117,6 +135,105 @@ def test_what_it_rests_on_is_told(page: str) -> None:
         "Impact of each nuisance parameter on μ, its pull and constraint, expected without signal",
     ):
         assert expected in words, words
+
+
+SEEN = [40, 0, 7, 9, 4, 1]
+
+
+@pytest.fixture(scope="module")
+def unblinded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run with what was typed, a history of parameters, and observed events; and what its page says."""
+    history = [
+        {"step": 1, "loss": 0.1, "gradient_norm": 1.0, "params": {"met": 50.0, "$\\nonsense{$": 1.0}},
+        {"step": 2, "loss": 0.09, "gradient_norm": None, "params": {"met": 60.0, "$\\nonsense{$": 2.0}},
+    ]
+    observed = {"when": "today", "limit": 1.25, "observations": {"tagged": SEEN, "untagged": [1, 2, 3, 4]}}
+    asked = {"command": "diffea run '<b>' --out x", "when": "2026-11-26T10:00:00+00:00"}
+    folder = tmp_path_factory.mktemp("unblinded") / "run"
+    out = made.make_out(folder, **asked, history=history, observed=observed)
+    return out, text(report.write(out, ("svg",)).read_text(encoding="utf-8"))
+
+
+def test_it_explains_the_objective_and_says_whence_it_is(unblinded: tuple[Path, str]) -> None:
+    _, words = unblinded
+    assert "below 0.05 that signal is excluded at 95 % CL. Smaller is better." in words
+    assert "command diffea run '<b>' --out x" in words
+    assert "finished 2026-11-26T10:00:00+00:00" in words
+    assert "95 % CL limit on μ 1.250" in words
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ("upper_limit", "the signal strength that would be excluded"),
+        ("cls(poi_test=10.0)", "excluded at 95 % CL"),
+        ("mine(a=1)", "mine(a=1), a function of the statistical model of this analysis"),
+        ("cls(poi_test=1.0, test_stat=q)", "cls(poi_test=1.0, test_stat=q), a function"),
+    ],
+)
+def test_objectives_are_explained(objective: str, said: str) -> None:
+    assert said in objective_explained(objective)
+
+
+def panels(out: Path, name: str) -> list[dict[str, Any]]:
+    return [
+        {entry["label"]: entry for entry in panel["content"]}
+        for panel in json.loads((out / "figures" / f"{name}.json").read_text())["panels"]
+    ]
+
+
+def test_soft_and_hard_are_of_the_same_events_and_train_and_test_apart(out: Path) -> None:
+    templates = made.make_templates()["after"]
+
+    def background(kind: str) -> np.ndarray:
+        return sum(np.asarray(templates[kind][f"tagged/{name}/nominal"]["values"]) for name in ("ttbar", "wjets"))
+
+    first = panels(out, "soft-hard-tagged-background")[0]
+    np.testing.assert_allclose(first["soft cuts"]["values"], background("soft"))
+    np.testing.assert_allclose(first["hard cuts"]["y"], background("hard_train"))
+    first = panels(out, "train-test-tagged-background")[0]
+    np.testing.assert_allclose(first["trained on"]["values"], background("hard_train"))
+    np.testing.assert_allclose(first["other events"]["y"], background("hard_test"))
+
+
+def test_an_older_result_knows_hard_cuts_of_other_events_alone(tmp_path: Path) -> None:
+    out, templates = made.make_out(tmp_path / "run"), made.make_templates()
+    for when in templates.values():
+        del when["hard_train"]
+    (out / "templates.json").write_text(json.dumps(templates))
+    run = read_run(out)
+    _, signal = plots.soft_and_hard(run, "tagged")
+    points = next(entry for entry in drawn(signal.figure.axes[0])["content"] if entry["label"] == "hard cuts")
+    np.testing.assert_allclose(points["y"], templates["after"]["hard_test"]["tagged/signal/nominal"]["values"])
+    assert plots.train_and_test(run, "tagged") == []
+
+
+def test_parameters_have_their_paths(unblinded: tuple[Path, str]) -> None:
+    out, words = unblinded
+    assert "Each parameter at every step" in words
+    (met,) = panels(out, "path-00-met")
+    assert (met["soft cuts"]["x"], met["soft cuts"]["y"]) == ([1], [50.0])
+    assert (met["exact cuts"]["x"], met["exact cuts"]["y"]) == ([2], [60.0])
+    assert met["bound"]["y"] == [300.0, 300.0]
+    assert (out / "figures" / "path-01-nonsense.svg").exists()
+
+
+def test_observed_events_stand_on_the_templates_and_over_the_background(unblinded: tuple[Path, str]) -> None:
+    out, words = unblinded
+    assert "points: observed events with Poisson intervals" in words
+    (before, ratio_before), (after, ratio_after) = (
+        panels(out, f"templates-tagged-{when}") for when in ("before", "after")
+    )
+    assert after["observed"]["y"] == SEEN
+    assert "observed" not in before | ratio_before
+    stored = made.make_templates()["after"]["hard_test"]
+    background = sum(np.asarray(stored[f"tagged/{name}/nominal"]["values"]) for name in ("ttbar", "wjets"))
+    np.testing.assert_allclose(ratio_after["observed"]["y"], np.asarray(SEEN) / background)
+    np.testing.assert_allclose(
+        ratio_after["signal"]["values"], 1 + np.asarray(stored["tagged/signal/nominal"]["values"]) / background
+    )
+    low, high = (scipy.stats.chi2.ppf([0.15865525, 0.84134475], [2 * 40, 2 * 41]) / 2).tolist()
+    np.testing.assert_allclose(after["observed"]["errors"][0][0], (high - low) / 2, rtol=1e-6)
 
 
 def test_cutflow_is_a_table_for_each_channel(page: str) -> None:
@@ -135,7 +252,9 @@ def test_what_has_no_cuts_says_so(tmp_path: Path) -> None:
 
 
 def test_variants_get_a_page_each_and_one_that_compares(tmp_path: Path) -> None:
-    made.make_out(tmp_path / "cuts", variant="cuts", limit_after=0.91, title="a < b & <script>alert(1)</script>")
+    made.make_out(
+        tmp_path / "cuts", variant="cuts", limit_after=0.91, verdict="holds", title="a < b & <script>alert(1)</script>"
+    )
     made.make_out(
         tmp_path / "neural",
         variant="neural",
@@ -143,10 +262,11 @@ def test_variants_get_a_page_each_and_one_that_compares(tmp_path: Path) -> None:
         baseline=True,
         params={"before": {"w": [[0.0] * 4] * 4}, "after": {"w": [[0.5] * 4] * 4}},
     )
-    index = report.write(tmp_path).read_text(encoding="utf-8")
+    index = report.write(tmp_path, ("svg",)).read_text(encoding="utf-8")
     assert "<script>" not in index + (tmp_path / "cuts" / "report.html").read_text(encoding="utf-8")
     words = text(index)
     assert re.search(r"cuts .* 0\.910 .* neural .* 0\.620", words)
+    assert words.index("cuts : holds .") < words.index("variant objective")
     neural = text((tmp_path / "neural" / "report.html").read_text(encoding="utf-8"))
     assert "w 16 numbers, root mean square 0 0.500" in neural
 
@@ -260,7 +380,9 @@ def test_a_channel_of_numbers_alone_has_no_templates_to_show(tmp_path: Path) -> 
         workspace["channels"].append({"name": "control", "samples": [sample]})
         workspace["observations"].append({"name": "control", "data": [100.0]})
 
-    assert "Expected events in control" not in text(report.write(changed(tmp_path, add)).read_text(encoding="utf-8"))
+    assert "Expected events in control" not in text(
+        report.write(changed(tmp_path, add), ("svg",)).read_text(encoding="utf-8")
+    )
 
 
 def test_names_of_samples_may_have_slashes(tmp_path: Path) -> None:
@@ -272,14 +394,14 @@ def test_names_of_samples_may_have_slashes(tmp_path: Path) -> None:
     plain = read_run(made.make_out(tmp_path / "plain"))
     expected = plain.uncertainty("after", "hard_test", "tagged", ["wjets"])
     np.testing.assert_array_equal(run.uncertainty("after", "hard_test", "tagged", ["W/jets"]), expected)
-    assert "W/jets" in text(report.write(run.folder).read_text(encoding="utf-8"))
+    assert "W/jets" in text(report.write(run.folder, ("svg",)).read_text(encoding="utf-8"))
 
 
 def test_a_workspace_without_a_parameter_of_interest(tmp_path: Path) -> None:
     def remove(templates: dict[str, Any], workspace: dict[str, Any]) -> None:
         workspace["measurements"][0]["config"]["poi"] = ""
 
-    assert "Nuisance parameters" not in report.write(changed(tmp_path, remove)).read_text(encoding="utf-8")
+    assert "Nuisance parameters" not in report.write(changed(tmp_path, remove), ("svg",)).read_text(encoding="utf-8")
 
 
 def test_a_normalisation_and_a_shape_of_one_name_move_together(tmp_path: Path) -> None:
@@ -426,7 +548,7 @@ def test_bins_without_end_are_drawn_by_their_numbers(tmp_path: Path) -> None:
     rewrite(out / "templates.json", open_end)
     found = read_run(out).histogram("after", "soft", "tagged", "ttbar")
     assert (found.edges.tolist(), found.label) == (list(range(7)), "bin")
-    assert report.write(out).is_file()
+    assert report.write(out, ("svg",)).is_file()
 
 
 def test_a_mirrored_side_is_as_far_away_as_the_one_that_there_is(tmp_path: Path) -> None:
@@ -448,7 +570,7 @@ def test_a_run_that_optimised_nothing_says_so_and_what_to_try(tmp_path: Path, st
     assert "Verdict: <strong>nothing was optimised</strong>. The parameters found are those of the start" in page
     assert ("no step was taken" in page) == (steps == 0)
     assert ("all steps taken, and none was better" in page) == (steps > 0)
-    assert (out / "figures" / "history.svg").is_file() == (steps > 0)
+    assert (out / "figures" / "loss.svg").is_file() == (steps > 0)
     assert "diffea check demo: which parameter moves what" in page
 
 

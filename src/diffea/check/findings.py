@@ -19,6 +19,7 @@ from diffea.templates import Key
 from diffea.templates.gap import gaps
 
 WIDE = 0.25  # soft against hard, of a channel's yield
+EQUAL = 1e-9
 POOR = 0.5  # relative Monte-Carlo error of a bin's background
 
 Level = Literal["stop", "doubt"]
@@ -43,7 +44,7 @@ class Finding:
 
 def findings(look: Look) -> list[Finding]:
     """All that the rules find, what stops a run first."""
-    rules = (_objective, _bounds, _idle, _empty, _bare, _negative, _poor, _wide)
+    rules = (_objective, _bounds, _idle, _empty, _bare, _negative, _plain, _poor, _wide)
     return sorted((finding for rule in rules for finding in rule(look)), key=lambda finding: finding.level != "stop")
 
 
@@ -119,6 +120,21 @@ def _negative(look: Look) -> Iterator[Finding]:
             ):
                 what = f"bins {bins.tolist()} are negative with exact cuts"
                 remedy = "merge bins; where weights are estimated from data, add a sample that keeps the sum positive"
+                yield Finding("doubt", f"{channel.name}/{sample.name}", what, remedy)
+
+
+def _plain(look: Look) -> Iterator[Finding]:
+    """Events are weighted: one that counts 1 is not normalised to luminosity and cross-section."""
+    for channel in look.variant.model.spec.channels:
+        for sample in channel.samples.values():
+            if sample.data.key is None:
+                continue
+            values, variances = _numbers(look, sample.data.key, None)
+            if values.any() and np.allclose(values, variances, rtol=EQUAL, atol=0.0):
+                what = "every event counts 1: the weights are not normalised to luminosity and cross-section"
+                remedy = (
+                    "multiply them by luminosity × cross-section / sum of generator weights, unless the events are data"
+                )
                 yield Finding("doubt", f"{channel.name}/{sample.name}", what, remedy)
 
 

@@ -6,9 +6,10 @@ import contextlib
 import itertools
 import json
 import logging
+import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from rich.table import Table
 from diffea import report
 from diffea.analysis import Analysis, load_analysis
 from diffea.check import findings, look
-from diffea.cli import checks, comparison, outcome
+from diffea.cli import checks, comparison, outcome, standing
 from diffea.cli.advice import next_things
-from diffea.cli.clusters import cluster
+from diffea.cli.clusters import check_cluster, cluster, cluster_options
 from diffea.cli.exports import export_command
-from diffea.cli.interrupts import interrupts
+from diffea.cli.interrupts import STOPPED, interrupts
 from diffea.cli.new import new_command
 from diffea.cli.progress import progress
 from diffea.cli.tables import spread
@@ -50,7 +51,11 @@ log_console = Console(stderr=True)
 
 
 class Group(click.Group):
-    """Shows an error of diffea as its message and exits with 1, without a traceback."""
+    """Shows an error of diffea as its message and exits with 1, without a traceback; after Ctrl-C with 130."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        standing.note_command(ctx, args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -58,6 +63,8 @@ class Group(click.Group):
                 return super().invoke(ctx)
         except DiffeaError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            raise SystemExit(STOPPED) from None
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -68,26 +75,10 @@ def main() -> None:
     logging.getLogger("pyhf").setLevel(logging.CRITICAL)
 
 
-def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of commands that compute: a cluster of the user's own."""
-    made_by = click.option(
-        "--cluster",
-        "made_by",
-        metavar="PACKAGE.MODULE:CALLABLE",
-        help="Use the dask cluster, or client, that this returns, called with the KEY=VALUEs; closed at the end.",
-    )
-    install = click.option(
-        "--install",
-        multiple=True,
-        metavar="PACKAGE",
-        help="Let pip install this on the workers first; may be repeated.",
-    )
-    return made_by(install(command))
-
-
 @main.command()
 @click.option("--out", type=FOLDER, default=Path("diffea-demo"), show_default=True, help="Folder for data and results.")
 @click.option("--workers", type=click.IntRange(min=1), help="Local worker processes.  [default: 2]")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoints in OUT.")
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
 @cluster_options
 def demo(out: Path, workers: int | None, **options: Any) -> None:
@@ -95,7 +86,7 @@ def demo(out: Path, workers: int | None, **options: Any) -> None:
 
     KEY=VALUE are arguments of --cluster's callable.
     """
-    _check_cluster(workers, None, options["made_by"], options["arguments"], options["install"], alone=False)
+    check_cluster(workers, None, options["made_by"], options["arguments"], options["install"], alone=False)
     local = 2 if options["made_by"] is None else None
     run_analysis(demo_analysis, data=None, out=out, workers=workers or local, **options)
 
@@ -114,6 +105,7 @@ def demo(out: Path, workers: int | None, **options: Any) -> None:
 @click.option("--force", is_flag=True, help="Unblind although the analysis, or its simulated events, changed since.")
 @click.option("--performance-report", is_flag=True, help="Leave dask's own report of the cluster's work in OUT.")
 @click.option("--variant", metavar="NAME", help="Run this variant only.  [default: all]")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, and nothing else on stdout.")
 @click.option(
     "--all", "every_seed", is_flag=True, help="From every initialisation that the analysis has, not only the first."
 )
@@ -126,7 +118,7 @@ def run(
     Without --workers, --scheduler and --cluster everything runs in this process. KEY=VALUE are arguments of --cluster's callable.
     """
     given = [options[name] for name in ("workers", "scheduler", "made_by", "arguments", "install")]
-    _check_cluster(*given, alone=True)
+    check_cluster(*given, alone=True)
     if options["force"] and not options["unblind"]:
         msg = "--force is for --unblind"
         raise click.UsageError(msg)
@@ -141,7 +133,7 @@ def run(
         msg = f"{loaded.name} has a single initialisation: run it without --all"
         raise AnalysisError(msg)
     seeds = loaded.seeds if every_seed else 1
-    called = analysis + (f" --data {data}" if data else "")
+    called = shlex.join([analysis, *(["--data", str(data)] if data else [])])
     out = out or Path(f"diffea-{loaded.name}")
     run_analysis(loaded, data=data, out=out, variant=variant, seeds=seeds, called=called, **options)
 
@@ -273,15 +265,19 @@ def run_analysis(
     unblind: bool = False,
     force: bool = False,
     called: str | None = None,
+    as_json: bool = False,
 ) -> None:
     """Run some or all variants, from one or more initialisations, write their reports, and print what changed.
 
     Those that are to be unblinded are run first only if they were not yet.
     """
     names = _variants(analysis, variant)
+    places = {name: result_folder(out, name) for name in names}
     log_console.print(f"[bold]{escape(analysis.title)}[/]", soft_wrap=True)
+    for line in () if unblind else standing.before(out, places, resume=resume):
+        log_console.print(escape(line), soft_wrap=True)
     results: dict[str, list[JSONDict]] = {name: [] for name in names}
-    with locked(out), contextlib.ExitStack() as stack:
+    with _ending(out, places), locked(out), contextlib.ExitStack() as stack:
         data = _made_data(analysis, out) if data is None else data
         client = stack.enter_context(cluster(workers, scheduler, made_by, arguments, install, CONNECT))
         if client is not None:
@@ -294,25 +290,45 @@ def run_analysis(
             if not (unblind and (place["out"] / "result.json").is_file()):
                 title = (name or analysis.name) + (f", seed {seed}" if seed else "")
                 with progress(log_console, title, _minimised(analysis, name)) as tell:
-                    results[name].append(run_variant(own, name, **place, steps=steps, resume=resume, progress=tell))
+                    given: JSONDict = {"steps": steps, "resume": resume, "command": standing.command()}
+                    results[name].append(run_variant(own, name, **place, **given, progress=tell))
             if unblind:
                 with log_console.status("looking at observed events"):
                     results[name][seed:] = [unblind_variant(own, name, **place, force=force)]
-    for name, found in results.items():
-        outcome.show(out_console, name or analysis.name, found[0])
-    if seeds > 1:
-        out_console.print(spread(results))
+    if as_json:
+        click.echo(json.dumps({name or analysis.name: found[0] for name, found in results.items()}, indent=1))
+    else:
+        _tell(analysis, results)
+    told = log_console if as_json else out_console
     with log_console.status("drawing the report"):
         page = report.write(out, formats=("svg",))
     if variant is None and analysis.figures:
         for figure in analysis.figures(out):
-            out_console.print(f"figure: {escape(str(figure))}", soft_wrap=True)
-    out_console.print(f"\nreport: {escape(str(page))}", soft_wrap=True)
-    first, command = names[0], called or analysis.name
-    tips = next_things(results[first][0], command, result_folder(out, first))
-    out_console.print(
+            told.print(f"figure: {escape(str(figure))}", soft_wrap=True)
+    told.print(f"\nreport: {escape(str(page))}", soft_wrap=True)
+    first = names[0]
+    tips = next_things(results[first][0], called or analysis.name, places[first])
+    told.print(
         "\nnext:", *(f"  {number}. {escape(tip)}" for number, tip in enumerate(tips, 1)), sep="\n", soft_wrap=True
     )
+
+
+@contextlib.contextmanager
+def _ending(out: Path, places: Mapping[str, Path]) -> Iterator[None]:
+    """Say after Ctrl-C what is saved, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for line in standing.interrupted(out, places):
+            log_console.print(escape(line), soft_wrap=True)
+        raise
+
+
+def _tell(analysis: Analysis, results: Mapping[str, Sequence[JSONDict]]) -> None:
+    for name, found in results.items():
+        outcome.show(out_console, name or analysis.name, found[0])
+    if any(len(found) > 1 for found in results.values()):
+        out_console.print(spread(results))
 
 
 def _minimised(analysis: Analysis, variant: str) -> str:
@@ -362,33 +378,21 @@ def _variants(analysis: Analysis, variant: str | None) -> list[str]:
     return list(analysis.variants) if variant is None else [variant]
 
 
-def _check_cluster(
-    workers: int | None,
-    scheduler: str | None,
-    made_by: str | None,
-    arguments: Sequence[str],
-    install: Sequence[str],
-    *,
-    alone: bool,
-) -> None:
-    """See that options of one cluster are given; ``alone``, of perhaps none."""
-    if sum(map(bool, (workers, scheduler, made_by))) > 1:
-        msg = "--workers starts a local cluster, --scheduler uses a running one and --cluster calls what makes one: give one of them"
-        raise click.UsageError(msg)
-    if arguments and not made_by:
-        msg = (
-            f"{' '.join(arguments)}: arguments of what makes a cluster; name it with --cluster PACKAGE.MODULE:CALLABLE"
-        )
-        raise click.UsageError(msg)
-    if install and alone and not (workers or scheduler or made_by):
-        msg = "--install is for the workers of a cluster: give --workers, --scheduler or --cluster as well"
-        raise click.UsageError(msg)
-
-
 def _place(analysis: str) -> Path:
-    """The path, or the folder of that name in ./analyses."""
-    path, named = Path(analysis), ANALYSES / analysis
-    return named if not path.exists() and named.is_dir() else path
+    """The path, or the folder of that name in ./analyses.
+
+    Raises:
+        AnalysisError: naming the analyses that are here, if this is none.
+    """
+    for path in (Path(analysis), ANALYSES / analysis):
+        if path.exists():
+            return path
+    here = [str(path.parent) for folder in (Path(), ANALYSES) for path in sorted(folder.glob("*/analysis.py"))]
+    msg = (
+        f"an analysis is a folder with analysis.py, or a Python file with an object named `analysis`; got {analysis}, which is not there. "
+        f"Here: {', '.join(here) or 'none'}. `diffea demo` needs no file, `diffea new NAME` writes a first draft"
+    )
+    raise AnalysisError(msg)
 
 
 def _where_from(analysis: Analysis, place: str) -> str:

@@ -14,6 +14,8 @@ from diffea.check import Finding, Look
 from diffea.templates.layout import NOMINAL
 from diffea.types import JSONDict
 
+MOST = 16  # bins that are shown
+GRADIENT = 4.0  # fills that a step with its gradient costs, about
 SIGNS = {"stop": "[bold red]stop[/]", "doubt": "[yellow]doubt[/]"}
 
 
@@ -26,7 +28,7 @@ def show(console: Console, name: str, look: Look, found: list[Finding]) -> None:
     loss = "none" if look.loss is None else f"{look.loss:.4g}"
     console.print(f"objective, soft cuts: {loss}")
     console.print(f"columns of all events: {look.nbytes / 1e6:,.0f} MB")
-    console.print(f"one fill of all events, in this process: {look.seconds:.2g} s")
+    console.print(f"one fill of all events, in this process: {look.seconds:.2g} s{_training(look)}")
     if not found:
         console.print("\n[green]nothing to complain about[/]")
     for finding in found:
@@ -50,25 +52,38 @@ def as_json(look: Look, found: list[Finding]) -> JSONDict:
     }
 
 
-def _rows(look: Look) -> Mapping[tuple[str, str, str], dict[str, float]]:
+def _training(look: Look) -> str:
+    """How long the steps would take."""
+    steps = look.variant.steps
+    if not steps:
+        return ""
+    seconds = steps * GRADIENT * look.seconds
+    return f"; {steps} steps, each with a gradient: about {seconds:.2g} s and what compiling takes"
+
+
+def _rows(look: Look) -> Mapping[tuple[str, str, str], JSONDict]:
     """Yields of the nominal templates; ``effective`` is (Σw)² / Σw², the number of unweighted events of the same precision."""
-    rows = {}
+    rows: dict[tuple[str, str, str], JSONDict] = {}
     for key in look.hard:
         if key[2] == NOMINAL:
             soft, hard = look.soft[key], look.hard[key]
             total, variance = float(np.sum(hard.values)), float(np.sum(hard.variances))
             effective = total**2 / variance if variance > 0 else 0.0
-            rows[key] = {"soft": float(np.sum(soft.values)), "hard": total, "effective": effective}
+            sums: JSONDict = {"soft": float(np.sum(soft.values)), "hard": total, "effective": effective}
+            rows[key] = {**sums, "bins": np.ravel(hard.values).tolist()}
     return rows
 
 
 def _yields(look: Look) -> Table:
-    table = Table("channel", "sample", "soft", "hard", "effective events", box=None, header_style="bold")
-    for column in table.columns[2:]:
+    heads = ("channel", "sample", "soft", "hard", "effective events", "hard, by bin")
+    table = Table(*heads, box=None, header_style="bold")
+    for column in table.columns[2:5]:
         column.justify = "right"
     for (channel, sample, _), row in _rows(look).items():
         numbers = f"{row['soft']:.4g}", f"{row['hard']:.4g}", f"{row['effective']:,.0f}"
-        table.add_row(escape(channel), escape(sample), *numbers)
+        bins = " ".join(f"{value:.3g}" for value in row["bins"][:MOST])
+        more = f" … ({len(row['bins'])})" if len(row["bins"]) > MOST else ""
+        table.add_row(escape(channel), escape(sample), *numbers, bins + more)
     return table
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import click
 import dask
 from dask.distributed import Client, LocalCluster
 from distributed.diagnostics.plugin import PipInstall
@@ -24,6 +25,7 @@ CALM = {
     "distributed.admin.tick.interval": "500ms",  # those and the profile, by default every 20 and 10 ms, take some per cent of each core
     "distributed.worker.profile.interval": "100ms",
 }
+DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C reaches all processes of a terminal: the driver ends them
 ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -110,6 +112,7 @@ def _local(workers: int) -> Iterator[Client]:
             env=ONE_THREAD,
             dashboard_address=":0",
             silence_logs=logging.ERROR,
+            preload=[DEAF],
         ) as local,
         Client(local) as client,
     ):
@@ -184,3 +187,43 @@ def _install(client: Client, packages: Sequence[str]) -> None:
 
 def _nothing() -> None:
     """Shows that a worker answers."""
+
+
+def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of commands that compute: a cluster of the user's own."""
+    made_by = click.option(
+        "--cluster",
+        "made_by",
+        metavar="PACKAGE.MODULE:CALLABLE",
+        help="Use the dask cluster, or client, that this returns, called with the KEY=VALUEs; closed at the end.",
+    )
+    install = click.option(
+        "--install",
+        multiple=True,
+        metavar="PACKAGE",
+        help="Let pip install this on the workers first; may be repeated.",
+    )
+    return made_by(install(command))
+
+
+def check_cluster(
+    workers: int | None,
+    scheduler: str | None,
+    made_by: str | None,
+    arguments: Sequence[str],
+    install: Sequence[str],
+    *,
+    alone: bool,
+) -> None:
+    """See that options of one cluster are given; ``alone``, of perhaps none."""
+    if sum(map(bool, (workers, scheduler, made_by))) > 1:
+        msg = "--workers starts a local cluster, --scheduler uses a running one and --cluster calls what makes one: give one of them"
+        raise click.UsageError(msg)
+    if arguments and not made_by:
+        msg = (
+            f"{' '.join(arguments)}: arguments of what makes a cluster; name it with --cluster PACKAGE.MODULE:CALLABLE"
+        )
+        raise click.UsageError(msg)
+    if install and alone and not (workers or scheduler or made_by):
+        msg = "--install is for the workers of a cluster: give --workers, --scheduler or --cluster as well"
+        raise click.UsageError(msg)

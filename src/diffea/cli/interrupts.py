@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -33,8 +34,15 @@ def interrupts(console: Console) -> Iterator[None]:
     def end(*_: int | FrameType | None) -> None:
         os._exit(STOPPED)
 
+    callbacks = logging.getLogger("jax._src.callback")  # through which a pass over a cluster is asked for
+    callbacks.addFilter(_of_no_interrupt)
     before = signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        callbacks.removeFilter(_of_no_interrupt)
+
+
+def _of_no_interrupt(record: logging.LogRecord) -> bool:
+    return record.exc_info is None or not isinstance(record.exc_info[1], KeyboardInterrupt)

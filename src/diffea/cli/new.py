@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def new_command(name: Path, original: str | None, data: Path | None, kind: scaff
         found = scaffold.survey(data, signal=signal, flat=False) if data else None
         paths, to_do = scaffold.write_processor(name, read, found, data or SOMEWHERE)
         lines = [f"  {place}: {what}" for place, what in to_do.items()]
-        _show(paths, ["what remains to be done:", *lines, "Next:", f"  diffea check {name} --data {data or SOMEWHERE}"])
+        _show(paths, ["what remains to be done:", *lines, "Next:", _command("check", name, data or SOMEWHERE)])
         return
     if data is None:
         msg = "--data DIR is missing: the folder of the files of which a draft is made"
@@ -54,8 +55,12 @@ def new_command(name: Path, original: str | None, data: Path | None, kind: scaff
     found = scaffold.survey(data, signal=signal, flat=kind == "flat")
     chosen = next(sample.name for sample in found.samples if sample.signal)
     first = f"signal: {chosen}; cross-sections are 1 pb until you give yours in samples.json. Next:"
-    commands = [f"  diffea {command} {name} --data {data}" for command in ("check", "run")]
+    commands = [_command(command, name, data) for command in ("check", "run")]
     _show(scaffold.write(name, found, kind, data), [first, *commands])
+
+
+def _command(what: str, name: Path, data: Path) -> str:
+    return f"  {shlex.join(['diffea', what, str(name), '--data', str(data)])}"
 
 
 def _show(paths: Sequence[Path], lines: Sequence[str]) -> None:

@@ -9,17 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from diffea.bootstrap import with_error
-from diffea.report.words import objective_in_words
+from diffea.report.words import STAGES, objective_in_words
 from diffea.types import JSONMapping
-
-STAGES = {
-    "read": "  reading columns, all workers",
-    "compile": "  compiling, all workers",
-    "compute": "  computing, all workers",
-    "reduce": "  adding up, all workers",
-    "wall": "  passes from end to end",
-    "driver": "  between passes: statistics, optimizer",
-}
 
 
 def summary(result: JSONMapping) -> Table:
@@ -64,7 +55,7 @@ def summary(result: JSONMapping) -> Table:
     table.add_row("", "", "", "")
     table.add_row("passes over the data", "", str(result["passes_over_data"]), f"{result['seconds']:.0f} s")
     for stage, seconds in result["seconds_by_stage"].items():
-        table.add_row(STAGES[stage], "", "", f"{seconds:.1f} s")
+        table.add_row(f"  {STAGES[stage]}", "", "", f"{seconds:.1f} s")
     return table
 
 

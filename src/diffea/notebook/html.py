@@ -47,7 +47,7 @@ def path(values: Sequence[float], label: str, width: int = 320, height: int = 60
 
 def number(value: object) -> str:
     """Four significant digits; what is missing is a dash."""
-    return "–" if value is None else f"{float(value):.4g}"  # type: ignore[arg-type]
+    return "–" if value is None or math.isnan(float(value)) else f"{float(value):.4g}"  # type: ignore[arg-type]
 
 
 def size(nbytes: float) -> str:

@@ -85,6 +85,37 @@ def of_result(result: PyTree) -> str:
     )  # fmt: skip
 
 
+def of_step(step: PyTree) -> str:
+    """Where an optimisation was at a step."""
+    slope = "exact cuts" if step.gradient_norm is None else f"gradient {step.gradient_norm:.2g}"
+    rows = [[name, number(value)] for name, value in (step.params or {}).items()]
+    return block(
+        f"{step.phase or 'Step'} {step.step}", table(["parameter", "value"], rows) if rows else "",
+        line(f"loss {number(step.loss)}; {slope}; {step.seconds:.2g} s"),
+    )  # fmt: skip
+
+
+def of_template(template: PyTree) -> str:
+    """The bins of a template with its statistical errors."""
+    values, errors = (np.ravel(np.asarray(part, float)) for part in (template.values, np.sqrt(template.variances)))
+    names = " × ".join(axis.label or axis.name for axis in template.axes)
+    rows = zip(range(values.size), values.tolist(), errors.tolist(), strict=True)
+    sums = line(f"sum {number(values.sum())} ± {number(np.sqrt(np.sum(errors**2)))}")
+    return block(f"Template in {names}", table(["bin", "value", "± (simulation)"], rows), sums)
+
+
+def of_observed(seen: PyTree) -> str:
+    """Observed events of each channel, and those results that were asked for already."""
+    channels = [[name, bins.size, int(bins.sum())] for name, bins in seen.observations.items()]
+    known = [[name, number(vars(seen)[name])] for name in ("limit", "cls", "significance") if name in vars(seen)]
+    asked = (
+        table(["result", "observed"], known)
+        if known
+        else line("not asked for yet: .limit, .cls, .significance, .best_fit")
+    )
+    return block("Observed", table(["channel", "bins", "events"], channels), asked)
+
+
 def of_evaluation(final: PyTree) -> str:
     """Yields with hard cuts, and those results that were asked for already."""
     known = [
@@ -113,6 +144,32 @@ def of_limit(limit: PyTree) -> str:
         "Upper limit",
         table(["", "parameter of interest"], [*observed, *(band or [["expected, median", number(limit.expected)]])]),
     )
+
+
+def of_estimates(found: PyTree) -> str:
+    """Best-fit values with their uncertainties."""
+    columns = (np.asarray(part, float).tolist() for part in (found.values, found.uncertainties))
+    return block("Estimates", table(["parameter", "best fit", "±"], zip(found.parameters, *columns, strict=True)))
+
+
+def of_nuisances(found: PyTree) -> str:
+    """Pulls, constraints and impacts."""
+    columns = (np.asarray(part, float).tolist() for part in (found.pulls, found.constraints, found.impacts))
+    return block(
+        "Parameters after the fit",
+        table(["parameter", "pull", "constraint", "impact"], zip(found.parameters, *columns, strict=True)),
+    )
+
+
+def of_ranking(found: PyTree) -> str:
+    """Shifts by refits, largest first."""
+    shifts = [np.asarray(part, float) for part in (found.prefit, found.postfit)]
+    rows = [
+        [found.parameters[place], *(value for pair in shifts for value in pair[place].tolist())]
+        for place in found.order
+    ]
+    heads = ["parameter", "before the fit, up", "down", "after, up", "down"]
+    return block(f"Impact on {found.poi}", table(heads, rows), *map(line, found.notes))
 
 
 def of_hypotest(test: PyTree) -> str:

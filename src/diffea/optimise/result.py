@@ -44,6 +44,9 @@ class Step:
     fills: float | None = None
     params: Mapping[str, float] | None = None
 
+    def _repr_html_(self) -> str:
+        return tables.of_step(self)
+
 
 At = Literal["minimum", "lower bound", "upper bound", "flat", "higher than beside it"]
 """Where the best parameters lie along one of them: at a minimum of the hard loss, at one of its bounds (and no lower within), where

@@ -23,7 +23,7 @@ RESULT, WORKSPACE, TEMPLATES = "result.json", "workspace.json", "templates.json"
 FIGURES = "figures"
 Format = Literal["svg", "pdf", "png"]
 FORMATS: tuple[Format, ...] = ("svg", "pdf", "png")  # of pictures
-WHEN, KINDS = ("before", "after"), ("soft", "hard_test")
+WHEN, KINDS = ("before", "after"), ("soft", "hard_train", "hard_test")
 FEW = 8
 OPTIONAL = (
     "title",
@@ -31,6 +31,8 @@ OPTIONAL = (
     "bounds",
     "modifier_settings",
     "message",
+    "when",
+    "command",
     "limit_before",
     "limit_after",
     "limit_before_error",
@@ -89,7 +91,7 @@ class Run:
         folder: where they are.
         result: ``result.json``, with None for what is optional and not there.
         workspace: ``workspace.json``, a pyhf workspace of the optimised analysis.
-        templates: ``templates.json``: ``before`` and ``after``, each with ``soft`` and ``hard_test`` histograms.
+        templates: ``templates.json``: ``before`` and ``after``, each with ``soft``, ``hard_train`` (not of older runs) and ``hard_test`` histograms.
     """
 
     folder: Path
@@ -136,11 +138,21 @@ class Run:
             if any(m["type"] == "normfactor" and m["name"] == self.poi for m in modifiers)
         }
 
+    @property
+    def trained_on(self) -> bool:
+        """Whether templates with exact cuts of the events that were trained on are there."""
+        return "hard_train" in self.templates["after"]
+
+    def observations(self, channel: str) -> np.ndarray | None:
+        """Observed events of a channel, by bin, at the parameters found; None while it is blinded."""
+        found = (self.result["observed"] or {}).get("observations", {}).get(channel)
+        return None if found is None else np.ravel(np.asarray(found, float))
+
     def histogram(
         self, when: str, kind: str, channel: str, sample: str, variation: str = "nominal"
     ) -> Histogram | None:
         """A template, or None where no fill made it."""
-        stored = self.templates[when][kind].get(f"{channel}/{sample}/{variation}")
+        stored = self.templates[when].get(kind, {}).get(f"{channel}/{sample}/{variation}")
         return None if stored is None else Histogram.read(stored)
 
     def shifts(self, when: str, kind: str, channel: str, sample: str) -> dict[str, np.ndarray]:
@@ -245,7 +257,7 @@ def read_run(folder: Path) -> Run:
     _check_workspace(paths[1], workspace)
     check(paths[2], templates, schema.TEMPLATES, WHEN)
     for when, kind in itertools.product(WHEN, KINDS):
-        for key, stored in templates[when][kind].items():
+        for key, stored in templates[when].get(kind, {}).items():
             _check_histogram(f"{paths[2]}: {key} ({when}, {kind})", stored)
     return Run(folder, dict.fromkeys(OPTIONAL) | result, workspace, templates)
 

@@ -7,13 +7,35 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from diffea.report.contents import Run, leaves
-from diffea.report.pictures import INK, Picture, file_name, styled
+from diffea.report.contents import Run, leaves, limits
+from diffea.report.pictures import INK, Picture, file_name, small, styled
 from diffea.report.plots import COLOURS, SIGNAL
 from diffea.types import JSONMapping
 
-LARGEST = 25  # nuisance parameters that are drawn
+LARGEST = 25  # parameters that are drawn
 BLUE = COLOURS[0]
+
+
+def paths(run: Run) -> Iterator[Picture]:
+    """Each parameter at every step, between its bounds."""
+    steps = [step for step in run.result["history"] if step.get("params")]
+    known = dict(limits(run.result["params"]["before"], run.result["bounds"]))
+    for number, name in enumerate(list(steps[0]["params"] if steps else ())[:LARGEST]):
+        values = np.array([step["params"].get(name) for step in steps], float)
+        sloped = np.array([step["gradient_norm"] is not None for step in steps], dtype=bool)
+        places = np.array([step.get("step", place) for place, step in enumerate(steps)])
+        with styled():
+            figure, axes = small(2.0, 0.22)
+            axes.plot(places[sloped], values[sloped], marker=".", color=BLUE, label="soft cuts")
+            axes.plot(places[~sloped], values[~sloped], marker="s", ls="", color=COLOURS[1], label="exact cuts")
+            if name in known and np.size(known[name][0]) == 1 and np.isfinite(known[name]).all():
+                low, high = map(float, known[name])
+                for bound in (low, high):
+                    axes.axhline(bound, ls=":", color="#777777", linewidth=1.0, label="bound")
+                axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+            axes.set_xlabel("step")
+            axes.set_ylabel(name)
+            yield Picture(file_name("path", f"{number:02}", name), figure, f"{name} at every step, between its bounds")
 
 
 def along(run: Run) -> Iterator[Picture]:
@@ -22,9 +44,7 @@ def along(run: Run) -> Iterator[Picture]:
     for number, (name, scan) in enumerate((run.result["along"] or {}).items()):
         values, losses = np.asarray(scan["values"], float), np.asarray(scan["losses"], float)
         with styled():
-            figure = Figure(figsize=(3.1, 2.1))
-            figure.set_layout_engine("none")
-            axes = figure.add_axes((0.22, 0.21, 0.74, 0.75))
+            figure, axes = small(2.1, 0.22)
             axes.plot(values, losses, marker="o", color=BLUE, label="objective, exact cuts")
             for when, found, form, colour in (("before", first, ":", "#777777"), ("after", last, "-", INK)):
                 if name in found and found[name].size == 1:
@@ -36,7 +56,7 @@ def along(run: Run) -> Iterator[Picture]:
             )
 
 
-def sensitivity(run: Run, channel: str, colours: Mapping[str, str]) -> Picture | None:
+def sensitivity(run: Run, channel: str, colours: Mapping[str, str]) -> Iterator[Picture]:
     """By how much the objective changes if a bin of a sample held as many events again."""
     known = {
         name.removeprefix(f"{channel}/"): np.ravel(np.asarray(entry["by_yield"], float))
@@ -44,7 +64,7 @@ def sensitivity(run: Run, channel: str, colours: Mapping[str, str]) -> Picture |
         if name.startswith(f"{channel}/")
     }
     if not known:
-        return None
+        return
     with styled():
         figure = Figure(figsize=(7.6, 2.6))
         axes = figure.subplots()
@@ -60,7 +80,7 @@ def sensitivity(run: Run, channel: str, colours: Mapping[str, str]) -> Picture |
         axes.set_xlabel(f"bin of {channel}")
         axes.set_ylabel("change of the objective")
         axes.legend(loc="best", ncols=2)
-        return Picture(
+        yield Picture(
             file_name("sensitivity", channel),
             figure,
             f"Where the sensitivity of {channel} comes from, by bin and sample",

@@ -15,7 +15,7 @@ from diffea.files import whole
 from diffea.report.advice import mending
 from diffea.report.contents import FIGURES, FORMATS, RESULT, WORKSPACE, Format, Run, find_runs, leaves, limits, read_run
 from diffea.report.nuisances import doubts, nuisances
-from diffea.report.words import objective_in_words
+from diffea.report.words import STAGES, objective_explained, objective_in_words
 from diffea.run.trust import NOTHING
 from diffea.types import JSONDict, JSONMapping
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["leaves", "write"]
 
 PAGE = "report.html"
+SEEN = ("limit", "expected", "band", "cls", "significance", "best_fit", "goodness_of_fit", "commit", "not_judged")
 NO_BOUNDS = np.array(np.nan), np.array(np.nan)
 
 
@@ -70,19 +71,24 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
     colours = {name: plots.COLOURS[i % len(plots.COLOURS)] for i, name in enumerate(backgrounds)}
     colours |= dict.fromkeys(signals, plots.SIGNAL)
     steps, decided = run.result["history"], list(distributions(run, colours))
-    history = [plots.history(steps)] if steps else []
-    along = list(diagnostics.along(run))
+    history = plots.history(steps) if steps else []
+    along, paths = list(diagnostics.along(run)), list(diagnostics.paths(run))
     trust, seen, poi = run.result["trust"] or {}, run.result["observed"] or {}, "μ" if run.poi == "mu" else run.poi
     fitted = list(diagnostics.parameters(seen.get("fit") or trust.get("fit"), poi))
     channels: list[JSONDict] = []
-    drawn = [*history, *decided, *along, *fitted]
+    drawn = [*history, *paths, *decided, *along, *fitted]
     values = {
         "result": run.result,
         "objective": objective_in_words(run.result["objective"]),
+        "explained": objective_explained(run.result["objective"]),
+        "stages": {STAGES.get(name, name): spent for name, spent in (run.result["seconds_by_stage"] or {}).items()},
         "events": _events(run.result["events"]),
         "poi": poi,
+        "observed": dict.fromkeys(SEEN) | seen if seen else None,
         "trust": trust,
         "along": along,
+        "paths": paths,
+        "same_events": run.trained_on,
         "fitted": fitted,
         "history": history,
         "nothing": run.result["verdict"] == NOTHING,
@@ -99,12 +105,13 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
         modelled = any(channel == name for channel, _ in run.modifiers)
         pictures = {
             "stacks": plots.stacks(run, name, colours),
-            "gap": plots.soft_and_hard(run, name) if modelled else None,
-            "sensitivity": diagnostics.sensitivity(run, name, colours),
+            "gap": plots.soft_and_hard(run, name) if modelled else [],
+            "others": plots.train_and_test(run, name) if modelled else [],
+            "sensitivity": list(diagnostics.sensitivity(run, name, colours)),
         }
         yields = [_yields(run, name, sample) for pair in samples[name] for sample in pair]
         channels.append({"name": name, "yields": yields, **pictures})
-        drawn += [picture for picture in pictures.values() if picture is not None]
+        drawn += [picture for found in pictures.values() for picture in found]
     return values, drawn
 
 

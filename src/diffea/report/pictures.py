@@ -16,9 +16,12 @@ import mplhep
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import StepPatch
+from matplotlib.text import Text
 
 from diffea.files import whole
 from diffea.report.contents import Format
@@ -61,6 +64,25 @@ def styled() -> AbstractContextManager[None]:
     return style.context([mplhep.style.ROOT, STYLE])
 
 
+def small(height: float, left: float) -> tuple[Figure, Axes]:
+    """One of many, of this height in inches, with some room on the left."""
+    figure = Figure(figsize=(3.1, height))
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((left, 0.46 / height, 0.95 - left, 1 - 0.56 / height))
+    axes.minorticks_off()
+    return figure, axes
+
+
+def with_ratio(width: float, height: float) -> tuple[Figure, Axes, Axes]:
+    """A figure of this size in inches, with a panel above and a ratio below."""
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("none")
+    above = figure.add_axes((0.16, 0.34, 0.78, 0.6))
+    below = figure.add_axes((0.16, 0.12, 0.78, 0.2), sharex=above)
+    above.tick_params(labelbottom=False)
+    return figure, above, below
+
+
 @dataclasses.dataclass(frozen=True)
 class Picture:
     """A picture that is drawn; made within ``styled()``.
@@ -96,11 +118,33 @@ class Picture:
                 opened.write(written)
 
     def _written(self, ending: Format) -> bytes:
+        try:
+            return self._drawn(ending)
+        except ValueError:  # of a text in which dollars begin no formula
+            _as_they_are(self.figure)
+            return self._drawn(ending)
+
+    def _drawn(self, ending: Format) -> bytes:
+        """Drawn once; ``savefig`` draws twice."""
         buffer = io.BytesIO()
         with styled():
-            self.figure.savefig(buffer, format=ending, metadata={DATES[ending]: None}, dpi=200)
+            if ending == "svg":
+                FigureCanvasSVG(self.figure).print_svg(buffer, metadata={DATES[ending]: None})
+            else:
+                self.figure.savefig(buffer, format=ending, metadata={DATES[ending]: None}, dpi=200)
         self.figure.set_layout_engine("none")  # it is laid out, and stays so
         return buffer.getvalue()
+
+
+def _as_they_are(figure: Figure) -> None:
+    """Let names in which dollars begin no formula stand as they are, rather than fail."""
+    parser: PyTree = MathTextParser("path")
+    for text in figure.findobj(Text):
+        if "$" in text.get_text():
+            try:
+                parser.parse(text.get_text())
+            except ValueError:
+                text.set_text(text.get_text().replace("$", r"\$"))
 
 
 def file_name(*parts: str) -> str:

@@ -36,7 +36,13 @@ STATE = _object(
 )
 STEPS = {
     "type": "array",
-    "items": _object(("loss", "gradient_norm"), step=COUNT, loss=NUMBER, gradient_norm=_optional(NUMBER)),
+    "items": _object(
+        ("loss", "gradient_norm"),
+        step=COUNT,
+        loss=NUMBER,
+        gradient_norm=_optional(NUMBER),
+        params=_optional(_each(_optional(NUMBER))),
+    ),
 }
 SIDE = {"anyOf": [TEXT, {"type": "array", "items": NUMBER}]}
 NUMBERS = {"type": "array", "items": NUMBER}
@@ -114,7 +120,7 @@ RESULT = _object(
     skipped=_optional({"type": "array"}),
     versions=_optional(_each(TEXT)),
     not_judged=_optional(_each(_each(TEXT))),
-    **dict.fromkeys(("title", "variant", "message", "verdict"), _optional(TEXT)),
+    **dict.fromkeys(("title", "variant", "message", "verdict", "when", "command"), _optional(TEXT)),
     errors=_optional(_each(_each(_optional(NUMBER)))),
     observed=_optional(OBSERVED),
     trust=_optional(TRUST),
@@ -138,7 +144,7 @@ HISTOGRAM = _object(
     name=TEXT,
 )
 HISTOGRAMS = {**_each(HISTOGRAM), "propertyNames": {"pattern": "^[^/]+/.+/[^/]+$"}}
-WHEN = _object(("soft", "hard_test"), soft=HISTOGRAMS, hard_test=HISTOGRAMS)
+WHEN = _object(("soft", "hard_test"), **dict.fromkeys(("soft", "hard_train", "hard_test"), HISTOGRAMS))
 TEMPLATES = {**_object(("before", "after"), before=WHEN, after=WHEN), "$defs": {"array": ARRAY}}
 
 

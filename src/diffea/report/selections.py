@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from diffea.report.contents import WHEN, Run
-from diffea.report.pictures import INK, Picture, file_name, styled
+from diffea.report.pictures import INK, Picture, file_name, small, styled
 from diffea.report.plots import SIGNAL
 from diffea.types import JSONDict, JSONMapping
 
@@ -47,9 +46,7 @@ def _distribution(
     edges, sums = edges[shown.start : shown.stop + 1], {name: values[shown] for name, values in sums.items()}
     backgrounds = sorted((name for name in sums if name not in signals), key=lambda name: sums[name].sum())
     with styled():
-        figure = Figure(figsize=(3.1, 2.3))
-        figure.set_layout_engine("none")
-        axes, total = figure.add_axes((0.17, 0.19, 0.79, 0.77)), np.zeros(len(edges) - 1)
+        (figure, axes), total = small(2.3, 0.17), np.zeros(len(edges) - 1)
         for name in backgrounds:
             axes.stairs(total + sums[name], edges, baseline=total, fill=True, color=colours.get(name), label=name)
             total = total + sums[name]

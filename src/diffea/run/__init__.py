@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 import time
 from collections.abc import Callable
@@ -49,6 +50,7 @@ def run_variant(
     steps: int | None = None,
     resume: bool = False,
     progress: Callable[[MeasuredStep], None] | None = None,
+    command: str | None = None,
 ) -> JSONDict:
     """Optimise a variant and leave result.json, workspace.json, templates.json and checkpoint/ in a folder.
 
@@ -64,6 +66,7 @@ def run_variant(
         steps: instead of the variant's own number.
         resume: go on from the checkpoints in ``out``.
         progress: called at every step; one after the other, also where folds are trained side by side.
+        command: that asked for it, for the record.
 
     Returns:
         the content of result.json.
@@ -81,6 +84,7 @@ def run_variant(
         if not resume:  # a later --resume must not find the checkpoints of an older run
             clear_checkpoints(out)
         contents = _contents(analysis, name, data, out, client, steps, resume, progress)
+        contents["result.json"] |= {"when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "command": command}
         texts = {out / file: json.dumps(content, indent=1, allow_nan=False) for file, content in contents.items()}
         for path, text in texts.items():
             with whole(path) as opened:

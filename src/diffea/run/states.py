@@ -122,7 +122,8 @@ class State:
 
     @property
     def histograms(self) -> JSONDict:
-        return {"soft": histograms(self.soft), "hard_test": histograms(self.test.templates)}
+        found = {"soft": self.soft, "hard_train": self.hard_train, "hard_test": self.test.templates}
+        return {kind: histograms(templates) for kind, templates in found.items()}
 
 
 def _mean(parts: Sequence[TemplateSet | Evaluation]) -> TemplateSet:

@@ -102,7 +102,7 @@ def survey(folder: Path, *, signal: str | None = None, flat: bool = True) -> Sur
         AnalysisError: if there are no such files, none is the signal, or no column tells anything.
     """
     paths = sorted(folder.glob("*.root"))
-    data = [path for path in paths if DATA.search(path.stem)]
+    data = [path for path in paths if DATA.search(path.stem) and path.stem != signal]
     simulated = [path for path in paths if path not in data]
     if len(simulated) < 2:
         msg = f"expected ROOT files of a signal and of a background in {folder}, got {len(simulated)} simulated ones: {_names(simulated)}"

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from diffea.notebook import tables
 from diffea.statistics import likelihood
 from diffea.statistics.config import parameter_names, poi_index
 from diffea.statistics.fits import Fit, ensure, initial, own_range, profile
@@ -45,6 +46,9 @@ class Nuisances:
     constraints: Array
     impacts: Array
     fit: Fit | None
+
+    def _repr_html_(self) -> str:
+        return tables.of_nuisances(self)
 
 
 def at_asimov(bound: BoundModel, poi_true: float | Array) -> Array:

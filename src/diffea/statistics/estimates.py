@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from diffea.errors import SpecError
+from diffea.notebook import tables
 from diffea.statistics import named
 from diffea.statistics.config import parameter_names
 from diffea.statistics.diagnostics import at_asimov, information
@@ -45,6 +46,9 @@ class Estimates:
     covariance: Array
     correlation: Array
     fit: Fit | None
+
+    def _repr_html_(self) -> str:
+        return tables.of_estimates(self)
 
 
 @functools.partial(jax.jit, static_argnames=("solver",), inline=True)

@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from diffea.errors import SpecError
+from diffea.notebook import tables
 from diffea.statistics import named
 from diffea.statistics.batches import in_batches
 from diffea.statistics.diagnostics import Nuisances, described, information
@@ -45,6 +46,9 @@ class Ranking:
     nuisances: Nuisances
     fit: Fit
     refits: Fit
+
+    def _repr_html_(self) -> str:
+        return tables.of_ranking(self)
 
     @property
     def order(self) -> list[int]:

@@ -56,6 +56,9 @@ class Template:
         view["variance"] = np.asarray(self.flow_variances)[kept]
         return histogram
 
+    def _repr_html_(self) -> str:
+        return tables.of_template(self)
+
     def _inner(self, array: AnyArray) -> AnyArray:
         inner: tuple[slice | EllipsisType, ...] = (..., *(slice(1, -1) for _ in self.axes))
         return array[inner]
