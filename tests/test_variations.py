@@ -155,7 +155,7 @@ def test_a_variation_has_all_events_of_its_sample(tmp_path):
     class Partly(Counts):
         variations = {
             "weights": lambda columns, _: {"weight": 2 * columns["weight"]} if columns["kind"] == min(fileset) else None
-        }  # noqa: RUF012
+        }
 
         def columns(self, events):
             return {**super().columns(events), "kind": events.metadata["kind"]}
