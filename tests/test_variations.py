@@ -153,7 +153,7 @@ def test_a_variation_has_all_events_of_its_sample(tmp_path):
         dataset["metadata"] = {**dataset.get("metadata", {}), "sample": "together", "kind": name}
 
     class Partly(Counts):
-        variations = {
+        variations = {  # noqa: RUF012
             "weights": lambda columns, _: {"weight": 2 * columns["weight"]} if columns["kind"] == min(fileset) else None
         }
 
