@@ -17,7 +17,7 @@ from coffea.nanoevents import BaseSchema
 from diffea import soft
 from diffea.distributed import distribute as distribute_nano
 from diffea.errors import ColumnError, NotFiniteError
-from diffea.events.columns import check, concatenate, pack
+from diffea.events.columns import Columns, check, concatenate, pack
 from diffea.events.ragged import Ragged
 from diffea.events.splits import Split
 from diffea.processor import DifferentiableProcessor, Fill
@@ -285,3 +285,11 @@ def test_a_file_of_which_nothing_is_selected_changes_nothing(tmp_path) -> None:
     with distribute(Reads(of_one), fileset) as templates:
         assert templates.events == {"d": 100}
         assert float(templates.hard({"cut": 49.5})["x", "d"].values.sum()) == 50
+
+
+def test_a_column_that_float32_would_make_zero():
+    small = Columns({"v": np.array([0.0, 1e-60])}, {}, 2, "entries 0–2")
+    with pytest.raises(NotFiniteError, match="'v' has no number above 1e-60, which is none in float32"):
+        pack(small, np.dtype(np.float32))
+    beside = Columns({"v": np.array([1.0, 1e-60])}, {}, 2)
+    assert pack(beside, np.dtype(np.float32))["v"].tolist() == [1.0, 0.0]

@@ -84,3 +84,9 @@ def test_without_jit():
         np.testing.assert_allclose(
             histograms.histogram(np.array([0.5, 2.5]), EDGES, bandwidth=0.01), [1.0, 0.0, 1.0, 0.0]
         )
+
+
+@pytest.mark.parametrize("settings", [{"bandwidth": "scott"}, {"bandwidth": 1j}, {"kernel": ["biweight"]}])
+def test_settings_that_are_none(settings):
+    with pytest.raises(HistogramError, match="expected"):
+        histograms.histogram(np.ones(2), EDGES, **settings)

@@ -43,8 +43,7 @@ class Circular:
         x = x - period * jnp.floor((x - low) / period)
         x = jnp.where(x < edges[-1], x, low)  # of the rounding of a tiny negative number
         if hard:
-            window = hard_window(x, edges)
-            return dataclasses.replace(window, first=jnp.where(lost, bins + 1, window.first))
+            return hard_window(jnp.where(lost, jnp.inf, x), edges)
         x = jnp.where(lost, jnp.nan, x)  # of which no share of a bin is known: no template takes it
         thrice = np.concatenate([edges[:-1] - period, edges, edges[1:] + period])
         h = default_bandwidth(thrice) if bandwidth is None else self._thrice(bandwidth, bins)

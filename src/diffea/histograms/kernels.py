@@ -73,7 +73,7 @@ KERNELS = {
 }
 
 
-def kernel_named(name: str) -> Kernel:
+def kernel_named(name: object) -> Kernel:
     """The kernel of that name.
 
     Raises:

@@ -16,9 +16,9 @@ _HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
 
 
 def root(q: Array) -> Array:
-    r"""$\sqrt{q}$ with gradient 0 where $q \le 0$ (instead of an infinite one)."""
+    r"""$\sqrt{q}$ with gradient 0 where $q \le 0$ (instead of an infinite one); NaN of a NaN."""
     positive = q > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, q, 1.0)), 0.0)
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, q, 1.0)), jnp.where(jnp.isnan(q), q, 0.0))
 
 
 def log_tail(x: Array) -> Array:

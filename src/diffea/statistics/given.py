@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import jax
@@ -55,7 +54,7 @@ def level(given: Any, what: str) -> float:
         MethodError: if it is not a number between 0 and 1.
     """
     cl = plain(given)
-    if not isinstance(cl, Real) or not 0.0 < cl < 1.0:
+    if not isinstance(cl, int | float) or not 0.0 < cl < 1.0:
         msg = f"{what}: expected a confidence level between 0 and 1, such as 0.95, got {given!r}"
         raise MethodError(msg)
     return float(cl)

@@ -87,7 +87,8 @@ def scan(bound: BoundModel, data: Any, parameters: Mapping[str, Any], *, solver:
         ParameterError: for values that are not finite, or none.
         SpecError: for a parameter that is none.
     """
-    if not isinstance(parameters, Mapping) or not parameters:
+    asked: object = parameters
+    if not isinstance(asked, Mapping) or not asked:
         msg = f"scan: expected values of at least one parameter, as in {{'mu': [0, 1, 2]}}, got {parameters!r}"
         raise ParameterError(msg)
     solver = solver or Solver()
