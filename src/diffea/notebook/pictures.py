@@ -74,13 +74,13 @@ def plot_channel(
     }
     ax = axes_for(ax, 6.0, 4.4)
     if stacked:
-        mplhep.histplot([*stacked.values()], stack=True, histtype="fill", label=[*stacked], color=[*FILLS[: len(stacked)]] if len(stacked) <= len(FILLS) else None, ax=ax)  # fmt: skip
+        mplhep.histplot([*stacked.values()], stack=True, flow="none", histtype="fill", label=[*stacked], color=[*FILLS[: len(stacked)]] if len(stacked) <= len(FILLS) else None, ax=ax)  # fmt: skip
         total = sum(stacked.values())
         error = np.sqrt(total.variances())
         ax.stairs(total.values() + error, total.axes[0].edges, baseline=total.values() - error, fill=True, color="none", hatch="////", ec=INK, lw=0, label="simulation")  # fmt: skip
     for name, histogram in found.items():
         if name in signal:
-            mplhep.histplot(histogram, color=RED, label=name, yerr=False, ax=ax)
+            mplhep.histplot(histogram, color=RED, label=name, yerr=False, flow="none", ax=ax)
     axis = next(iter(found.values())).axes[0]
     ax.set(xlabel=axis.label or axis.name, ylabel="events", title=channel)
     ax.legend(frameon=False)
