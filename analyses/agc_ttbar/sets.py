@@ -121,7 +121,7 @@ def draw(found: list[dict[str, Any]], place: Path) -> None:
         )
     axes.axvline(1.0, color="0.6", lw=1)
     axes.set_yticks(range(len(rows)), list(rows))
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("uncertainty of the cross-section / that with the AGC's thresholds")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(place, dpi=130)
