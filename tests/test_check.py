@@ -15,6 +15,7 @@ import uproot
 from click.testing import CliRunner
 from coffea.nanoevents import BaseSchema
 
+import diffea.cli
 from diffea import Analysis, DifferentiableProcessor, Fill, objectives, soft
 from diffea.analysis import Variant
 from diffea.check import findings, look
@@ -204,6 +205,7 @@ def test_wide_cuts(data: Path) -> None:
 
 def test_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(diffea.cli, "out_console", diffea.cli.Console(width=200))
     Path("small.py").write_text("from tests.test_check import analysis as make\nanalysis = make()")
     shown = CliRunner().invoke(main, ["check", "small.py", "--data", str(data)])
     assert shown.exit_code == 0, shown.output
