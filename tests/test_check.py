@@ -211,11 +211,11 @@ def test_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert shown.exit_code == 0, shown.output
     assert "doubt unused: no template changes with it" in shown.output
     assert "branches: quality, x" in shown.output
-    expected = 0.1 * np.histogram(*[columns("bkg")["x"][columns("bkg")["quality"] > 0.4], EDGES])[0]
+    expected = 0.1 * np.histogram(*[columns("signal")["x"][columns("signal")["quality"] > 0.4], EDGES])[0]
     assert " ".join(f"{value:.3g}" for value in expected) in " ".join(shown.output.split())
     told = json.loads(CliRunner().invoke(main, ["check", "small.py", "--data", str(data), "--json"]).stdout)["small"]
     assert told["entries"] == EVENTS
-    np.testing.assert_allclose(told["yields"]["all/bkg"]["bins"], expected)
+    np.testing.assert_allclose(told["yields"]["all/signal"]["bins"], expected)
     assert [finding["place"] for finding in told["findings"]] == ["unused"]
     assert [path.name for path in tmp_path.iterdir()] == ["small.py"]
 
