@@ -15,6 +15,7 @@ import uproot
 from click.testing import CliRunner
 from coffea.nanoevents import BaseSchema
 
+import diffea.cli
 from diffea import Analysis, DifferentiableProcessor, Fill, objectives, soft
 from diffea.analysis import Variant
 from diffea.check import findings, look
@@ -204,16 +205,17 @@ def test_wide_cuts(data: Path) -> None:
 
 def test_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(diffea.cli, "out_console", diffea.cli.Console(width=200))
     Path("small.py").write_text("from tests.test_check import analysis as make\nanalysis = make()")
     shown = CliRunner().invoke(main, ["check", "small.py", "--data", str(data)])
     assert shown.exit_code == 0, shown.output
     assert "doubt unused: no template changes with it" in shown.output
     assert "branches: quality, x" in shown.output
-    expected = 0.1 * np.histogram(*[columns("bkg")["x"][columns("bkg")["quality"] > 0.4], EDGES])[0]
+    expected = 0.1 * np.histogram(*[columns("signal")["x"][columns("signal")["quality"] > 0.4], EDGES])[0]
     assert " ".join(f"{value:.3g}" for value in expected) in " ".join(shown.output.split())
     told = json.loads(CliRunner().invoke(main, ["check", "small.py", "--data", str(data), "--json"]).stdout)["small"]
     assert told["entries"] == EVENTS
-    np.testing.assert_allclose(told["yields"]["all/bkg"]["bins"], expected)
+    np.testing.assert_allclose(told["yields"]["all/signal"]["bins"], expected)
     assert [finding["place"] for finding in told["findings"]] == ["unused"]
     assert [path.name for path in tmp_path.iterdir()] == ["small.py"]
 
