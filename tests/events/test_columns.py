@@ -214,7 +214,7 @@ FLAT, JAGGED = np.arange(100.0), ak.Array([[1.0, 2.0], [3.0]] * 50)
         (FLAT, JAGGED, one_value, "'v' is a number of type float .* and a list of type float"),
         (JAGGED, FLAT, one_value, "'v' is a list of type float .* and a number of type float"),
         (FLAT, FLAT.astype(np.int32), one_value, "'v' is a number of type float .* and a number of type int32"),
-        (FLAT > 50, FLAT.astype(np.int8), one_value, "'v' is a number of type bool .* and a number of type int8"),
+        (FLAT > 50, FLAT.astype(np.int8), one_value, "'v' is a number of type bool .* and a number of type int32"),
         (FLAT.astype(np.int32), FLAT.astype(np.int64), one_value, "type int32 .* and .* type int64"),
         (JAGGED, ak.values_astype(JAGGED, np.int32), one_value, "list of type float .* and a list of type int32"),
         (FLAT, FLAT, a_name_more, "2.root.* has 'more', .*1.root.* has not"),

@@ -55,7 +55,7 @@ def level(given: Any, what: str) -> float:
     """
     cl = plain(given)
     if not isinstance(cl, int | float) or not 0.0 < cl < 1.0:
-        msg = f"{what}: expected a confidence level between 0 and 1, such as 0.95, got {given!r}"
+        msg = f"{what}: expected a confidence level between 0 and 1, got {given!r}; 0 < cl < 1, such as 0.95"
         raise MethodError(msg)
     return float(cl)
 
@@ -69,6 +69,6 @@ def toys_and_seed(toys: Any, seed: Any) -> tuple[int, int]:
     for name, given, least in (("toys: expected at least one", toys, 1), ("seed: expected one from 0", seed, 0)):
         number = plain(given)
         if not isinstance(number, int) or isinstance(number, bool) or not least <= number < 2**63:
-            msg = f"{name}, as a whole number, got {given!r}"
+            msg = f"{name}, got {given!r}; it is a whole number"
             raise MethodError(msg)
     return int(toys), int(seed)
