@@ -42,6 +42,7 @@ from diffea.statistics.rates import rates
 from diffea.statistics.ratios import Statistic
 from diffea.statistics.solver import CONVERGED, NO_BACKGROUND, Solver
 from diffea.statistics.yields import is_concrete
+from diffea.types import PyTree
 
 _Ends = dict[str, tuple[Array, Array]]
 
@@ -355,7 +356,7 @@ def _probabilities(score: Array, label: Array, weight: Array) -> Array:
     return jnp.where(within, score, jnp.nan)
 
 
-def _relative(given: Any, background: Array) -> Array:
+def _relative(given: PyTree, background: Array) -> Array:
     """A relative uncertainty for each bin, NaN where it is none."""
     relative = real(given, "relative_uncertainty", ParameterError)
     some = relative >= 0

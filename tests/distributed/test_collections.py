@@ -25,9 +25,13 @@ from diffea.evaluate import evaluate
 from diffea.events.splits import Split
 from diffea.parameters import as_arrays
 from diffea.processor import Fill
+from diffea.statistics import HistFactory
 
 dak = pytest.importorskip("dask_awkward", reason="dask-awkward is an optional extra, and this is its lane")
 distribute = functools.partial(distribute_nano, schemaclass=QuietSchema)
+MU = {"name": "mu", "type": "normfactor", "data": None}
+SAMPLES = [{"name": "signal", "data": "signal", "modifiers": [MU]}, {"name": "bkg", "data": "bkg", "modifiers": []}]
+MODEL = HistFactory({"channels": [{"name": "many", "samples": SAMPLES}]})
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +92,7 @@ def test_workers_compute_the_same_bits_and_the_hard_truth_agrees(fileset, collec
         for key, template in remote(PARAMS).items():
             np.testing.assert_array_equal(template.flow_values, local(PARAMS)[key].flow_values)
     found, expected = (
-        evaluate(Search(), source, PARAMS, None, schemaclass=QuietSchema) for source in (collections, fileset)
+        evaluate(Search(), source, PARAMS, MODEL, schemaclass=QuietSchema) for source in (collections, fileset)
     )
     for key in expected.hists:
         np.testing.assert_allclose(found.hists[key].values(), expected.hists[key].values(), rtol=1e-12)

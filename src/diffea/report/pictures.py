@@ -174,13 +174,16 @@ def drawn(axes: Axes) -> JSONDict:
             content.append({"label": str(bar.get_label()), "centres": places, "sizes": sizes})
     for found in bars:
         points: PyTree = found.lines[0]
-        errors = [
-            _numbers(np.diff(np.asarray(part.get_segments()), axis=1).sum(axis=(1, 2)) / 2) for part in found.lines[2]
-        ]
+        errors = [_numbers([_half(segment) for segment in part.get_segments()]) for part in found.lines[2]]
         x, y = _numbers(points.get_xdata()), _numbers(points.get_ydata())
         content.append({"label": str(found.get_label()), "x": x, "y": y, "errors": errors})
     content += [{"label": str(image.get_label()), "matrix": _numbers(image.get_array())} for image in axes.images]
     return {"title": axes.get_title("left"), "x": axes.get_xlabel(), "y": axes.get_ylabel(), "content": content}
+
+
+def _half(segment: np.ndarray) -> float:
+    """Half of the length of an error bar, of which matplotlib keeps no point where it is not finite."""
+    return float(np.diff(segment, axis=0).sum()) / 2 if len(segment) == 2 else np.nan
 
 
 def _numbers(values: object) -> object:

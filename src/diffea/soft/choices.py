@@ -92,7 +92,7 @@ def _is_ragged(leaf: object) -> bool:
     return isinstance(leaf, Ragged)
 
 
-def _values(leaf: Any) -> Any:
+def _values(leaf: PyTree) -> PyTree:
     return leaf.values if isinstance(leaf, Ragged) else leaf
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +9,12 @@ from jax import Array
 
 from diffea.errors import DiffeaError, MethodError, ParameterError
 from diffea.events.scalars import plain
+from diffea.types import PyTree
 
 __all__ = ["level", "numbers", "strength", "toys_and_seed"]
 
 
-def numbers(given: Any, what: str, error: type[DiffeaError]) -> Array:
+def numbers(given: PyTree, what: str, error: type[DiffeaError]) -> Array:
     """Real numbers as a floating-point array.
 
     Raises:
@@ -31,7 +30,7 @@ def numbers(given: Any, what: str, error: type[DiffeaError]) -> Array:
     raise error(msg)
 
 
-def strength(given: Any, what: str) -> Array:
+def strength(given: PyTree, what: str) -> Array:
     """One value of a parameter, the parameter of interest for example.
 
     Raises:
@@ -47,7 +46,7 @@ def strength(given: Any, what: str) -> Array:
     return value
 
 
-def level(given: Any, what: str) -> float:
+def level(given: PyTree, what: str) -> float:
     """A confidence level.
 
     Raises:
@@ -60,7 +59,7 @@ def level(given: Any, what: str) -> float:
     return float(cl)
 
 
-def toys_and_seed(toys: Any, seed: Any) -> tuple[int, int]:
+def toys_and_seed(toys: PyTree, seed: PyTree) -> tuple[int, int]:
     """How many toys, and the seed of their random numbers.
 
     Raises:

@@ -30,6 +30,7 @@ from diffea.statistics.settings import Settings, interpolation_codes
 from diffea.statistics.spec import Key, read_spec, read_workspace, with_measurement
 from diffea.statistics.workspace import measurement_name, write_workspace
 from diffea.statistics.yields import Yields, check_shapes, check_yields, count_bins, gather, is_concrete
+from diffea.types import PyTree
 
 _DEFAULT_POI = "mu"
 
@@ -113,7 +114,7 @@ class BoundModel:
         """Events expected of every sample in every bin, shape (samples, bins)."""
         return by_sample(self.layout, self.settings, self.prepared(), self._pars(pars))
 
-    def data(self, observations: Any) -> Array:
+    def data(self, observations: PyTree) -> Array:
         """Observed events of all bins (flat, or by channel) with the model's auxiliary data appended.
 
         Raises:
@@ -157,7 +158,7 @@ class BoundModel:
             raise DataError(msg)
         return self.data(jnp.asarray(self.observations))
 
-    def _of_channel(self, channel: str, observations: Any) -> Array:
+    def _of_channel(self, channel: str, observations: PyTree) -> Array:
         found = jnp.ravel(numbers(observations, f"observations of {channel!r}", DataError))
         if found.size != self.layout.nbins[channel]:
             msg = f"observations of {channel!r}: expected {self.layout.nbins[channel]} bins, got {found.size}"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from diffea.errors import SpecError
+from diffea.types import PyTree
 
 Key = tuple[str, str, str]
 
@@ -187,14 +188,14 @@ def _skeleton(spec: Mapping[str, Any]) -> Any:
     return skeleton
 
 
-def _name_as_number(holder: Any, key: str) -> None:
+def _name_as_number(holder: PyTree, key: str) -> None:
     if isinstance(holder, dict) and isinstance(holder.get(key), str):
         holder[key] = [1.0]
     else:
         _plain(holder, key)
 
 
-def _plain(holder: Any, key: str) -> None:
+def _plain(holder: PyTree, key: str) -> None:
     if isinstance(holder, dict) and isinstance(holder.get(key), (np.ndarray, tuple)):
         holder[key] = np.asarray(holder[key]).tolist()
 
@@ -272,7 +273,7 @@ def _check_measured(document: Mapping[str, Any]) -> None:
     _validate({**skeleton, "channels": [channel], "version": "1.0.0"}, "workspace.json")
 
 
-def _validate(document: Any, schema: str) -> None:
+def _validate(document: PyTree, schema: str) -> None:
     import pyhf
 
     try:

@@ -28,18 +28,19 @@ def as_key(name: object) -> Key:
 
 
 def check_variations(parts: Sequence[Iterable[Key]]) -> None:
-    """See that what adds up to a varied template are the same events as those of the nominal one.
+    """See that what adds up to a varied template are the same events as those of the nominal one, or events of its own.
 
     Args:
         parts: the templates that each part of the events fills.
 
     Raises:
-        TemplateError: naming a variation that one part of a sample's events fills, and another one not.
+        TemplateError: naming a variation that one part of the nominal events fills, and another one not.
     """
     filled = [set(part) for part in parts]
     for key in sorted(set().union(*filled)):
         channel, sample, variation = key
-        if any((channel, sample, NOMINAL) in part and key not in part for part in filled):
+        nominal = [part for part in filled if (channel, sample, NOMINAL) in part]
+        if 0 < sum(key in part for part in nominal) < len(nominal):
             msg = (
                 f"the variation {variation!r} of sample {sample!r} in channel {channel!r} is filled from some of its datasets only, so that "
                 "it would lack the events of the others: fill it from all of them, unshifted where nothing shifts, or give them samples of their own"
