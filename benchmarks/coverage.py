@@ -115,7 +115,7 @@ def problem_of(of_demo: bool, events: int | None) -> Problem:
     of so few events leave a bin that has signal and no background."""
     if not of_demo:
         return Problem(Search(), diffea.HistFactory(spec()), BaseSchema, BEFORE, AFTER, write, events or 3_000)
-    events, variant = events or 50_000, demo.analysis.variants[""]
+    events, variant = events or 300_000, demo.analysis.variants[""]
     sample = SAMPLES["wjets"]
     weight = demo.LUMINOSITY * sample.cross_section / (sample.share * events)
     model = diffea.HistFactory(learning.with_floor(variant.spec, variant.processor, events=weight))
