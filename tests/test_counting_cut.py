@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from coffea.nanoevents import BaseSchema
@@ -13,8 +9,9 @@ from coffea.nanoevents import BaseSchema
 from diffea import distribute, exchange
 from diffea.analysis import load_analysis
 from diffea.run import run_variant
+from tests.scripts import ANALYSES, scripts
 
-FOLDER = Path(__file__).parents[1] / "analyses" / "counting_cut"
+FOLDER = ANALYSES / "counting_cut"
 
 
 GENERATOR = np.random.RandomState(0)
@@ -50,10 +47,9 @@ def test_published_and_annealed_numbers(tmp_path) -> None:
 
 
 def test_published_gradient_through_files(tmp_path) -> None:
-    script = runpy.run_path(str(FOLDER / "through_a_file.py"))
-    del sys.modules["analysis"]  # a name that other folders have too
-    processor, params, loss = script["EXAMPLES"]["power"]
-    fileset = script["filesets"](tmp_path)["power"]
+    with scripts(FOLDER, "through_a_file") as (script,):
+        processor, params, loss = script.EXAMPLES["power"]
+        fileset = script.filesets(tmp_path)["power"]
     with distribute(processor, fileset, schemaclass=BaseSchema, chunksize=5) as templates:
         exchange.forward(templates, params, tmp_path / "templates.npz")
         assert exchange.respond(loss, tmp_path / "templates.npz", tmp_path / "cotangents.npz") == pytest.approx(6.875)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,20 +14,17 @@ from coffea.nanoevents import BaseSchema
 
 from diffea import distribute
 from diffea.run import run_variant
+from tests.scripts import ANALYSES, scripts
 
-FOLDER = Path(__file__).parents[1] / "analyses" / "gaussian_blobs"
+FOLDER = ANALYSES / "gaussian_blobs"
 POINTS = 300
 
 
 @pytest.fixture(scope="module")
 def blobs():
-    """The study's module; `analysis` is a name that other folders have too."""
-    sys.path.insert(0, str(FOLDER))
-    sys.modules.pop("analysis", None)
-    yield importlib.import_module("study")
-    sys.path.remove(str(FOLDER))
-    for name in ("analysis", "study", "figure3"):
-        del sys.modules[name]
+    """The study's module."""
+    with scripts(FOLDER, "study") as (module,):
+        yield module
 
 
 @pytest.fixture(scope="module")

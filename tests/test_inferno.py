@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 
 import jax
@@ -15,8 +13,9 @@ from scipy import stats
 
 from diffea import HistFactory, distribute, optimise
 from diffea.analysis import load_analysis
+from tests.scripts import ANALYSES, scripts
 
-FOLDER = Path(__file__).parents[1] / "analyses" / "inferno"
+FOLDER = ANALYSES / "inferno"
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +33,8 @@ def data(analysis, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def study():
     """The folder's study.py, with the folder's own analysis.py beside it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        others = {name: sys.modules.pop(name) for name in ("analysis", "study") if name in sys.modules}
-        module = importlib.import_module("study")
-        for name in ("analysis", "study"):
-            del sys.modules[name]
-        sys.modules.update(others)
-    return module
+    with scripts(FOLDER, "study") as (module,):
+        return module
 
 
 @pytest.mark.parametrize("benchmark", ["0", "2", "4"])

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
-
 import hist
 import jax
 import jax.numpy as jnp
@@ -18,19 +14,16 @@ from diffea import Fill, HistFactory, Split, learning, objectives, soft
 from diffea.analysis import load_analysis
 from diffea.histograms import ordered_edges
 from diffea.processor import DifferentiableProcessor
+from tests.scripts import ANALYSES, scripts
 
-FOLDER = Path(__file__).parents[1] / "analyses" / "joint"
+FOLDER = ANALYSES / "joint"
 EVENTS = 600
 
 
 @pytest.fixture(scope="module")
 def joint():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        module = importlib.import_module("joint")
-        for name in ("joint", "problems"):
-            del sys.modules[name]
-    return module
+    with scripts(FOLDER, "joint") as (module,):
+        return module
 
 
 class Two(DifferentiableProcessor):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 
 import jax
@@ -17,22 +15,17 @@ from scipy import stats
 
 from diffea import HistFactory, distribute
 from diffea.analysis import load_analysis
+from tests.scripts import ANALYSES, scripts
 
-FOLDER = Path(__file__).parents[1] / "analyses" / "many_systematics"
+FOLDER = ANALYSES / "many_systematics"
 EVENTS, NUISANCES = 400, 30
 
 
 @pytest.fixture(scope="module")
 def study():
     """The folder's study.py, with the folder's own analysis.py beside it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        others = {name: sys.modules.pop(name) for name in ("analysis", "study") if name in sys.modules}
-        module = importlib.import_module("study")
-        for name in ("analysis", "study"):
-            del sys.modules[name]
-        sys.modules.update(others)
-    return module
+    with scripts(FOLDER, "study") as (module,):
+        return module
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +10,9 @@ import scipy
 from coffea.nanoevents import BaseSchema
 
 import diffea
+from tests.scripts import ANALYSES, scripts
 
-FOLDER = Path(__file__).parents[1] / "analyses" / "simulation_parameters"
+FOLDER = ANALYSES / "simulation_parameters"
 MODULES = ("analysis", "exact", "detector", "fit", "surrogate")
 ELSEWHERE = {"mass": 125.6, "width": 4.7, "coefficient": 0.2}
 EVENTS = 4_000
@@ -23,16 +20,9 @@ EVENTS = 4_000
 
 @pytest.fixture(scope="module")
 def study():
-    """The folder's modules; `analysis` is a name that other folders have too."""
-    sys.path.insert(0, str(FOLDER))
-    sys.modules.pop("analysis", None)
-    importlib.import_module("surrogate")
-    importlib.import_module("fit")
-    yield {name: sys.modules[name] for name in MODULES}
-    while str(FOLDER) in sys.path:
-        sys.path.remove(str(FOLDER))
-    for name in MODULES:
-        del sys.modules[name]
+    """The folder's modules."""
+    with scripts(FOLDER, *MODULES) as modules:
+        yield dict(zip(MODULES, modules, strict=True))
 
 
 @pytest.fixture(scope="module")

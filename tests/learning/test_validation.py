@@ -16,9 +16,7 @@ from diffea import Composite, DifferentiableProcessor, Fill, HistFactory, Split,
 EVENTS = 20_000
 TRAIN, VALIDATION = 0.6, 0.1
 SEEDS = range(5)
-BINOMIAL = (
-    4 * (1 / (VALIDATION * EVENTS) + 1 / (TRAIN * EVENTS)) ** 0.5
-)  # of the parts' sizes, as the files' paths divide them: four sigma
+BINOMIAL = 4 * (1 / (VALIDATION * EVENTS) + 1 / (TRAIN * EVENTS)) ** 0.5  # of the parts' sizes: four sigma
 
 
 class OneCut(DifferentiableProcessor):
@@ -37,8 +35,11 @@ class OneCut(DifferentiableProcessor):
 def parts(tmp_path_factory):
     """For each seed the templates of training and validation part; the background's weights make MC statistics the largest error."""
     folder, random, fileset = tmp_path_factory.mktemp("data"), np.random.default_rng(0), {}
-    for sample, weight in (("signal", 0.01), ("background", 5.0)):
+    for run, (sample, weight) in enumerate((("signal", 0.01), ("background", 5.0))):
         columns = {
+            "run": np.full(EVENTS, run),  # these three identify events: parts are the same in every folder
+            "luminosityBlock": np.ones(EVENTS, int),
+            "event": np.arange(EVENTS),
             "x": random.beta(2 if sample == "signal" else 1, 1, EVENTS),
             "y": random.normal(sample == "signal", 1.0, EVENTS),
             "weight": np.full(EVENTS, weight),

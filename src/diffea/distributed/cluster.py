@@ -193,8 +193,11 @@ class OnCluster:
                 partial = self._second(first, late, lambda: self._graph(mode, layout, arguments))
                 break
         if self._moving:  # no longer: all bundles are there
-            self._client.run_on_scheduler(_drop_copies, homes=self._holding.where())
+            strays = self._client.run_on_scheduler(_drop_copies, homes=self._holding.where())
             self._moving = False
+            if strays:
+                self._bundles = {key: future for key, future in self._bundles.items() if strays.isdisjoint(key[1])}
+                self._threads = {}
         if kind in self._known:
             self._durations.add(kind, time.monotonic() - began)
         self._known.add(kind)
@@ -341,11 +344,16 @@ def _step(
     return step(shard, mode, layout, *(sent or arguments))
 
 
-def _drop_copies(dask_scheduler: Scheduler, homes: Mapping[Key, str | None]) -> None:
-    """Leave each of these results where it belongs, and nowhere else."""
+def _drop_copies(dask_scheduler: Scheduler, homes: Mapping[Key, str | None]) -> set[Key]:
+    """Leave each of these results where it belongs, and nowhere else; return those of which dask left a copy elsewhere only."""
+    strays = set()
     for key, home in homes.items():
         task = dask_scheduler.tasks.get(key)
         holders = [worker.address for worker in task.who_has or ()] if task else []
-        for other in holders if home in holders else ():
-            if other != home:
+        if home and holders and home not in holders:
+            strays.add(key)
+            continue
+        for other in holders:
+            if home and other != home:
                 dask_scheduler.request_remove_replicas(other, [key], stimulus_id=f"diffea-moved-{time.time()}")
+    return strays
