@@ -18,6 +18,7 @@ from diffea.statistics.fits import Fit, Held, ensure
 from diffea.statistics.given import strength
 from diffea.statistics.information import covariance
 from diffea.statistics.likelihood import Expansion
+from diffea.statistics.model import BoundModel
 from diffea.statistics.solver import Minimum, Solver, scoring
 from diffea.types import PyTree
 
@@ -145,6 +146,9 @@ class BoundLikelihood:
         result = _fit(self, None if poi is None else strength(poi, "poi"), solver)
         ensure(None, solver, {"of one's own likelihood": result})
         return result
+
+
+Bound = BoundModel | BoundLikelihood
 
 
 def poi_place(bound: BoundLikelihood) -> int:
