@@ -79,6 +79,7 @@ class Survey:
         edges: of its bins.
         cuts: on other columns.
         weight: branch of the events' weights, if there is one.
+        size: of these weights of the heaviest background, on average.
     """
 
     samples: tuple[Sample, ...]
@@ -88,6 +89,7 @@ class Survey:
     edges: tuple[float, ...] = ()
     cuts: tuple[Cut, ...] = ()
     weight: str | None = None
+    size: float = 1.0
 
 
 def survey(folder: Path, *, signal: str | None = None, flat: bool = True) -> Survey:
@@ -148,10 +150,18 @@ def _with_branches(found: Survey, folder: Path) -> Survey:
         ),
         None,
     )
+    backgrounds = [column for column, sample in zip(columns, found.samples, strict=True) if not sample.signal]
+    size = max(float(np.mean(np.abs(column[weight][1]))) for column in backgrounds) if weight else 1.0
     chosen = others[:FEW] or [observable]
     cuts = tuple(_cut(name, sources[name], *pairs[name]) for name in chosen)
     return dataclasses.replace(
-        found, observable=observable, source=sources[observable], edges=tuple(edges), cuts=cuts, weight=weight
+        found,
+        observable=observable,
+        source=sources[observable],
+        edges=tuple(edges),
+        cuts=cuts,
+        weight=weight,
+        size=float(f"{size:.3g}"),
     )
 
 
