@@ -23,6 +23,7 @@ import numpy as np
 
 from diffea import objectives, statistics
 from diffea.analysis import Variant
+from diffea.bootstrap import error_of
 from diffea.errors import DiffeaError
 from diffea.evaluate import Evaluation
 from diffea.parameters import as_arrays, name_of
@@ -132,8 +133,7 @@ def _difference(
     if any(one.replicas is None for pair in pairs for one in pair):
         return {"difference": value, "error": None}
     replicated = [second.replicated(objective)[1] - first.replicated(objective)[1] for first, second in pairs]
-    scatter = np.mean(replicated, axis=0)
-    return {"difference": value, "error": float(np.std(scatter[np.isfinite(scatter)], ddof=1))}
+    return {"difference": value, "error": error_of(np.mean(replicated, axis=0))}
 
 
 def _gap(found: Sequence[Mapping[str, float] | None]) -> JSONDict | None:
