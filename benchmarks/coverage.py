@@ -26,6 +26,7 @@ from coffea.nanoevents import BaseSchema
 import diffea
 from diffea import demo, learning, soft
 from diffea.demo.data import SAMPLES
+from diffea.evaluate import evaluation_of
 
 BEFORE, AFTER = {"cut": 0.5, "other": 0.4}, {"cut": 1.1, "other": 0.6}
 YIELDS = {"signal": 8.0, "background": 400.0}
@@ -128,12 +129,9 @@ def study(problem: Problem, toys: int, replicas: int) -> dict:
     model = problem.model
 
     def judged(fileset, replicas):
-        return [
-            diffea.evaluate(
-                problem.processor, fileset, params, model, schemaclass=problem.schemaclass, replicas=replicas
-            )
-            for params in (problem.before, problem.after)
-        ]
+        read = diffea.distribute(problem.processor, fileset, schemaclass=problem.schemaclass, identify=True)
+        with read as templates:
+            return [evaluation_of(templates, params, model, replicas) for params in (problem.before, problem.after)]
 
     totals = [0.0, 0.0]
     found: dict[str, list[diffea.bootstrap.Measured]] = {"limit before": [], "limit after": [], "gain": []}

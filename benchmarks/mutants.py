@@ -49,6 +49,12 @@ MUTANTS = {
         'split.of(split.part or "train")',
         "distributed/test_sums_by_hand.py::test_evaluate_judges_the_test_part_or_the_one_that_is_named",
     ),
+    "the error is the scatter of whole replicas": Mutant(
+        "bootstrap.py",
+        "[:, 1], ddof=1)) / NEAR",
+        "[:, 0], ddof=1))",
+        "test_bootstrap.py::test_the_error_of_a_bent_result_is_what_independent_samples_scatter_by",
+    ),
     "an event without a number is told by its place in the chunk": Mutant(
         "events/splits.py",
         "np.arange(start, start + len(events), dtype=np.uint64)",

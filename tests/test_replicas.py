@@ -333,6 +333,8 @@ def test_errors_are_those_of_linear_propagation(fileset, objective) -> None:
     alone = np.sqrt(slope**2 @ np.diag(total))
     found = final.measured(objective)
     assert found.error == pytest.approx(expected, rel=0.12)
+    replicas = np.concatenate([final.replicas.values_flat, final.replicas.variances_flat], axis=1)
+    assert found.error == pytest.approx(np.std((replicas - np.asarray(both)) @ slope, ddof=1), rel=0.01)
     assert objective is not shift or alone > 2 * expected  # an event moves a template and its variation together
     assert found.replicas == 300
     if objective is objectives.poi_uncertainty:  # ½ tr(H C), to second order, by differences along the axes of C
@@ -347,12 +349,18 @@ def test_limits_of_replicas_are_pyhfs(final) -> None:
     ours, limits = final.replicated(objectives.upper_limit)
     assert final.limit == pytest.approx(ours, rel=2e-3)
     for replica in (0, 1):
-        templates = diffea.TemplateSet(
-            final.templates.layout, final.replicas.values_flat[replica], final.replicas.variances_flat[replica]
-        )
-        judge = Judge(MODEL.workspace(templates), MODEL.modifier_settings)
-        assert judge.limit(limits[replica]) == pytest.approx(limits[replica], rel=3e-3)
-    assert final.limit_error == pytest.approx(np.std(limits, ddof=1))
+        for way, part in enumerate((1.0, 0.1)):
+            sums = (
+                before + part * (after[replica] - before)
+                for before, after in (
+                    (final.templates.values_flat, final.replicas.values_flat),
+                    (final.templates.variances_flat, final.replicas.variances_flat),
+                )
+            )
+            templates = diffea.TemplateSet(final.templates.layout, *sums)
+            judge = Judge(MODEL.workspace(templates), MODEL.modifier_settings)
+            assert judge.limit(limits[replica, way]) == pytest.approx(limits[replica, way], rel=3e-3)
+    assert final.limit_error == pytest.approx(np.std(limits[:, 1], ddof=1) / 0.1)
     assert 0.01 < final.limit_error / final.limit < 0.3
 
 

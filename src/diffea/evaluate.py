@@ -175,13 +175,14 @@ class Evaluation:
         return self.replicas
 
     def replicated(self, objective: Callable[[BoundModel], Scalar]) -> tuple[float, np.ndarray]:
-        """A function of the bound model, of the events and of each replica, NaN where it fails.
+        """A function of the bound model, of the events, and of each replica and a tenth of the way to it, shape ``(replicas, 2)``, NaN
+        where it fails.
 
         Raises:
             ReplicaError: without replicas, or if it fails for all of them.
         """
         if objective not in self._known:
-            found = each(self._replicas, lambda templates: objective(self.model(templates)))
+            found = each(self.templates, self._replicas, lambda templates: objective(self.model(templates)))
             self._known[objective] = float(objective(self.model(self.templates))), found
         return self._known[objective]
 

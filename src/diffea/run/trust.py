@@ -23,6 +23,7 @@ import numpy as np
 
 from diffea import objectives, statistics
 from diffea.analysis import Variant
+from diffea.bootstrap import Measured
 from diffea.errors import DiffeaError
 from diffea.evaluate import Evaluation
 from diffea.parameters import as_arrays, name_of
@@ -38,6 +39,10 @@ FEW = 10.0
 INJECTED = (0.0, 1.0, 3.0)
 ERRORS = 2.0
 NOTHING = "nothing was optimised"
+UNKNOWN = {
+    "improvement": "whether events not trained on gained",
+    "overtraining": "whether it learnt its training events by heart",
+}
 AT = 1e-3  # of the range between two bounds
 SAME = 1e-12  # to which parameters come back from the units of their bounds
 
@@ -47,16 +52,21 @@ def trust_of(variant: Variant, folds: Sequence[Fold], before: State, after: Stat
 
     def attempt(judge: Callable[[], object]) -> object:
         try:
-            return judge()
+            found = judge()
         except DiffeaError:
             return None
+        return (
+            found
+            if np.all([np.isfinite(number) for number in jax.tree.leaves(found) if not isinstance(number, str)])
+            else None
+        )
 
     bound = variant.model(after.test.templates)
     objective = variant.objective
     return {
         "improvement": attempt(lambda: _difference([(before.test, after.test)], objective)),
         "overtraining": attempt(lambda: _difference([_alike(fold, len(folds)) for fold in folds], objective)),
-        "soft_less_hard": _gap([fold.gap for fold in folds]),
+        "soft_less_hard": attempt(lambda: _gap([fold.gap for fold in folds])),
         "bias": attempt(lambda: _bias(after, variant)),
         "at_bounds": [name for fold in folds for name in at_bounds(fold.found.params, variant.bounds)],
         "few_events": few_events(bound),
@@ -132,8 +142,7 @@ def _difference(
     if any(one.replicas is None for pair in pairs for one in pair):
         return {"difference": value, "error": None}
     replicated = [second.replicated(objective)[1] - first.replicated(objective)[1] for first, second in pairs]
-    scatter = np.mean(replicated, axis=0)
-    return {"difference": value, "error": float(np.std(scatter[np.isfinite(scatter)], ddof=1))}
+    return {"difference": value, "error": Measured.of(value, value, np.mean(replicated, axis=0)).error}
 
 
 def _gap(found: Sequence[Mapping[str, float] | None]) -> JSONDict | None:
@@ -167,6 +176,8 @@ def _bias(after: State, variant: Variant) -> dict[str, float] | None:
 
 def _reasons(trust: JSONDict) -> Iterator[str]:
     better, worse, bias = (trust[name] for name in ("improvement", "overtraining", "bias"))
+    if unknown := [words for name, words in UNKNOWN.items() if trust[name] is None]:
+        yield f"it could not be judged {' and '.join(unknown)}"
     if better and better["difference"] + ERRORS * (better["error"] or 0.0) >= 0:
         yield f"on events not trained on the objective changed by {_text(better)}, which is no improvement"
     if worse and worse["difference"] > ERRORS * (worse["error"] or 0.0):
