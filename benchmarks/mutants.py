@@ -51,8 +51,8 @@ MUTANTS = {
     ),
     "the error is the scatter of whole replicas": Mutant(
         "bootstrap.py",
-        "[:, 1], ddof=1)) / NEAR",
-        "[:, 0], ddof=1))",
+        "np.std(near, ddof=1)) / NEAR",
+        "np.std(whole, ddof=1))",
         "test_bootstrap.py::test_the_error_of_a_bent_result_is_what_independent_samples_scatter_by",
     ),
     "an event without a number is told by its place in the chunk": Mutant(

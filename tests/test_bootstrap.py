@@ -47,6 +47,13 @@ def test_the_error_is_that_of_the_linear_part() -> None:
     assert (one.value, one.replicas) == (pytest.approx(np.tanh(0.3)), 5_000)
 
 
+def test_a_replica_without_a_finite_number_counts_as_failed() -> None:
+    found = bootstrap.each(count(np.array(3)), count(np.array([0, 2, 4])), lambda t: 1.0 / t.values_flat[1])
+    assert np.isnan(found[0, 0])
+    with pytest.raises(errors.ReplicaError, match="1 of 3 replicas have no such number"):
+        bootstrap.Measured.of(1 / 3, 1 / 3, found)
+
+
 def test_a_replica_that_fails_has_no_part_in_the_error() -> None:
     def fails(templates: TemplateSet) -> float:
         if templates.values_flat[1] > 48:

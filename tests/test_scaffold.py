@@ -134,6 +134,31 @@ def test_a_draft_for_nanoaod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert {"Jet_pt", "Muon_pt", "MET_pt", "genWeight"} <= set(seen.branches["sig"])
 
 
+@pytest.mark.slow
+def test_a_draft_of_very_few_events_ends_in_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two signal events, one a fold, have a weight: many replicas have no signal at all."""
+    monkeypatch.chdir(tmp_path)
+    Path("files").mkdir()
+    for seed, (name, events) in enumerate([("background", 100), ("signal", 20)]):
+        rng = np.random.default_rng(seed)
+        with uproot.recreate(Path("files") / f"{name}.root") as file:
+            file["tree"] = {
+                "mass": rng.normal(5.0, 2.0 - seed, events),
+                "score": rng.uniform(0.3 * seed, 1.0, events),
+                "weight": np.ones(events) if name == "background" else np.isin(np.arange(events), [4, 5]).astype(float),
+                "run": np.full(events, seed),
+                "luminosityBlock": np.ones(events, int),
+                "event": np.arange(events),
+            }
+    assert call("new", "few", "--data", "files").exit_code == 0
+    ran = call("run", "few", "--data", "files", "--steps", 2)
+    assert ran.exit_code == 0, ran.output
+    result = json.loads(Path("diffea-few/result.json").read_text())
+    assert result["verdict"].startswith("doubtful because it could not be judged whether events not trained on gained")
+    assert result["trust"]["improvement"] is None
+    assert "replicas have no such number" in result["not_judged"]["after"]["limit_error"]
+
+
 def test_what_cannot_be_drafted_is_said(flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
