@@ -69,8 +69,8 @@ MUTANTS = {
     ),
     "a last block that is not full is counted and not summed": Mutant(
         "program/kernels.py",
-        "return jnp.sum(valid), sums(arrays, valid)",
-        "return jnp.sum(valid), sums(arrays, valid & valid[-1])",
+        "return jnp.sum(valid), sums(given, arrays, valid)",
+        "return jnp.sum(valid), sums(given, arrays, valid & valid[-1])",
         "distributed/test_sums_by_hand.py::test_every_event_counts_once_wherever_a_block_or_a_batch_ends",
     ),
     "a checkpoint forgets how long nothing was better": Mutant(

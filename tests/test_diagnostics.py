@@ -75,7 +75,7 @@ def model():
 
 def test_sensitivity_is_the_finite_difference_in_every_bin(templates, model) -> None:
     whole = templates.hard(PARAMS)
-    found = sensitivity(model, whole, OBJECTIVE)
+    found = sensitivity(model, whole, lambda templates: OBJECTIVE(model(templates)))
     assert set(found) == {"c/signal", "c/bkg"}
     for name, entry in found.items():
         template, span = whole["c", name[2:]], whole.layout.spans["c", name[2:], "nominal"]

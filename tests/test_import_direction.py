@@ -13,7 +13,7 @@ import diffea
 
 SOURCE = Path(diffea.__file__).parent
 ROOMS = (
-    "errors", "types", "notebook", "files", "sources", "portable", "compilations", "runtime", "parameters", "events", "soft", "histograms", "templates", "processor", "program", "distributed", "exchange",
+    "errors", "types", "notebook", "files", "sources", "portable", "compilations", "runtime", "complaints", "parameters", "events", "soft", "histograms", "templates", "processor", "program", "distributed", "exchange",
     "statistics", "objectives", "learning", "optimise", "bootstrap", "judge", "observed", "evaluate", "fetch", "analysis", "check", "run", "report", "export", "demo", "scaffold", "cli",
 )  # fmt: skip
 FOREIGN = dict.fromkeys(

@@ -110,6 +110,11 @@ class Variant:
         """The HistFactory model: one object, so that what is compiled for it serves every use of the variant."""
         return self.spec if isinstance(self.spec, HistFactory) else HistFactory(self.spec)
 
+    @functools.cached_property
+    def loss(self) -> Callable[[TemplateSet], Scalar]:
+        """The objective as a function of templates, likewise one object."""
+        return lambda templates: self.objective(self.model(templates))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Analysis:

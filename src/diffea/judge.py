@@ -12,15 +12,32 @@ import numpy as np
 import scipy
 
 from diffea.errors import JudgementError
-from diffea.types import JSONMapping
+from diffea.types import JSONMapping, PyTree
+
+
+def optimizers() -> tuple[Any, Any]:
+    """pyhf's minimisers, in the order in which they are asked; each remembers its fits, which tests of several strengths have in common."""
+    import pyhf
+
+    scipy, minuit = map(_remembering, (pyhf.optimize.scipy_optimizer, pyhf.optimize.minuit_optimizer))
+    return scipy(), minuit(tolerance=1e-3)
 
 
 @functools.cache
-def optimizers() -> tuple[Any, Any]:
-    """pyhf's minimisers, in the order in which they are asked."""
-    import pyhf
+def _remembering(kind: PyTree) -> PyTree:
+    class Remembering(kind):
+        def __init__(self, **options: float) -> None:
+            super().__init__(**options)
+            self.known: dict[object, object] = {}
 
-    return pyhf.optimize.scipy_optimizer(), pyhf.optimize.minuit_optimizer(tolerance=1e-3)
+        def minimize(self, objective: object, data: PyTree, model: object, *where: PyTree, **options: object) -> object:
+            numbers = (np.asarray(given, float).tobytes() for given in (data, *where))
+            key = objective, model, *numbers, *sorted(options.items())
+            if key not in self.known:
+                self.known[key] = super().minimize(objective, data, model, *where, **options)
+            return self.known[key]
+
+    return Remembering
 
 
 class Judge:
@@ -41,7 +58,8 @@ class Judge:
     ) -> None:
         import pyhf
 
-        with _backend(optimizers()[0]):
+        self._optimizers = optimizers()
+        with _backend(self._optimizers[0]):
             read = pyhf.Workspace(workspace)
             settings = {"modifier_settings": modifier_settings} if modifier_settings else {}
             self._model = read.model(**settings)
@@ -78,7 +96,7 @@ class Judge:
         import pyhf
 
         failures = []
-        for optimizer in optimizers():
+        for optimizer in self._optimizers:
             with _backend(optimizer), warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
                 try:
@@ -115,6 +133,7 @@ class Judge:
             raise JudgementError(msg)
         low, high = 0.98 * guess, 1.02 * guess
 
+        @functools.cache
         def above(poi_test: float) -> float:
             return float(np.log(max(self.cls(poi_test), 1e-300) / (1 - cl)))
 

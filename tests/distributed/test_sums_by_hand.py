@@ -100,8 +100,8 @@ def test_every_event_counts_once_wherever_a_block_or_a_batch_ends(sizes, monkeyp
 def test_a_kernel_that_loses_a_block_is_found_out(sizes, monkeypatch, gradient):
     whole = kernels._over_blocks
 
-    def last_one_lost(sums, blocks):
-        return whole(sums, Blocks(blocks.arrays, jnp.maximum(blocks.rows - blocks.size, 0)))
+    def last_one_lost(counted, given, blocks):
+        return whole(counted, given, Blocks(blocks.arrays, jnp.maximum(blocks.rows - blocks.size, 0)))
 
     monkeypatch.setattr(kernels, "_over_blocks", last_one_lost)
     some = {name: sizes[name] for name in ("1023", "2049")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import json
 import logging
@@ -25,7 +26,7 @@ from diffea.analysis import Analysis, load_analysis
 from diffea.check import findings, look
 from diffea.cli import checks, comparison, outcome, standing
 from diffea.cli.advice import next_things
-from diffea.cli.clusters import check_cluster, cluster, cluster_options
+from diffea.cli.clusters import SELDOM, check_cluster, cluster, cluster_options
 from diffea.cli.exports import export_command
 from diffea.cli.interrupts import STOPPED, interrupts
 from diffea.cli.new import new_command
@@ -73,6 +74,7 @@ def main() -> None:
     """Optimise a whole particle-physics analysis by gradient descent, over all of its data, on a dask cluster."""
     # A fit of pyhf's that fails is tried again by other means, or is an error: its log says nothing more.
     logging.getLogger("pyhf").setLevel(logging.CRITICAL)
+    gc.set_threshold(*SELDOM)
 
 
 @main.command()

@@ -26,6 +26,9 @@ CALM = {
     "distributed.worker.profile.interval": "100ms",
 }
 DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C reaches all processes of a terminal: the driver ends them
+SELDOM = (50_000, 10, 10)
+"""How seldom Python looks for cycles of objects: by default it goes through all that JAX holds again and again."""
+CALM_COLLECTOR = f"import gc\ngc.set_threshold{SELDOM}"
 ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -112,7 +115,7 @@ def _local(workers: int) -> Iterator[Client]:
             env=ONE_THREAD,
             dashboard_address=":0",
             silence_logs=logging.ERROR,
-            preload=[DEAF],
+            preload=[DEAF, CALM_COLLECTOR],
         ) as local,
         Client(local) as client,
     ):

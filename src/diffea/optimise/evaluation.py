@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,12 +14,15 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from diffea import soft
+from diffea.complaints import MOST, value_and_slope_of
+from diffea.distributed import Templates
 from diffea.errors import DiffeaError, FlatLossError, LossError, NotFiniteError, ParameterError
 from diffea.events.minibatches import mini_batch
 from diffea.optimise.box import Box
+from diffea.optimise.composite import Composite
 from diffea.parameters import brief, name_of
 from diffea.runtime import named_errors
-from diffea.types import Loss, Params, Scalar
+from diffea.types import Loss, Params, PyTree, Scalar
 
 PROBE = 0.01  # in the units of steps
 Part: TypeAlias = tuple[Scalar, Scalar, Scalar]
@@ -41,7 +45,11 @@ class LossAndGradient:
             with sharpened_by(widths), of_part(part):
                 return scalar(loss(box.to_params(steps)))
 
-        self._value_and_grad: Callable[..., tuple[jax.Array, Params]] = jax.jit(jax.value_and_grad(in_steps))
+        self._value_and_grad: Callable[..., tuple[jax.Array, Params]] = (
+            _apart(loss, box)
+            if isinstance(loss, Composite) and isinstance(loss.templates, Templates)
+            else jax.jit(jax.value_and_grad(in_steps))
+        )
         self._box = box
         self.at_start = True
 
@@ -121,6 +129,19 @@ class LossAndGradient:
         return True
 
 
+def _apart(loss: Composite, box: Box) -> Callable[..., tuple[jax.Array, Params]]:
+    """Value and gradient by a pass over the data between two programs: JAX keeps those, but none that calls for a pass itself."""
+    objective, to_params = value_and_slope_of(checked(loss.objective)), jax.jit(box.to_params)
+
+    def value_and_grad(steps: Params, widths: Scalar | None, part: Part | None) -> tuple[jax.Array, Params]:
+        with sharpened_by(widths), of_part(part):
+            templates, pull = jax.vjp(lambda steps: loss.templates(to_params(steps)), steps)
+        value, slope = objective(templates)
+        return value, *pull(slope)
+
+    return value_and_grad
+
+
 def flat_loss(value: float, where: str) -> FlatLossError:
     """The error of a loss that is the same wherever it was looked at."""
     return FlatLossError(
@@ -174,6 +195,12 @@ def scalar(value: object) -> jax.Array:
         msg = f"the loss must be one real number, got an array of shape {array.shape} of {array.dtype}"
         raise LossError(msg)
     return array.astype(float)
+
+
+@functools.lru_cache(maxsize=MOST)
+def checked(objective: Callable[[PyTree], Scalar]) -> Callable[[PyTree], jax.Array]:
+    """An objective whose value is one number, or an error; the same function for the same objective, as what is compiled is held by it."""
+    return lambda templates: scalar(objective(templates))
 
 
 def norm(gradient: Params) -> float:

@@ -12,10 +12,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from diffea import soft
+from diffea.complaints import value_and_slope_of, value_of
 from diffea.errors import DiffeaError
 from diffea.optimise.box import Box
 from diffea.optimise.composite import Composite
-from diffea.optimise.evaluation import scalar
+from diffea.optimise.evaluation import checked
 from diffea.parameters import number_names
 from diffea.runtime import named_errors
 from diffea.types import AnyArray, Params, PyTree
@@ -46,8 +47,8 @@ class Points:
         self._to_params = jax.jit(box.to_params)
         self._units = np.asarray(ravel_pytree(box.units)[0])
         self._unravel = ravel_pytree(box.to_steps(start))[1]
-        self._value = jax.jit(lambda templates: scalar(loss.objective(templates)))
-        self._value_and_slope = jax.jit(jax.value_and_grad(lambda templates: scalar(loss.objective(templates))))
+        self._value = value_of(checked(loss.objective))
+        self._value_and_slope = value_and_slope_of(checked(loss.objective))
 
     def steps(self, point: AnyArray) -> Params:
         """A point as a pytree in the units of steps."""

@@ -32,6 +32,9 @@ Counted: TypeAlias = tuple[jax.Array, PyTree]
 Block = Callable[[Scalar, Params, Scalar, PyTree, jax.Array], jax.Array]
 """Of the weights' scale, parameters, the widths' scale, columns and validity of the rows of a block: sums of shape ``(2, bins of all templates)``."""
 
+OfBlock = Callable[[PyTree, PyTree, jax.Array], PyTree]
+"""Of all that is the same for every block, columns and validity of the rows of one."""
+
 
 def block(traced: Traced, processor: DifferentiableProcessor, dtype: np.dtype) -> Block:
     """The sums over a block: of weights and of their squares, the templates one after the other.
@@ -76,8 +79,14 @@ def block(traced: Traced, processor: DifferentiableProcessor, dtype: np.dtype) -
 def values(block: Block) -> Callable[..., Counted]:
     """Templates."""
 
+    def sums(given: PyTree, arrays: PyTree, valid: jax.Array) -> jax.Array:
+        scale, params, widths = given
+        return block(scale, params, widths, arrays, valid)
+
+    counted = _counted(sums)
+
     def run(params: Params, widths: Scalar, blocks: Blocks, scale: Scalar) -> Counted:
-        return _over_blocks(lambda *rows: block(scale, params, widths, *rows), blocks)
+        return _over_blocks(counted, (scale, params, widths), blocks)
 
     return run
 
@@ -85,11 +94,14 @@ def values(block: Block) -> Callable[..., Counted]:
 def vjp(block: Block) -> Callable[..., Counted]:
     """The gradient, given cotangents."""
 
-    def run(params: Params, widths: Scalar, blocks: Blocks, scale: Scalar, cotangents: jax.Array) -> Counted:
-        def gradient(*rows: PyTree) -> Params:
-            return jax.grad(lambda params: jnp.vdot(cotangents, block(scale, params, widths, *rows)))(params)
+    def gradient(given: PyTree, arrays: PyTree, valid: jax.Array) -> Params:
+        scale, params, widths, cotangents = given
+        return jax.grad(lambda params: jnp.vdot(cotangents, block(scale, params, widths, arrays, valid)))(params)
 
-        return _over_blocks(gradient, blocks)
+    counted = _counted(gradient)
+
+    def run(params: Params, widths: Scalar, blocks: Blocks, scale: Scalar, cotangents: jax.Array) -> Counted:
+        return _over_blocks(counted, (scale, params, widths, cotangents), blocks)
 
     return run
 
@@ -97,16 +109,19 @@ def vjp(block: Block) -> Callable[..., Counted]:
 def jacobian(block: Block) -> Callable[..., Counted]:
     """Templates and their derivative by every parameter, in forward mode."""
 
-    def run(params: Params, widths: Scalar, blocks: Blocks, scale: Scalar) -> Counted:
+    def both(given: PyTree, arrays: PyTree, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+        scale, params, widths = given
         flat, unravel = ravel_pytree(params)
 
-        def both(*rows: PyTree) -> tuple[jax.Array, jax.Array]:
-            def push(tangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-                return jax.jvp(lambda flat: block(scale, unravel(flat), widths, *rows), (flat,), (tangent,))
+        def push(tangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return jax.jvp(lambda flat: block(scale, unravel(flat), widths, arrays, valid), (flat,), (tangent,))
 
-            return jax.vmap(push, out_axes=(None, -1))(jnp.eye(flat.size))
+        return jax.vmap(push, out_axes=(None, -1))(jnp.eye(flat.size))
 
-        return _over_blocks(both, blocks)
+    counted = _counted(both)
+
+    def run(params: Params, widths: Scalar, blocks: Blocks, scale: Scalar) -> Counted:
+        return _over_blocks(counted, (scale, params, widths), blocks)
 
     return run
 
@@ -114,15 +129,17 @@ def jacobian(block: Block) -> Callable[..., Counted]:
 def by_bin(block: Block) -> Callable[..., Counted]:
     """Templates and their derivative by every parameter, in reverse mode, bin by bin."""
 
-    def run(params: Params, widths: Scalar, blocks: Blocks, scale: Scalar) -> Counted:
+    def both(given: PyTree, arrays: PyTree, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+        scale, params, widths = given
         flat, unravel = ravel_pytree(params)
+        sums, pull = jax.vjp(lambda flat: block(scale, unravel(flat), widths, arrays, valid), flat)
+        (derivative,) = jax.vmap(pull)(jnp.eye(sums.size).reshape(-1, *sums.shape))
+        return sums, derivative.reshape(*sums.shape, flat.size)
 
-        def both(*rows: PyTree) -> tuple[jax.Array, jax.Array]:
-            sums, pull = jax.vjp(lambda flat: block(scale, unravel(flat), widths, *rows), flat)
-            (derivative,) = jax.vmap(pull)(jnp.eye(sums.size).reshape(-1, *sums.shape))
-            return sums, derivative.reshape(*sums.shape, flat.size)
+    counted = _counted(both)
 
-        return _over_blocks(both, blocks)
+    def run(params: Params, widths: Scalar, blocks: Blocks, scale: Scalar) -> Counted:
+        return _over_blocks(counted, (scale, params, widths), blocks)
 
     return run
 
@@ -189,28 +206,34 @@ def _sums(
     return jax.lax.map(sums, jax.tree.map(lambda *columns: jnp.stack(columns), *rows))
 
 
-def _over_blocks(sums: Callable[[PyTree, jax.Array], PyTree], blocks: Blocks) -> Counted:
-    """The number of rows that count, and the sum of ``sums(arrays, valid)``, over as many blocks as hold them, in order."""
+def _counted(sums: OfBlock) -> OfBlock:
+    """The number of rows that count, and their sums; traced once for all batches, however many blocks they have."""
+
+    def counted(given: PyTree, arrays: PyTree, valid: jax.Array) -> Counted:
+        return jnp.sum(valid), sums(given, arrays, valid)
+
+    return jax.jit(counted, inline=True)
+
+
+def _over_blocks(counted: OfBlock, given: PyTree, blocks: Blocks) -> Counted:
+    """The number of rows that count, and the sums over as many blocks as hold them, in order."""
     shape = jax.tree.leaves(blocks.arrays)[0].shape
     rows, size = shape[0] * shape[1], shape[1]
     flat = jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[2:]), blocks.arrays)
-
-    def counted(arrays: PyTree, valid: jax.Array) -> Counted:
-        return jnp.sum(valid), sums(arrays, valid)
 
     def of(index: int | jax.Array) -> Counted:
         begin = blocks.first + index * size
         start = jnp.minimum(begin, rows - size)  # a last block that begins within another one
         arrays = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), flat)
         row = start + jnp.arange(size)
-        return counted(arrays, (begin <= row) & (row < blocks.rows))
+        return counted(given, arrays, (begin <= row) & (row < blocks.rows))
 
     if (
         shape[0] == 1 and not for_cpu()
     ):  # an accelerator would have to be asked after each turn of a loop whether there is another
         return of(0)
     of_block = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), blocks.arrays)
-    shapes = jax.eval_shape(counted, of_block, jax.ShapeDtypeStruct((size,), bool))
+    shapes = jax.eval_shape(counted, given, of_block, jax.ShapeDtypeStruct((size,), bool))
     zero = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     turns = -(-(blocks.rows - blocks.first) // size)
     return jax.lax.fori_loop(0, turns, lambda index, total: jax.tree.map(jnp.add, total, of(index)), zero)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
-from diffea.runtime import named_errors
+from diffea.complaints import value_and_slope_of
+from diffea.optimise.evaluation import checked
 from diffea.statistics import HistFactory
-from diffea.statistics.model import BoundModel
 from diffea.templates import TemplateSet
 from diffea.templates.layout import NOMINAL
 from diffea.types import JSONDict, Scalar
 
 
-def sensitivity(model: HistFactory, templates: TemplateSet, objective: Callable[[BoundModel], Scalar]) -> JSONDict:
+def sensitivity(model: HistFactory, templates: TemplateSet, loss: Callable[[TemplateSet], Scalar]) -> JSONDict:
     """Of each nominal template that the model names, by ``channel/sample``.
 
     Args:
         model: the statistical model.
         templates: with exact cuts.
-        objective: that was minimised.
+        loss: of templates, that was minimised.
 
     Returns:
         ``gradient``: by which the objective changes for each event more in a bin; ``by_yield``: if the bin held as many again, which is
@@ -30,9 +29,7 @@ def sensitivity(model: HistFactory, templates: TemplateSet, objective: Callable[
     Raises:
         FitError, YieldError: if the objective fails.
     """
-
-    with named_errors():
-        _, slopes = jax.jit(jax.value_and_grad(lambda templates: objective(model(templates))))(templates)
+    _, slopes = value_and_slope_of(checked(loss))(templates)
     by_bin = TemplateSet(templates.layout, slopes.values_flat, slopes.variances_flat, templates.edges)
     found = {}
     for key in sorted(model.template_keys):

@@ -67,7 +67,7 @@ def train_variant(
     tell: Callable[[Step], None],
 ) -> tuple[Result, Result | None]:
     """The results of the main stage, and of the pretraining, if there is one."""
-    model, (folder, before) = variant.model, folders
+    folder, before = folders
     kept_apart = validation.with_statistics_of(train) if validation else None
 
     def descend(
@@ -104,7 +104,7 @@ def train_variant(
         )
         start = first.params
     main = descend(
-        lambda templates: variant.objective(model(templates)),
+        variant.loss,
         start,
         tell,
         optimizer=variant.optimizer,

@@ -18,7 +18,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from diffea import objectives, statistics
@@ -71,7 +70,7 @@ def trust_of(variant: Variant, folds: Sequence[Fold], before: State, after: Stat
         "at_bounds": [name for fold in folds for name in at_bounds(fold.found.params, variant.bounds)],
         "few_events": few_events(bound),
         "injected": attempt(lambda: injected(bound)),
-        "sensitivity": attempt(lambda: sensitivity(variant.model, after.test.templates, objective)),
+        "sensitivity": attempt(lambda: sensitivity(variant.model, after.test.templates, variant.loss)),
         "fit": attempt(lambda: fitted(bound)),
     }
 
@@ -122,7 +121,8 @@ def injected(bound: BoundModel) -> list[JSONDict]:
     for strength in INJECTED:
         if not low <= strength <= high:
             continue
-        pars = jnp.asarray(config.suggested_init()).at[config.poi_index].set(strength)
+        pars = np.array(config.suggested_init())
+        pars[config.poi_index] = strength
         estimates = statistics.estimates(bound, bound.expected_data(pars), [str(config.poi_name)])
         found.append(
             {

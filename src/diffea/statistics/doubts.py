@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from diffea.statistics import starts
 from diffea.statistics.diagnostics import (
@@ -92,10 +95,8 @@ def _of_two_minima(bound: BoundModel) -> Iterator[str]:
     if not starts.has_shifts(bound.layout):
         return
     signal = 0.0 if bound.config.poi_index is None else 1.0
-    pars = at_asimov(bound, signal)
-    shift = starts.sides(bound.layout, bound.settings, bound.prepared(), pars)
-    odd, even = (np.linalg.norm(np.asarray(part), axis=1) for part in shift)
-    for i in np.flatnonzero((even > odd) & np.asarray(starts.bends(shift, _FAR))):
+    odd, even, bends = map(np.asarray, _sides(bound, signal))
+    for i in np.flatnonzero((even > odd) & bends):
         yield (
             f"both variations of {bound.config.par_names[i]!r} move the expectation the same way, by {even[i]:.2g} uncertainties "
             "of the data: the likelihood may have several minima; fits start on both sides and take the lowest, but if "
@@ -103,15 +104,20 @@ def _of_two_minima(bound: BoundModel) -> Iterator[str]:
         )
 
 
+@jax.jit
+def _sides(bound: BoundModel, signal: float) -> tuple[Array, Array, Array]:
+    """Length of the odd and of the even part of each parameter's shift, and whether they could make a second minimum."""
+    shift = starts.sides(bound.layout, bound.settings, bound.prepared(), at_asimov(bound, signal))
+    odd, even = (jnp.linalg.norm(part, axis=1) for part in shift)
+    return odd, even, starts.bends(shift, _FAR)
+
+
 def _of_cancelled_backgrounds(bound: BoundModel) -> Iterator[str]:
     """Bins whose background one sigma makes negative, and whose MC-statistical parameter multiplies that."""
     if not starts.has_shifts(bound.layout):
         return
     scaled = {bin_ for _, mask, _ in bound.layout.staterror for bin_ in np.flatnonzero(mask)}
-    nu, *shifts = map(
-        np.asarray, shifts_at_one_sigma(bound.layout, bound.settings, bound.prepared(), at_asimov(bound, 0.0))
-    )
-    lowest = nu + np.minimum(*shifts)
+    nu, lowest = map(np.asarray, _with_one_sigma(bound))
     for bin_ in sorted(scaled):
         parameter = int(np.argmin(lowest[:, bin_]))
         if lowest[parameter, bin_] < 0 < nu[bin_]:
@@ -120,6 +126,13 @@ def _of_cancelled_backgrounds(bound: BoundModel) -> Iterator[str]:
                 f"{bound.config.par_names[parameter]!r} makes {lowest[parameter, bin_]:.3g}: its staterror can then scale a negative "
                 "background against the signal, in a second minimum that fits may or may not find; merge the bin"
             )
+
+
+@jax.jit
+def _with_one_sigma(bound: BoundModel) -> tuple[Array, Array]:
+    """The background of each bin, shape (bins,), and what one sigma of each parameter leaves of it at least, shape (parameters, bins)."""
+    nu, up, down = shifts_at_one_sigma(bound.layout, bound.settings, bound.prepared(), at_asimov(bound, 0.0))
+    return nu, nu + jnp.minimum(up, down)
 
 
 def _of_few_events(bound: BoundModel, least: float) -> Iterator[str]:

@@ -76,6 +76,7 @@ def covariance_of_all(
     return cov, free, fit
 
 
+@functools.partial(jax.jit, inline=True)
 def _expectation(bound: BoundModel, poi_true: Array) -> tuple[Array, Array]:
     """Whether Asimov data are data, and the first bin in which they are not: one that expects less than no events tells nothing."""
     nu = rates(bound.layout, bound.settings, bound.prepared(), at_asimov(bound, poi_true))
@@ -114,6 +115,11 @@ def estimates(
     """
     places = chosen(bound, parameters)
     cov, _, fit = covariance_of_all(bound, data, poi_true, solver)
+    return _chosen(bound, cov, fit, strength(poi_true, "poi_true"), tuple(places.tolist()))
+
+
+@functools.partial(jax.jit, static_argnames=("places",), inline=True)
+def _chosen(bound: BoundModel, cov: Array, fit: Fit | None, poi_true: Array, places: tuple[int, ...]) -> Estimates:
     values = at_asimov(bound, poi_true) if fit is None else fit.pars
     block = cov[np.ix_(places, places)]
     variance = jnp.diagonal(block)
@@ -123,7 +129,7 @@ def estimates(
     ratio = jnp.where(known[:, None] & known, block, 0.0) * scale[:, None] * scale
     ratio = jnp.where(unmeasured[:, None] | unmeasured, jnp.nan, ratio)
     names = parameter_names(bound.layout)
-    return Estimates(tuple(names[i] for i in places), values[places], sigma, block, ratio, fit)
+    return Estimates(tuple(names[i] for i in places), values[np.array(places)], sigma, block, ratio, fit)
 
 
 def chosen(bound: BoundModel, parameters: Sequence[str] | None) -> np.ndarray:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from diffea import runtime
+from diffea.complaints import complain
 from diffea.errors import FitError, SpecError, YieldError
 from diffea.statistics import jaxopt_solvers, kinks, likelihood, starts
 from diffea.statistics.config import poi_index
@@ -366,8 +366,7 @@ def ensure_codes(layout: Layout | None, solver: Solver, ends: Mapping[str, tuple
         _complain(layout, ends)
         return
     bad = functools.reduce(jnp.logical_or, [jnp.any(status != CONVERGED) for status, _ in ends.values()])
-    tell = runtime.keep_error(functools.partial(_complain, layout))
-    jax.lax.cond(bad, lambda c: jax.debug.callback(tell, c), lambda _: None, dict(ends))
+    complain(functools.partial(_complain, layout), bad, dict(ends))
 
 
 def _complain(layout: Layout | None, ends: Mapping[str, tuple[Any, Any]]) -> None:

@@ -9,6 +9,7 @@ costs about as much as the rates themselves, not (number of parameters) times th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -138,6 +139,7 @@ def by_sample(layout: Layout, settings: Settings, prepared: Prepared, pars: Arra
     return base * factor * jnp.prod(gammas, axis=0)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)  # traced once, however many fits have it
 def rates(layout: Layout, settings: Settings, prepared: Prepared, pars: Array) -> Array:
     """Expected events in every bin, shape (bins,)."""
     return by_sample(layout, settings, prepared, pars).sum(axis=0)
@@ -159,6 +161,7 @@ def _norm(settings: Settings, prepared: Prepared, alpha: Array) -> Array:
     return MULTIPLICATIVE_CODES[settings.normsys](alpha, prepared.log_high, prepared.log_low, prepared.polynomial)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
 def shifts_at_one_sigma(
     layout: Layout, settings: Settings, prepared: Prepared, pars: Array
 ) -> tuple[Array, Array, Array]:
