@@ -1,14 +1,13 @@
 """Complaints: what fails within a compiled function says so by one more result of it, or else by a callback.
 
-JAX keeps no program that calls back into Python, so that each process compiles it anew. What `value_of` and `value_and_slope_of` compile
-gives the numbers that show a failure as results instead, and raises when they are known.
+JAX keeps no program that calls back into Python, so that each process compiles it anew. What `Compiled` compiles gives the numbers that
+show a failure as results instead, and raises when they are known.
 """
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -26,7 +25,6 @@ except ImportError:  # before JAX 0.8
 
 Tell = Callable[[PyTree], None]
 """Looks at numbers that are known, and raises where they show a failure."""
-MOST = 8  # functions whose programs are held
 
 
 @jax.tree_util.register_dataclass
@@ -63,30 +61,35 @@ def complain(tell: Tell, failed: Array, numbers: PyTree) -> None:
     jax.lax.cond(failed, lambda numbers: jax.debug.callback(call, numbers), lambda _: None, numbers)
 
 
-@functools.lru_cache(maxsize=MOST)
-def value_of(function: Callable[[PyTree], Scalar]) -> Callable[[PyTree], Array]:
-    """The function, compiled; the same object for the same function, so that it is traced once."""
-    compiled = jax.jit(_with_complaints(function))
+class Compiled:
+    """A function that gives one number, and its programs, which are held with it.
 
-    def call(argument: PyTree) -> Array:
-        value, complaints = compiled(argument)
+    They are what the function was when they were traced: whoever holds on to them sees to it that nothing changes that it looks at.
+
+    Args:
+        function: of one pytree.
+    """
+
+    def __init__(self, function: Callable[[PyTree], Scalar]) -> None:
+        self._function = function
+        both = _with_complaints(function)
+        self._value, self._value_and_slope = jax.jit(both), jax.jit(jax.value_and_grad(both, has_aux=True))
+
+    def __call__(self, argument: PyTree) -> Scalar:
+        """The function itself."""
+        return self._function(argument)
+
+    def value(self, argument: PyTree) -> Array:
+        """Its value, compiled."""
+        value, complaints = self._value(argument)
         _raise(complaints)
         return value
 
-    return call
-
-
-@functools.lru_cache(maxsize=MOST)
-def value_and_slope_of(function: Callable[[PyTree], Scalar]) -> Callable[[PyTree], tuple[Array, PyTree]]:
-    """Its value and gradient, likewise."""
-    compiled = jax.jit(jax.value_and_grad(_with_complaints(function), has_aux=True))
-
-    def call(argument: PyTree) -> tuple[Array, PyTree]:
-        (value, complaints), slope = compiled(argument)
+    def value_and_slope(self, argument: PyTree) -> tuple[Array, PyTree]:
+        """Its value and gradient, compiled."""
+        (value, complaints), slope = self._value_and_slope(argument)
         _raise(complaints)
         return value, slope
-
-    return call
 
 
 def _with_complaints(function: Callable[[PyTree], Scalar]) -> Callable[[PyTree], tuple[Scalar, list[_Complaint]]]:

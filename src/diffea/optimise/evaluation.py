@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,7 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from diffea import soft
-from diffea.complaints import MOST, value_and_slope_of
+from diffea.complaints import Compiled
 from diffea.distributed import Templates
 from diffea.errors import DiffeaError, FlatLossError, LossError, NotFiniteError, ParameterError
 from diffea.events.minibatches import mini_batch
@@ -131,12 +130,12 @@ class LossAndGradient:
 
 def _apart(loss: Composite, box: Box) -> Callable[..., tuple[jax.Array, Params]]:
     """Value and gradient by a pass over the data between two programs: JAX keeps those, but none that calls for a pass itself."""
-    objective, to_params = value_and_slope_of(checked(loss.objective)), jax.jit(box.to_params)
+    objective, to_params = compiled(loss.objective), jax.jit(box.to_params)
 
     def value_and_grad(steps: Params, widths: Scalar | None, part: Part | None) -> tuple[jax.Array, Params]:
         with sharpened_by(widths), of_part(part):
             templates, pull = jax.vjp(lambda steps: loss.templates(to_params(steps)), steps)
-        value, slope = objective(templates)
+        value, slope = objective.value_and_slope(templates)
         return value, *pull(slope)
 
     return value_and_grad
@@ -197,10 +196,11 @@ def scalar(value: object) -> jax.Array:
     return array.astype(float)
 
 
-@functools.lru_cache(maxsize=MOST)
-def checked(objective: Callable[[PyTree], Scalar]) -> Callable[[PyTree], jax.Array]:
-    """An objective whose value is one number, or an error; the same function for the same objective, as what is compiled is held by it."""
-    return lambda templates: scalar(objective(templates))
+def compiled(objective: Callable[[PyTree], Scalar]) -> Compiled:
+    """An objective whose value is one number, or an error, with its programs."""
+    if isinstance(objective, Compiled):
+        return objective
+    return Compiled(lambda templates: scalar(objective(templates)))
 
 
 def norm(gradient: Params) -> float:

@@ -12,11 +12,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from diffea import soft
-from diffea.complaints import value_and_slope_of, value_of
 from diffea.errors import DiffeaError
 from diffea.optimise.box import Box
 from diffea.optimise.composite import Composite
-from diffea.optimise.evaluation import checked
+from diffea.optimise.evaluation import compiled
 from diffea.parameters import number_names
 from diffea.runtime import named_errors
 from diffea.types import AnyArray, Params, PyTree
@@ -47,8 +46,7 @@ class Points:
         self._to_params = jax.jit(box.to_params)
         self._units = np.asarray(ravel_pytree(box.units)[0])
         self._unravel = ravel_pytree(box.to_steps(start))[1]
-        self._value = value_of(checked(loss.objective))
-        self._value_and_slope = value_and_slope_of(checked(loss.objective))
+        self._objective = compiled(loss.objective)
 
     def steps(self, point: AnyArray) -> Params:
         """A point as a pytree in the units of steps."""
@@ -80,7 +78,7 @@ class Points:
         """
         with soft.hard(), named_errors():
             templates = jax.tree.map(np.asarray, self._many(self._stacked(points)))
-        return np.asarray([value for value, _ in self._each(lambda one: (self._value(one), None), templates)])
+        return np.asarray([value for value, _ in self._each(lambda one: (self._objective.value(one), None), templates)])
 
     def soft(self, points: np.ndarray, widths: float) -> tuple[np.ndarray, np.ndarray]:
         """The soft loss, shape (points,), and its gradient, shape (points, parameters); where the statistics fail, ∞ and 0.
@@ -92,7 +90,7 @@ class Points:
         with soft.sharpened(widths), named_errors():
             found, pull = jax.vjp(self._many, self._stacked(points))
         found = jax.tree.map(np.asarray, found)
-        values, slopes = zip(*self._each(self._value_and_slope, found), strict=True)
+        values, slopes = zip(*self._each(self._objective.value_and_slope, found), strict=True)
         none = jax.tree.map(lambda leaf: np.zeros_like(leaf[0]), found)
         several = [none if slope is None else slope for slope in slopes]
         with named_errors():

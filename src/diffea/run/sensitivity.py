@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from diffea.complaints import value_and_slope_of
-from diffea.optimise.evaluation import checked
+from diffea.optimise.evaluation import compiled
 from diffea.statistics import HistFactory
 from diffea.templates import TemplateSet
 from diffea.templates.layout import NOMINAL
@@ -29,7 +28,7 @@ def sensitivity(model: HistFactory, templates: TemplateSet, loss: Callable[[Temp
     Raises:
         FitError, YieldError: if the objective fails.
     """
-    _, slopes = value_and_slope_of(checked(loss))(templates)
+    _, slopes = compiled(loss).value_and_slope(templates)
     by_bin = TemplateSet(templates.layout, slopes.values_flat, slopes.variances_flat, templates.edges)
     found = {}
     for key in sorted(model.template_keys):
