@@ -129,7 +129,7 @@ def test_cabinetry_builds_the_same_model_and_finds_the_same_limit(toy_run, monke
     built = cabinetry.workspace.build(cabinetry.configuration.load("config.yml"))
     workspace = cabinetry.workspace.load("workspace.json")
     assert workspace == read(out / "workspace.json")
-    (ours, _), (theirs, data) = (cabinetry.model_utils.model_and_data(one) for one in (workspace, built))
+    (ours, asimov), (theirs, data) = (cabinetry.model_utils.model_and_data(one) for one in (workspace, built))
     for name in ("mu", "scale", "norm"):
         for value in (-1.0, 0.0, 1.0):
             expected = []
@@ -141,6 +141,8 @@ def test_cabinetry_builds_the_same_model_and_finds_the_same_limit(toy_run, monke
     limit = read(out / "result.json")["limit_after"]
     found = cabinetry.fit.limit(theirs, data, bracket=(0.8 * limit, 1.2 * limit), tolerance=0.01)
     assert found.observed_limit == pytest.approx(limit, rel=0.01)  # of the background-only expectation
+    found = cabinetry.fit.limit(ours, asimov, bracket=(0.8 * limit, 1.2 * limit), tolerance=1e-5)
+    assert found.observed_limit == pytest.approx(limit, rel=1e-3)
 
 
 def test_hepdata_takes_the_submission(toy_run) -> None:

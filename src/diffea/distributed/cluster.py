@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 LARGE = 100_000  # bytes of parameters above which they travel once a worker
 DEATHS = 40  # under one piece of work
 GIVEN_UP = 4  # deaths after which dask gives a task up
-BETWEEN = 0.01  # seconds between two looks at which of two copies of a step is there first
+BETWEEN = 0.01  # seconds between two looks at a step that is done, or at which of two copies of it is there first
+PATIENT = 60.0  # seconds for which a sum may take to arrive before it is asked for again
 COMPILING = 60.0  # seconds that a first pass may take beyond the usual, such as at a worker that joined
 UNREADABLE = "deserialization of the task graph"  # in dask's error
 
@@ -261,8 +262,9 @@ class OnCluster:
             except NOT_YET:
                 if sent.whole.status == "error":
                     return sent.whole.result()  # which raises the error of the task
-            if sent.whole.status == "finished":
-                patience *= 2  # it takes its time to arrive
+            if sent.whole.status == "finished":  # it takes its time to arrive
+                patience = min(2 * patience, PATIENT)
+                time.sleep(BETWEEN)  # some of dask's errors for that come at once
             self._check(sent)
         return None
 
