@@ -142,7 +142,7 @@ def test_cabinetry_builds_the_same_model_and_finds_the_same_limit(toy_run, monke
     found = cabinetry.fit.limit(theirs, data, bracket=(0.8 * limit, 1.2 * limit), tolerance=0.01)
     assert found.observed_limit == pytest.approx(limit, rel=0.01)  # of the background-only expectation
     found = cabinetry.fit.limit(ours, asimov, bracket=(0.8 * limit, 1.2 * limit), tolerance=1e-5)
-    assert found.observed_limit == pytest.approx(limit, rel=1e-3)
+    assert found.observed_limit == pytest.approx(limit, rel=3e-3)  # as far as MINUIT goes
 
 
 def test_hepdata_takes_the_submission(toy_run) -> None:
