@@ -17,13 +17,11 @@ import cloudpickle
 import optax
 from coffea.nanoevents import NanoAODSchema
 
-from diffea.complaints import Compiled
 from diffea.errors import AnalysisError
 from diffea.events.splits import Split
 from diffea.fetch import RemoteFile
 from diffea.files.names import unfit
 from diffea.optimise import Schedule, check_count
-from diffea.optimise.evaluation import scalar
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
 from diffea.statistics.model import BoundModel
@@ -111,11 +109,6 @@ class Variant:
     def model(self) -> HistFactory:
         """The HistFactory model: one object, so that what is compiled for it serves every use of the variant."""
         return self.spec if isinstance(self.spec, HistFactory) else HistFactory(self.spec)
-
-    @functools.cached_property
-    def loss(self) -> Compiled:
-        """The objective as a function of templates, likewise one object, with its programs."""
-        return Compiled(lambda templates: scalar(self.objective(self.model(templates))))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -107,7 +107,8 @@ def _contents(
     began, digest = time.perf_counter(), digest_of(analysis, variant)  # before anything is remembered in what is run
     model, read = variant.model, Reader(analysis, data, client)
     check_marks(model, analysis.fileset(data))
-    folds = Training(variant, read, out, steps, resume, progress)(split.each if split else [None])
+    training = Training(variant, read, out, steps, resume, progress)
+    folds = training(split.each if split else [None])
     log.info("limits, their errors and the verdict")
     baseline, first = variant.baseline or variant, folds[0]
     before = State.of(variant.objective, baseline.model, [fold.before for fold in folds], limit=variant.limit)
@@ -116,7 +117,7 @@ def _contents(
     params = [numbers(fold.found.params) for fold in folds]
     suspects = unmarked(model, after.test.templates, split.of("test").scale if split and not split.folds else 1.0)
     unblinded = unblinded_before(out, params if split and split.folds else params[0])
-    trust = trust_of(variant, folds, before, after)
+    trust = trust_of(variant, training.loss, folds, before, after)
     quoted = limits_of(before, after) if variant.limit else {}
     stages = {stage: sum(fold.train.seconds[stage] for fold in folds) for stage in first.train.seconds}
     result = {

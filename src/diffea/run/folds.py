@@ -17,6 +17,7 @@ from dask.utils import format_bytes
 from distributed import Client
 
 from diffea.analysis import Analysis, Variant
+from diffea.complaints import Compiled
 from diffea.distributed import Templates, distribute
 from diffea.distributed.storage import budget_of, room
 from diffea.errors import DiffeaError, TemplateError
@@ -31,7 +32,7 @@ from diffea.run.abreast import abreast
 from diffea.run.gap import along, soft_less_hard
 from diffea.run.selections import Cuts
 from diffea.run.states import Piece
-from diffea.run.training import MeasuredStep, Watch, checkpoint_folders, train_variant
+from diffea.run.training import MeasuredStep, Watch, checkpoint_folders, loss_of, train_variant
 from diffea.types import JSONDict, Params
 
 log = logging.getLogger("diffea.run")
@@ -137,6 +138,11 @@ class Training:
     progress: Callable[[MeasuredStep], None] | None
     _turn: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
+    @functools.cached_property
+    def loss(self) -> Compiled:
+        """What is minimised, in all folds."""
+        return loss_of(self.variant)
+
     def __call__(self, splits: Sequence[Split | None]) -> list[Fold]:
         """Of each fold: trained side by side where a cluster has room for the columns of all, otherwise one after the other.
 
@@ -232,7 +238,9 @@ class Training:
         log.info("training%s", _which(one.number))
         watch = Watch(one.train, one.validation, tell, one.number)
         folders = checkpoint_folders(self.out, one.number)
-        ends = train_variant(self.variant, one.train, one.validation, folders, self.steps, self.resume, watch)
+        ends = train_variant(
+            self.variant, self.loss, one.train, one.validation, folders, self.steps, self.resume, watch
+        )
         return *ends, watch.driver
 
     def _judged(

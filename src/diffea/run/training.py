@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from diffea.analysis import Variant
+from diffea.complaints import Compiled
 from diffea.distributed import Templates
 from diffea.files import named
 from diffea.optimise import Composite, Result, Step, optimise
 from diffea.optimise.checkpoints import clear, steps_done
+from diffea.optimise.evaluation import compiled
 from diffea.templates import TemplateSet
 from diffea.types import Params, PyTree, Scalar
 
@@ -57,8 +59,14 @@ def clear_checkpoints(out: Path) -> None:
                 (folder / STEPS).unlink(missing_ok=True)
 
 
+def loss_of(variant: Variant) -> Compiled:
+    """The objective as a function of templates, with its programs: for one run, as it is then."""
+    return compiled(lambda templates: variant.objective(variant.model(templates)))
+
+
 def train_variant(
     variant: Variant,
+    loss: Compiled,
     train: Templates,
     validation: Templates | None,
     folders: tuple[Path, Path],
@@ -104,7 +112,7 @@ def train_variant(
         )
         start = first.params
     main = descend(
-        variant.loss,
+        loss,
         start,
         tell,
         optimizer=variant.optimizer,

@@ -23,6 +23,7 @@ import numpy as np
 from diffea import objectives, statistics
 from diffea.analysis import Variant
 from diffea.bootstrap import Measured
+from diffea.complaints import Compiled
 from diffea.errors import DiffeaError
 from diffea.evaluate import Evaluation
 from diffea.parameters import as_arrays, name_of
@@ -46,7 +47,7 @@ AT = 1e-3  # of the range between two bounds
 SAME = 1e-12  # to which parameters come back from the units of their bounds
 
 
-def trust_of(variant: Variant, folds: Sequence[Fold], before: State, after: State) -> JSONDict:
+def trust_of(variant: Variant, loss: Compiled, folds: Sequence[Fold], before: State, after: State) -> JSONDict:
     """The numbers by which a result is to be trusted; those that could not be judged are None."""
 
     def attempt(judge: Callable[[], object]) -> object:
@@ -54,11 +55,8 @@ def trust_of(variant: Variant, folds: Sequence[Fold], before: State, after: Stat
             found = judge()
         except DiffeaError:
             return None
-        return (
-            found
-            if np.all([np.isfinite(number) for number in jax.tree.leaves(found) if not isinstance(number, str)])
-            else None
-        )
+        numbers = [leaf for leaf in jax.tree.leaves(found) if not isinstance(leaf, str)]
+        return found if np.isfinite(numbers).all() else None
 
     bound = variant.model(after.test.templates)
     objective = variant.objective
@@ -70,7 +68,7 @@ def trust_of(variant: Variant, folds: Sequence[Fold], before: State, after: Stat
         "at_bounds": [name for fold in folds for name in at_bounds(fold.found.params, variant.bounds)],
         "few_events": few_events(bound),
         "injected": attempt(lambda: injected(bound)),
-        "sensitivity": attempt(lambda: sensitivity(variant.model, after.test.templates, variant.loss)),
+        "sensitivity": attempt(lambda: sensitivity(variant.model, after.test.templates, loss)),
         "fit": attempt(lambda: fitted(bound)),
     }
 
