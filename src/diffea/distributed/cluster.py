@@ -352,10 +352,12 @@ def _drop_copies(dask_scheduler: Scheduler, homes: Mapping[Key, str | None]) -> 
     for key, home in homes.items():
         task = dask_scheduler.tasks.get(key)
         holders = [worker.address for worker in task.who_has or ()] if task else []
-        if home and holders and home not in holders:
+        if home is None or not holders:
+            continue
+        if home not in holders:
             strays.add(key)
             continue
         for other in holders:
-            if home and other != home:
+            if other != home:
                 dask_scheduler.request_remove_replicas(other, [key], stimulus_id=f"diffea-moved-{time.time()}")
     return strays
