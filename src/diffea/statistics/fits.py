@@ -24,6 +24,7 @@ from diffea.errors import FitError, SpecError, YieldError
 from diffea.statistics import jaxopt_solvers, kinks, likelihood, starts
 from diffea.statistics.config import poi_index
 from diffea.statistics.given import strength
+from diffea.statistics.implicit import solution
 from diffea.statistics.layout import Layout
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
@@ -259,25 +260,15 @@ def anchored(
     pars, free = end.pars, end.free
     seen = starts.with_floor(layout, rates(layout, settings, jax.lax.stop_gradient(prepared), pars), data, end.floor)
     target = pars if held is None else jnp.where(held.mask, held.values, pars)
-    pars = _attach(layout, settings, prepared, seen, pars, free, target)
+    pars = solution(functools.partial(_optimality, layout, settings), pars, (prepared, seen, free, target))
     return pars, profiled(layout, settings, prepared, seen, pars, target, free)
 
 
-def _attach(
-    layout: Layout, settings: Settings, prepared: Prepared, data: Array, pars: Array, free: Array, target: Array
-) -> Array:
-    """Give converged parameters their derivatives: they solve gradient = 0, or equal `target` where not free."""
-
-    def optimality(p: Array) -> Array:
-        slope = jax.grad(lambda q: likelihood.deviance(layout, settings, prepared, q, data))(p)
-        return jnp.where(free, slope, p - target)
-
-    def solve(linear: Any, y: Array) -> Array:
-        matrix = jax.jacfwd(linear)(jnp.zeros_like(y))
-        diagonal = jnp.abs(jnp.diagonal(matrix))
-        return jnp.linalg.solve(matrix + jnp.diag(1e-13 * jnp.where(diagonal > 0, diagonal, 1.0)), y)
-
-    return jax.lax.custom_root(optimality, pars, lambda _, at: at, solve)
+def _optimality(layout: Layout, settings: Settings, pars: Array, given: tuple[Prepared, Array, Array, Array]) -> Array:
+    """Zero at a minimum: the gradient, or the distance from `target` where not free."""
+    prepared, data, free, target = given
+    slope = jax.grad(likelihood.deviance, argnums=3)(layout, settings, prepared, pars, data)
+    return jnp.where(free, slope, pars - target)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))

@@ -15,10 +15,11 @@ from diffea.statistics import asymptotics, likelihood, named
 from diffea.statistics.config import poi_index
 from diffea.statistics.fits import Fit, Held, anchored, bounds, ensure, minimise, own_range, profile
 from diffea.statistics.given import level
+from diffea.statistics.implicit import solution
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared
-from diffea.statistics.roots import attach, begin, find_root, last_fit
+from diffea.statistics.roots import begin, find_root, last_fit
 from diffea.statistics.solver import NO_END, Minimum, Solver
 
 _SIDES = ("lower", "upper")
@@ -100,16 +101,32 @@ def _interval(bound: BoundModel, data: Array, place: Array, cl: Array, solver: S
 
         search = find_root(gap, jnp.minimum(width, farthest), begin(free.pars))
         at_bound = search.at >= farthest
-
-        def excess(value: Array) -> Array:
-            _, deviance = anchored(bound, prepared, data, Held(held, value), search.carry)
-            return jnp.where(at_bound, value - edge, 2.0 * (deviance - free.deviance) - goal**2)
-
-        value = attach(excess, jnp.where(at_bound, edge, best + sign * search.at))
-        return value, at_bound, last_fit(search, search.carry, NO_END)
+        at = jax.lax.stop_gradient(jnp.where(at_bound, edge, best + sign * search.at))
+        rise = _Rise(bound, prepared, data, held, search.carry, free.deviance, at_bound, edge, goal)
+        return solution(_excess, at, rise), at_bound, last_fit(search, search.carry, NO_END)
 
     ends, at_bound, fits = jax.vmap(end)(jnp.array([-1.0, 1.0]), edges)
     return _Ends(free.pars[place], ends, at_bound, free, fits)
+
+
+class _Rise(NamedTuple):
+    """What the likelihood's rise from the best fit to an end depends on."""
+
+    bound: BoundModel
+    prepared: Prepared
+    data: Array
+    held: Array
+    minimum: Minimum
+    least: Array
+    at_bound: Array
+    edge: Array
+    goal: Array
+
+
+def _excess(value: Array, rise: _Rise) -> Array:
+    """The rise above what the confidence level allows, or the distance from the bound."""
+    _, deviance = anchored(rise.bound, rise.prepared, rise.data, Held(rise.held, value), rise.minimum)
+    return jnp.where(rise.at_bound, value - rise.edge, 2.0 * (deviance - rise.least) - rise.goal**2)
 
 
 def _width(bound: BoundModel, prepared: Prepared, data: Array, fit: Fit, place: Array) -> Array:

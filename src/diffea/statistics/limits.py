@@ -3,8 +3,9 @@ r"""Upper limits on the parameter of interest by root finding, differentiable by
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +17,12 @@ from diffea.statistics import asymptotics, likelihood
 from diffea.statistics.config import free_poi_index, poi_index
 from diffea.statistics.fits import Fit, anchored, at_poi, ensure, minimise, profiles
 from diffea.statistics.given import level
+from diffea.statistics.implicit import solution
 from diffea.statistics.information import covariance
 from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared
 from diffea.statistics.ratios import Statistic, asimov, check_name, poi_range
-from diffea.statistics.roots import attach, begin, find_root, last_fit
+from diffea.statistics.roots import begin, find_root, last_fit
 from diffea.statistics.solver import NO_ROOT, Minimum, Solver
 
 
@@ -48,19 +50,18 @@ class Limit:
 
 
 class Line(Protocol):
-    """A profile likelihood ratio along the parameter of interest."""
+    """A profile likelihood ratio along the parameter of interest; a pytree."""
 
     def __call__(self, poi: Array, last: Minimum) -> tuple[Array, Array, Minimum]:
         """Ratio q, its slope and the minimum, starting at the last one."""
-
-    def still(self) -> Line:
-        """The same without derivatives."""
 
     def differentiable(self, poi: Array, minimum: Minimum) -> Array:
         """The ratio at a minimum that was found, with its derivatives."""
 
 
-class _Line(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Line:
     """The profile likelihood ratio along the parameter of interest, on one data set; 0 below the best fit."""
 
     bound: BoundModel
@@ -68,7 +69,7 @@ class _Line(NamedTuple):
     data: Array
     best: Array | float
     lowest: Array | float
-    solver: Solver
+    solver: Solver = field(metadata={"static": True})
 
     def __call__(self, poi: Array, last: Minimum) -> tuple[Array, Array, Minimum]:
         """Ratio q, its slope (envelope theorem: the partial derivative) and the minimum, starting at the last one."""
@@ -79,10 +80,6 @@ class _Line(NamedTuple):
         ratio = jnp.where(above, jnp.maximum(2.0 * (end.value - self.lowest), 0.0), 0.0)
         return ratio, jnp.where(above, 2.0 * end.gradient[index], 0.0), end
 
-    def still(self) -> _Line:
-        """The same without derivatives."""
-        return _Line(*jax.lax.stop_gradient(self[:-1]), self.solver)
-
     def differentiable(self, poi: Array, minimum: Minimum) -> Array:
         """The ratio at a minimum that was found, with its derivatives."""
         _, value = anchored(self.bound, self.prepared, self.data, at_poi(self.bound, poi), minimum)
@@ -91,7 +88,7 @@ class _Line(NamedTuple):
 
 def expected_limit(line: Line, pars: Array, guess: Array, goal: Array) -> tuple[Array, Array, Fit]:
     r"""Where $\sqrt{q_A(\mu)}$ reaches a goal: the limit, the number of steps and the last fit."""
-    still = line.still()
+    still = jax.lax.stop_gradient(line)
 
     def gap(poi: Array, last: Minimum) -> tuple[Array, Array, Minimum]:
         q, slope, end = still(poi, last)
@@ -99,33 +96,43 @@ def expected_limit(line: Line, pars: Array, guess: Array, goal: Array) -> tuple[
         return goal - root, -slope / (2.0 * jnp.where(root > 0, root, 1.0)), end
 
     end = find_root(gap, jax.lax.stop_gradient(guess * goal), begin(pars))
-    limit = attach(lambda poi: goal - asymptotics.root(line.differentiable(poi, end.carry)), end.at)
+    limit = solution(_expected_gap, jax.lax.stop_gradient(end.at), (line, goal, end.carry))
     return limit, end.steps, last_fit(end, end.carry, NO_ROOT)
+
+
+def _expected_gap(poi: Array, given: tuple[Line, Array, Minimum]) -> Array:
+    line, goal, end = given
+    return goal - asymptotics.root(line.differentiable(poi, end))
 
 
 def observed_limit(
     on_data: Line, on_asimov: Line, pars: Array, start: Array, cl: float, test_stat: Statistic
 ) -> tuple[Array, Fit, Fit]:
-    """Where the observed CLs falls to 1 − cl: the limit and the last fits on data and on Asimov data."""
-    still_data, still_asimov = on_data.still(), on_asimov.still()
+    """Where the observed CLs falls to 1 − cl: the limit and the last fits on data and on Asimov data, made in one loop."""
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), on_data, on_asimov)
+    still, excess = jax.lax.stop_gradient(both), functools.partial(_log_excess, cl, test_stat)
 
-    def log_cls(q: Array, q_asimov: Array) -> Array:
-        root_asimov = asymptotics.root(q_asimov)
-        value = asymptotics.statistic(asymptotics.root(q), root_asimov, test_stat)
-        return asymptotics.log_p_values(value, root_asimov)[2] - jnp.log(1.0 - cl)
+    def gap(poi: Array, last: Minimum) -> tuple[Array, Array, Minimum]:
+        q, slope, ends = jax.vmap(lambda line, last: line(poi, last))(still, last)
+        value, slope = jax.jvp(excess, tuple(q), tuple(slope))
+        return value, slope, ends
 
-    def gap(poi: Array, last: tuple[Minimum, Minimum]) -> tuple[Array, Array, tuple[Minimum, Minimum]]:
-        q, slope, end = still_data(poi, last[0])
-        q_asimov, slope_asimov, end_asimov = still_asimov(poi, last[1])
-        value, slope = jax.jvp(log_cls, (q, q_asimov), (slope, slope_asimov))
-        return value, slope, (end, end_asimov)
-
-    end = find_root(gap, jax.lax.stop_gradient(start), (begin(pars), begin(pars)))
-    seen, asimov_end = end.carry
-    limit = attach(
-        lambda poi: log_cls(on_data.differentiable(poi, seen), on_asimov.differentiable(poi, asimov_end)), end.at
-    )
+    first = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), begin(pars))
+    end = find_root(gap, jax.lax.stop_gradient(start), first)
+    seen, asimov_end = (jax.tree.map(lambda leaf, n=number: leaf[n], end.carry) for number in range(2))
+    limit = solution(functools.partial(_observed_gap, excess), jax.lax.stop_gradient(end.at), (both, end.carry))
     return limit, last_fit(end, seen, NO_ROOT), last_fit(end, asimov_end, NO_ROOT)
+
+
+def _log_excess(cl: float, test_stat: Statistic, q: Array, q_asimov: Array) -> Array:
+    """Logarithm of the observed CLs over 1 − cl."""
+    root_asimov = asymptotics.root(q_asimov)
+    value = asymptotics.statistic(asymptotics.root(q), root_asimov, test_stat)
+    return asymptotics.log_p_values(value, root_asimov)[2] - jnp.log(1.0 - cl)
+
+
+def _observed_gap(excess: Callable[[Array, Array], Array], poi: Array, given: tuple[Line, Minimum]) -> Array:
+    return excess(*jax.vmap(lambda line, end: line.differentiable(poi, end))(*given))
 
 
 @functools.partial(jax.jit, static_argnames=("cl", "band", "test_stat", "solver"), inline=True)

@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from diffea.errors import MethodError, ParameterError, SpecError
 from diffea.statistics.fits import Fit, Held, ensure
 from diffea.statistics.given import strength
+from diffea.statistics.implicit import solution
 from diffea.statistics.information import covariance
 from diffea.statistics.likelihood import Expansion
 from diffea.statistics.model import BoundModel
@@ -231,16 +232,14 @@ def anchored(bound: BoundLikelihood, held: Held | None, end: Minimum) -> tuple[A
     """Parameters at a minimum and −ln L there, with their derivatives: implicit functions and the envelope theorem."""
     own, end = bound.likelihood, jax.lax.stop_gradient(end)
     target = end.pars if held is None else jnp.where(held.mask, held.values, end.pars)
-
-    def optimality(pars: Array) -> Array:
-        slope = jax.grad(functools.partial(value, own, templates=bound.templates))(pars)
-        return jnp.where(end.free, slope, pars - target)
-
-    def solve(linear: PyTree, y: Array) -> Array:
-        return jnp.linalg.solve(jax.jacfwd(linear)(jnp.zeros_like(y)), y)
-
-    pars = jax.lax.custom_root(optimality, end.pars, lambda _, at: at, solve)
+    pars = solution(functools.partial(_optimality, own), end.pars, (bound.templates, end.free, target))
     return pars, _profiled(own, bound.templates, pars, target, end.free)
+
+
+def _optimality(own: Likelihood, pars: Array, given: tuple[PyTree, Array, Array]) -> Array:
+    """As `fits._optimality`."""
+    templates, free, target = given
+    return jnp.where(free, jax.grad(value, argnums=1)(own, pars, templates), pars - target)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -120,13 +121,15 @@ def discovery(
     return result
 
 
-class _Line(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Line:
     """The profile likelihood ratio along the parameter of interest; 0 below the best fit."""
 
     bound: BoundLikelihood
     best: Array
     lowest: Array
-    solver: Solver
+    solver: Solver = field(metadata={"static": True})
 
     def __call__(self, poi: Array, last: Minimum) -> tuple[Array, Array, Minimum]:
         """Ratio q, its slope and the minimum, starting at the last one."""
@@ -134,10 +137,6 @@ class _Line(NamedTuple):
         above = poi >= self.best
         ratio = jnp.where(above, jnp.maximum(2.0 * (end.value - self.lowest), 0.0), 0.0)
         return ratio, jnp.where(above, 2.0 * end.gradient[poi_place(self.bound)], 0.0), end
-
-    def still(self) -> _Line:
-        """The same without derivatives."""
-        return _Line(*jax.lax.stop_gradient(self[:-1]), self.solver)
 
     def differentiable(self, poi: Array, minimum: Minimum) -> Array:
         """The ratio at a minimum that was found, with its derivatives."""

@@ -1,4 +1,4 @@
-"""Roots of falling functions of a positive number, differentiable by the implicit function theorem."""
+"""Roots of falling functions of a positive number."""
 
 from __future__ import annotations
 
@@ -58,13 +58,6 @@ def find_root(function: Callable[[Array, PyTree], tuple[Array, Array, PyTree]], 
     zero = jnp.zeros_like(start)
     begin = Search(start, zero, zero + jnp.inf, zero + jnp.inf, jnp.asarray(0), carry)
     return jax.lax.while_loop(more, step, begin)
-
-
-def attach(function: Callable[[Array], Array], at: Array) -> Array:
-    r"""Give a root its derivative, $dx = -\partial_T f\,dT / \partial_x f$."""
-    return jax.lax.custom_root(
-        function, jax.lax.stop_gradient(at), lambda _, found: found, lambda linear, y: y / linear(jnp.ones_like(y))
-    )
 
 
 def begin(pars: Array) -> Minimum:
