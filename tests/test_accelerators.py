@@ -28,6 +28,7 @@ def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(structure, "accelerator", object)
 
 
+@pytest.mark.skipif(jax.devices()[0].platform != "cpu", reason="this machine has an accelerator")
 @pytest.mark.parametrize("device", [None, "cpu"])
 def test_without_an_accelerator_all_is_for_the_cpu(device: str | None) -> None:
     with jax.default_device(device):

@@ -193,11 +193,12 @@ def train_and_judge(arguments: argparse.Namespace, place: Path) -> None:
     def read(processor: Any, part: str, **options: Any) -> Templates:
         return distribute(processor, many.fileset(folders[part]), schemaclass=BaseSchema, **options)
 
+    whole = {"precision": "float32", "chunksize": arguments.events}  # a file is one turn of a GPU
     classes = many.Classes(arguments.nuisances)
     with (
-        read(classes, "train", precision="float32") as physics,
-        read(many.Entropy(), "train", precision="float32") as entropy,
-        read(many.Augmented(), "train", precision="float32") as augmented,
+        read(classes, "train", **whole) as physics,
+        read(many.Entropy(), "train", **whole) as entropy,
+        read(many.Augmented(), "train", **whole) as augmented,
         read(classes, "judge") as judge,
     ):
         trainings = {
