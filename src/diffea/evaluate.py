@@ -296,6 +296,8 @@ def together(evaluations: Sequence[Evaluation]) -> Evaluation:
         TemplateError: if they have unlike learned edges.
     """
     first = evaluations[0]
+    if len(evaluations) == 1:
+        return first  # with all that is known of it
     events: Counter[str] = Counter()
     for one in evaluations:
         events.update(one.events)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
@@ -227,8 +228,9 @@ class Local:
         groups = np.concatenate([distinct, np.repeat(distinct[:1], missing, axis=0)]).reshape(
             -1, TOGETHER, outcomes.shape[1]
         )
+        columns = jax.tree.map(np.asarray, blocks.arrays)  # of which a block is a view: one of JAX's would be compiled
         for block in range(-(-int(blocks.rows) // blocks.size)):
-            arrays = on_cpu(jax.tree.map(lambda leaf: leaf[block], blocks.arrays))  # noqa: B023
+            arrays = on_cpu(jax.tree.map(operator.itemgetter(block), columns))
             rows = min(int(blocks.rows) - block * blocks.size, blocks.size)
             computed = [jax.tree.map(np.asarray, self.reading.compute(known, group, arrays)) for group in groups]
             values = np.array([value[:rows] for value in computed[0][0]], float).reshape(-1, rows)

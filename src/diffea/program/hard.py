@@ -131,13 +131,15 @@ def _one_row_each(*columns: Column, rows: int) -> tuple[np.ndarray, list[np.ndar
 
 def places_of(entries: Entries, whole: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Event, place in the flat vector of bins and weight of each entry that is in a bin and has a weight."""
-    kept, place = entries.weight != 0.0, np.zeros(len(entries.weight), np.intp)
+    weighted = np.flatnonzero(entries.weight)
+    kept, place = np.ones(len(weighted), bool), np.zeros(len(weighted), np.intp)
     for axis, numbers, bins in zip(entries.axes, entries.observables, whole.shape(entries.key[0]), strict=True):
-        index = _index(axis, numbers)
+        index = _index(axis, numbers[weighted])
         traits = axis.traits
         kept &= ((index > 0) | traits.underflow) & ((index < bins - 1) | traits.overflow)
         place = place * bins + index
-    return entries.events[kept], place[kept] + whole.spans[entries.key].start, entries.weight[kept]
+    chosen = weighted[kept]
+    return entries.events[chosen], place[kept] + whole.spans[entries.key].start, entries.weight[chosen]
 
 
 def _index(axis: Axis, numbers: np.ndarray) -> np.ndarray:

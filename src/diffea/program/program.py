@@ -217,10 +217,10 @@ class Program(Portable[DifferentiableProcessor]):
         known = jax.tree.map(lambda leaf: np.asarray(leaf, self.dtype), params)
 
         def run(name: str, function: Callable[..., list[jax.Array]], *arguments: PyTree) -> list[jax.Array]:
-            kernel = self._compiled.setdefault(
-                (name, structure, _shapes(params)), jax.jit(function, compiler_options=OPERATION_BY_OPERATION)
-            )
-            return self._timed(kernel, *arguments)
+            cached = name, structure, _shapes(params)
+            if cached not in self._compiled:
+                self._compiled[cached] = jax.jit(function, compiler_options=OPERATION_BY_OPERATION)
+            return self._timed(self._compiled[cached], *arguments)
 
         def variations() -> Iterator[Fill]:
             if traced.varied:

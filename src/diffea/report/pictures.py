@@ -34,6 +34,7 @@ STYLE: dict[str, object] = {
     "font.size": 9.0,
     "axes.labelsize": 9.5,
     "axes.titlesize": 9.5,
+    "axes.titley": 1.0,  # by default matplotlib lays out all ticks to see whether a title meets them
     "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5,
     "legend.fontsize": 8.0,

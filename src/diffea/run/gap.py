@@ -88,10 +88,11 @@ def along(templates: Templates, params: Params, bounds: PyTree, model: HistFacto
         return {}
     values = [np.unique([*np.linspace(low[place], high[place], POINTS), flat[place]]) for place in explored]
     points = np.concatenate([_moved(flat, place, found) for place, found in zip(explored, values, strict=True)])
+    distinct, back = np.unique(points, axis=0, return_inverse=True)  # where the parameters are is on all of the lines
     with named_errors():
-        found = jax.tree.map(np.asarray, jax.vmap(templates.hard)(jax.vmap(whole)(jnp.asarray(points))))
-    losses = [_loss(jax.tree.map(operator.itemgetter(row), found), model, objective) for row in range(len(points))]
-    parts = np.split(np.array(losses), np.cumsum([len(places) for places in values])[:-1])
+        found = jax.tree.map(np.asarray, jax.vmap(templates.hard)(jax.vmap(whole)(jnp.asarray(distinct))))
+    losses = [_loss(jax.tree.map(operator.itemgetter(row), found), model, objective) for row in range(len(distinct))]
+    parts = np.split(np.array(losses)[back.ravel()], np.cumsum([len(places) for places in values])[:-1])
     return {
         names[place]: {"values": places.tolist(), "losses": numbers(part)}
         for place, places, part in zip(explored, values, parts, strict=True)

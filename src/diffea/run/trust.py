@@ -156,6 +156,8 @@ def _value(evaluation: Evaluation, objective: Callable[[BoundModel], Scalar]) ->
 def _alike(fold: Fold, folds: int) -> tuple[Evaluation, Evaluation]:
     """What was trained on, and the other events weighted to as large a yield."""
     test = fold.after.test
+    if folds == 1:
+        return fold.after.train, test
 
     def whole(templates: TemplateSet) -> TemplateSet:
         values, variances = folds * templates.values_flat, folds**2 * templates.variances_flat
