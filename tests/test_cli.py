@@ -9,6 +9,8 @@ import http.server
 import json
 import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -497,3 +499,14 @@ def test_parameters_of_every_structure_are_told_by_their_names() -> None:
 
     params = {"net": Network(np.ones((1, 2)), None), "cuts": [Cuts(1.5, {"a": np.inf})]}
     assert numbers(params) == {"net": {"weight": [[1.0, 1.0]]}, "cuts": [[1.5, {"a": None}]]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"), [(["list", "--help"], 0, "Usage"), (["nosuch"], 2, "No such command")]
+)
+def test_the_command_ends_with_its_code_and_all_that_it_said(arguments: list[str], code: int, said: str) -> None:
+    text = f"import sys; from diffea.cli.command import command; sys.argv = ['diffea', *{arguments}]; command()"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+    assert (done.stdout + done.stderr).endswith("\n")
