@@ -2,7 +2,7 @@
 
     python analyses/htautau/seeds.py --data DIR [--out DIR] [--variant NAME] [--seeds 0 1 2 3]
 
-Prints a Markdown table: expected 95 % CL limits on the signal strength from pyhf with hard cuts.
+Prints a Markdown table: expected 95 % CL limits on the signal strength from pyhf with hard cuts, errors from replicas of the events.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ def row(*cells: Any) -> str:
     return "| " + " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |"
 
 
+def with_error(result: dict[str, Any], name: str) -> str:
+    """A number of a result and its error, where it has one."""
+    error = result[f"{name}_error"]
+    return f"{result[name]:.2f}" + ("" if error is None else f" ± {error:.2f}")
+
+
 def main() -> None:
     """Run every variant for every seed in this process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -43,9 +49,10 @@ def main() -> None:
         for seed in arguments.seeds:
             seeded = dataclasses.replace(analysis, split=Split(train=0.5, seed=seed))
             result = run_variant(seeded, name, data=arguments.data, out=out / f"seed{seed}" / name)
-            train, test, outreach = result["after"]["hard_train"], result["limit_after"], result["limit_before"]
-            ratios.append(test / outreach)
-            click.echo(row(name, seed, outreach, train, test, test / outreach, test / train))
+            train = result["after"]["hard_train"]
+            ratios.append(result["gain"])
+            numbers = [with_error(result, what) for what in ("limit_before", "limit_after", "gain")]
+            click.echo(row(name, seed, numbers[0], train, *numbers[1:], result["limit_after"] / train))
         click.echo(row(name, "mean", "", "", "", statistics.mean(ratios), ""))
 
 

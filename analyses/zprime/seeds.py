@@ -2,14 +2,13 @@
 
     python analyses/zprime/seeds.py DATA OUT [--seeds 0 1 2] [--variants cuts categories] [--workers 2]
 
-Expected limits on the test half with hard cuts, by `objectives.upper_limit` (`diffea run` asks pyhf, which takes minutes a
-split and agrees). Writes seeds.json and seeds.png into OUT.
+Expected limits on the test half with hard cuts, by `objectives.upper_limit` (with which pyhf agrees), errors from 100 replicas of its
+events. Writes seeds.json and seeds.png into OUT.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 import time
@@ -20,12 +19,13 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
-from diffea import Split, Variant, distribute, optimise
+from diffea import Split, Variant, distribute, evaluate, objectives, optimise
 from diffea.analysis import load_analysis
 from diffea.cli import cluster
 from diffea.optimise import Composite
 
 analysis = load_analysis(Path(__file__).parent)
+REPLICAS = 100
 
 
 def limits(name: str, seed: int, data: Path, client: Any) -> dict[str, Any]:
@@ -33,24 +33,12 @@ def limits(name: str, seed: int, data: Path, client: Any) -> dict[str, Any]:
     began, variant = time.perf_counter(), analysis.variants[name]
     split = Split(train=0.5, seed=seed)
     assert variant.baseline is not None
-    with contextlib.ExitStack() as stack:
+    fileset, options = analysis.fileset(data), {"client": client, "schemaclass": analysis.schemaclass}
 
-        def events(of: Variant, part: str) -> Any:
-            return stack.enter_context(
-                distribute(
-                    of.processor,
-                    analysis.fileset(data),
-                    client=client,
-                    schemaclass=analysis.schemaclass,
-                    split=split.of(part),
-                )
-            )
+    def judged(of: Variant, params: Any) -> Any:
+        return evaluate(of.processor, fileset, params, of.model, split=split, replicas=REPLICAS, **options)
 
-        def limit(of: Variant, templates: Any, params: Any) -> float:
-            hard = jax.tree.map(np.asarray, templates.hard(params))
-            return float(of.objective(of.model(hard)))
-
-        train = events(variant, "train")
+    with distribute(variant.processor, fileset, split=split.of("train"), **options) as train:
         found = optimise(
             Composite(train, lambda templates: variant.objective(variant.model(templates))),
             variant.params,
@@ -59,24 +47,31 @@ def limits(name: str, seed: int, data: Path, client: Any) -> dict[str, Any]:
             bounds=variant.bounds,
             schedules=variant.schedules,
         )
-        return {
-            "variant": name,
-            "seed": seed,
-            "train": limit(variant, train, found.params),
-            "baseline": limit(variant.baseline, events(variant.baseline, "test"), variant.baseline.params),
-            "test": limit(variant, events(variant, "test"), found.params),
-            "params": jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), found.params),
-            "seconds": time.perf_counter() - began,
-        }
+        hard = jax.tree.map(np.asarray, train.hard(found.params))
+    before, after = judged(variant.baseline, variant.baseline.params), judged(variant, found.params)
+    numbers = {
+        "baseline": before.measured(objectives.upper_limit),
+        "test": after.measured(objectives.upper_limit),
+        "gain": after.gain_over(before, objectives.upper_limit),
+    }
+    return {
+        "variant": name,
+        "seed": seed,
+        "train": float(variant.objective(variant.model(hard))),
+        **{what: (number.value, number.error) for what, number in numbers.items()},
+        "params": jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), found.params),
+        "seconds": time.perf_counter() - began,
+    }
 
 
 def draw(found: list[dict[str, Any]], place: Path) -> None:
-    """The test half's limit over the baseline's, a point a split."""
+    """The test half's limit over the baseline's with its error, a point a split; a diamond is their mean."""
     figure, axes = plt.subplots(figsize=(5.5, 2.2), layout="constrained")
     names = list(dict.fromkeys(entry["variant"] for entry in found))
     for height, name in enumerate(names):
-        ratios = np.array([entry["test"] / entry["baseline"] for entry in found if entry["variant"] == name])
-        axes.plot(ratios, np.full(ratios.size, height), "o", color="#9bb8d8", ms=6)
+        ratios, errors = np.array([entry["gain"] for entry in found if entry["variant"] == name]).T
+        places = height + np.linspace(-0.2, 0.2, ratios.size)
+        axes.errorbar(ratios, places, xerr=errors, fmt="o", color="#9bb8d8", ms=6)
         axes.plot(ratios.mean(), height, "D", color="#1f4e8c", ms=8)
     axes.axvline(1.0, color="0.6", lw=1)
     axes.set_yticks(range(len(names)), names)
