@@ -1,9 +1,9 @@
 """How good an optimum each optimizer finds, at what cost, and what is left of it on other events. Prints JSON.
 
-    python benchmarks/optima.py --data FOLDER [--cuts 2 4 8 18] [--demo FOLDER] [--splits 10] [--first 0] \
-        [--methods auto grid random tpe cma gp] [--evaluations 500] [--known FILE] [--out FILE]
+    python benchmarks/optima.py --data FOLDER [--cuts 2 4 8 18] [--zprime FOLDER] [--demo FOLDER] [--splits 10] [--first 0] \
+        [--methods auto grid random tpe cma gp] [--evaluations 500] [--processes 1] [--known FILE] [--out FILE]
 
-For each number of free cuts of htautau (and the demo's six) and each split into halves, every optimizer minimises the expected limit by
+For each number of free cuts of htautau (and zprime's five and the demo's six) and each split into halves, every optimizer minimises the expected limit by
 hard cuts on the training half. What it found is then judged on the other half. Cost is told in fills (one pass at one point with exact
 cuts is one; a gradient is what diffea.program.strategy takes it for), passes over the data, and seconds. No setting was chosen by a
 test half: those of "auto" were fixed on training halves, of splits 100 to 102 and, since CMA-ES was ahead there, of split 0.
@@ -12,9 +12,12 @@ test half: those of "auto" were fixed on training halves, of splits 100 to 102 a
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import importlib.util
 import json
 import logging
+import multiprocessing
+import os
 import sys
 import time
 import warnings
@@ -123,10 +126,12 @@ def _start(task: Any) -> tuple[Box, Any]:
     return Box.of(start, task.variant.bounds), start
 
 
-def paired(ratios: list[float]) -> dict[str, float]:
-    """The mean of ratios over splits, its standard error, and the largest."""
+def paired(pairs: list[tuple[float, float]]) -> dict[str, float]:
+    """The mean of ratios over splits, its standard error, and the largest; and how many splits are left out, as no analysis is left there."""
+    ratios = [ours / theirs for ours, theirs in pairs if np.isfinite([ours, theirs]).all()]
     error = float(np.std(ratios, ddof=1) / np.sqrt(len(ratios))) if len(ratios) > 1 else float("nan")
-    return {"mean": float(np.mean(ratios)), "error": error, "largest": float(np.max(ratios))}
+    left_out = len(pairs) - len(ratios)
+    return {"mean": float(np.mean(ratios)), "error": error, "largest": float(np.max(ratios)), "left_out": left_out}
 
 
 def summary(splits: list[dict[str, Any]], compared: tuple[str, ...]) -> dict[str, Any]:
@@ -135,11 +140,11 @@ def summary(splits: list[dict[str, Any]], compared: tuple[str, ...]) -> dict[str
     rivals = [name for name in compared if name in known]
     result: dict[str, Any] = {}
     for half in ("train", "test"):
-        pairs = {name: [row["auto"][half] / row[name][half] for row in splits] for name in known}
+        pairs = {name: [(row["auto"][half], row[name][half]) for row in splits] for name in known}
         result[half] = {name: paired(ratios) for name, ratios in pairs.items()}
         if rivals:
             best = [min(rivals, key=lambda name: row[name]["train"]) for row in splits]
-            pairs_best = [row["auto"][half] / row[name][half] for row, name in zip(splits, best, strict=True)]
+            pairs_best = [(row["auto"][half], row[name][half]) for row, name in zip(splits, best, strict=True)]
             result[half]["best black box"] = paired(pairs_best)
     if "tpe" in known:
         result["to within 1 % of TPE's best"] = [
@@ -149,35 +154,60 @@ def summary(splits: list[dict[str, Any]], compared: tuple[str, ...]) -> dict[str
     return result
 
 
+def row_of(name: str, data: Path, seed: int, arguments: argparse.Namespace, known: Any, cores: Any) -> dict[str, Any]:
+    """A split of a task, in a process of its own with its share of the cores."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("jax._src.debugging").disabled = True
+    own = cores.get()
+    os.sched_setaffinity(0, own)
+    found = split(load("tasks").Task.of(name), data, seed, arguments, known.get("tpe", {}).get("train"))
+    cores.put(own)
+    return known | {"seed": seed} | found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with the skimmed files of htautau")
+    parser.add_argument("--zprime", type=Path, help="folder with the files of zprime, to take part with five cuts")
     parser.add_argument("--demo", type=Path, help="folder with the demo's data, to take part with its six cuts")
     parser.add_argument("--cuts", nargs="*", default=["2", "4", "8", "18"], choices=["2", "4", "8", "18"])
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="seed of the first split")
     parser.add_argument("--methods", nargs="+", default=["auto", "grid", "random", "tpe", "cma", "gp"])
     parser.add_argument("--evaluations", type=int, default=500, help="of a black box")
+    parser.add_argument("--processes", type=int, default=1, help="splits at a time; seconds are then of a busy machine")
     parser.add_argument(
         "--known", type=Path, help="what this wrote before: methods that are not asked for are taken from it"
     )
     parser.add_argument("--out", type=Path, help="also write it there, after every split")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    logging.getLogger("jax._src.debugging").disabled = True
     earlier = json.loads(arguments.known.read_text())["tasks"] if arguments.known else {}
-    tasks = [(name, arguments.data) for name in arguments.cuts if arguments.data]
-    tasks += [("demo", arguments.demo)] if arguments.demo else []
+    folders = dict.fromkeys(arguments.cuts if arguments.data else [], arguments.data)
+    folders |= {name: folder for name in ("zprime", "demo") if (folder := getattr(arguments, name))}
     report: dict[str, Any] = {"evaluations": arguments.evaluations, "tasks": {}}
-    kinds, compared = load("tasks"), load("black_boxes").COMPARED
-    for name, data in tasks:
-        task, done = kinds.Task.of(name), []
-        for seed in range(arguments.first, arguments.first + arguments.splits):
-            known = next((row for row in earlier.get(name, {}).get("splits", []) if row["seed"] == seed), {})
-            done.append(known | {"seed": seed} | split(task, data, seed, arguments, known.get("tpe", {}).get("train")))
-            rows = [{key: value for key, value in row.items() if key != "seed"} for row in done]
-            table = summary(rows, compared) if "auto" in arguments.methods else {}
-            report["tasks"][name] = {"summary": table, "splits": done}
+    compared, done = load("black_boxes").COMPARED, {name: [] for name in folders}
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        spawn.Manager() as manager,
+        concurrent.futures.ProcessPoolExecutor(arguments.processes, spawn, max_tasks_per_child=1) as pool,
+    ):
+        cores = manager.Queue()
+        every = sorted(os.sched_getaffinity(0))
+        for first in range(arguments.processes):
+            cores.put(every[first :: arguments.processes] or every)
+        seeds = range(arguments.first, arguments.first + arguments.splits)
+        known = {name: {row["seed"]: row for row in earlier.get(name, {}).get("splits", [])} for name in folders}
+        jobs = {
+            pool.submit(row_of, name, data, seed, arguments, known[name].get(seed, {}), cores): name
+            for name, data in folders.items()
+            for seed in seeds
+        }
+        for job in concurrent.futures.as_completed(jobs):
+            name = jobs[job]
+            done[name] = sorted([*done[name], job.result()], key=lambda row: row["seed"])
+            rows = [{key: value for key, value in row.items() if key != "seed"} for row in done[name]]
+            table = summary(rows, compared) if "auto" in rows[0] else {}
+            report["tasks"][name] = {"summary": table, "splits": done[name]}
             if arguments.out:
                 arguments.out.write_text(json.dumps(report, indent=1))
     print(json.dumps(report, indent=1))

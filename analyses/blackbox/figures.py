@@ -17,17 +17,17 @@ from matplotlib.figure import Figure
 COLOURS = {
     "auto": "#e42536", "tpe": "#5790fc", "gp": "#964a8b", "cma": "#f89c20", "random": "#9c9ca1", "grid": "#7a21dd",
 }  # fmt: skip
-FILLS = np.geomspace(10, 1300, 200)
+FILLS = np.geomspace(10, 1800, 200)
 
 
 def course(splits: list[dict[str, Any]], name: str) -> np.ndarray:
-    """The lowest training limit after so many fills over the lowest of all methods, the mean of the splits."""
+    """The lowest training limit after so many fills over the lowest of all methods, the mean of the splits; NaN where one has ended."""
     curves = []
     for split in splits:
         best = min(row["train"] for row in split.values() if isinstance(row, dict) and "trace" in row)
         _, fills, lowest, _ = np.array(split[name]["trace"], float).T
         reached = np.searchsorted(fills, FILLS, side="right") - 1
-        curves.append(np.where(reached < 0, np.nan, lowest[reached]) / best)
+        curves.append(np.where((reached < 0) | (fills[-1] < FILLS), np.nan, lowest[reached]) / best)
     return np.mean(curves, axis=0)
 
 
@@ -44,7 +44,10 @@ def draw(tasks: dict[str, Any], path: Path) -> None:
         axes.set_xlabel("fills")
         axes.set_title(f"{task} cuts" if task.isdecimal() else task, loc="left", fontsize=10)
     figure.axes[0].set_ylabel("training limit over the lowest of all")
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    labelled = dict(
+        line for axes in figure.axes for line in zip(*reversed(axes.get_legend_handles_labels()), strict=True)
+    )
+    figure.legend(labelled.values(), labelled, frameon=False, fontsize=8, loc="outside right upper")
     figure.savefig(path, dpi=110)
 
 
@@ -54,9 +57,15 @@ def table(tasks: dict[str, Any]) -> str:
     for task, found in tasks.items():
         for name, train in found["summary"]["train"].items():
             test = found["summary"]["test"][name]
-            halves = " | ".join(f"{ratio['mean']:.3f} ± {ratio['error']:.3f}" for ratio in (train, test))
+            halves = " | ".join(
+                f"{ratio['mean']:.3f} ± {ratio['error']:.3f}{_without(ratio)}" for ratio in (train, test)
+            )
             lines.append(f"| {task} | {name} | {len(found['splits'])} | {halves} |")
     return "\n".join(lines)
+
+
+def _without(ratio: dict[str, Any]) -> str:
+    return f" ({ratio['left_out']} without analysis left out)" if ratio["left_out"] else ""
 
 
 def main() -> None:

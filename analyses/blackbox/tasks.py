@@ -1,31 +1,37 @@
-"""What the black boxes compete on: the cuts of htautau, of which 2, 4, 8 or all 18 are free; and the demo's six.
+"""What the black boxes compete on: the cuts of htautau, of which 2, 4, 8 or all 18 are free; five of zprime; and the demo's six.
 
 With two free cuts these are the borders of the categories in the momentum of the ττ system, with four also those of the dijet
 category; with eight also the isolation and one cut on each of three variables, common to all categories. All others stay where
-`analyses/htautau` starts.
+`analyses/htautau` starts. zprime's are those of its four categories, with the largest mass of an event's candidates.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from diffea import Analysis, Composite, Split, TemplateSet, distribute, objectives
+from diffea import Analysis, Composite, Fill, Split, TemplateSet, distribute, objectives, soft
 from diffea.analysis import Variant, load_analysis
 from diffea.demo import analysis as demo
 from diffea.distributed import Templates
 from diffea.program import Program
 
-HTAUTAU = load_analysis(Path(__file__).parent.parent / "htautau")
+HTAUTAU, ZPRIME = (load_analysis(Path(__file__).parent.parent / name) for name in ("htautau", "zprime"))
 CUTS = HTAUTAU.variants["cuts"]
 Cuts: Any = type(CUTS.processor)
 BACKGROUNDS = sys.modules[Cuts.__module__].BACKGROUNDS
+ZPRIME_CUTS = ZPRIME.variants["categories"]
+ZPrimeCuts: Any = type(ZPRIME_CUTS.processor)
+ZPRIME_BACKGROUNDS, ZPRIME_SYSTEMATICS = (
+    getattr(sys.modules[ZPrimeCuts.__module__], name) for name in ("BACKGROUNDS", "SYSTEMATICS")
+)
+VARIATIONS = ("nominal", *(name for pair in ZPRIME_SYSTEMATICS.values() for name in pair))
 CATEGORIES = ("vbf", "boosted", "medium", "low")
 COMMON = ("pt_boosted", "pt_medium", "mjj", "jdeta", "iso_1", "btag")
 OWN = ("mt_1", "pt_2", "m_collinear")
@@ -53,6 +59,16 @@ class FewCuts(Cuts):
         yield from super().regions(complete(params), x)
 
 
+class ZPrimeFewCuts(ZPrimeCuts):
+    """The categories of zprime, by the cuts alone: an event's candidate is that of the largest mass."""
+
+    def fill(self, params: Any, columns: Mapping[str, Any]) -> Iterator[Fill]:
+        mass = soft.max(columns["mtt"])
+        for channel, keep in self.regions(params, columns).items():
+            for variation in VARIATIONS:
+                yield Fill(channel, mass, keep * columns[f"weight {variation}"], variation=variation)
+
+
 def _of(tree: Mapping[str, Any], name: str) -> Any:
     category, _, own = name.rpartition(".")
     return tree[category][own] if category else tree[name] if name in tree else tree[CATEGORIES[0]][name]
@@ -77,10 +93,19 @@ class Task:
 
     @classmethod
     def of(cls, name: str) -> Task:
-        """``"2"``, ``"4"``, ``"8"``, ``"18"`` (cuts of htautau) or ``"demo"``."""
+        """``"2"``, ``"4"``, ``"8"``, ``"18"`` (cuts of htautau), ``"zprime"`` or ``"demo"``."""
         if name == "demo":
             variant = dataclasses.replace(demo.variants[""], objective=objectives.upper_limit)
             return cls(name, variant, demo, ("ttbar", "wjets"), Program(variant.processor))
+        if name == "zprime":
+            free = set(ZPRIME_CUTS.params) - {"candidate", "softness"}
+            params, bounds = (
+                {key: tree[key] for key in sorted(free)} for tree in (ZPRIME_CUTS.params, ZPRIME_CUTS.bounds)
+            )
+            cuts = dataclasses.replace(
+                ZPRIME_CUTS, processor=ZPrimeFewCuts(), params=params, bounds=bounds, schedules={}
+            )
+            return cls(name, cuts, ZPRIME, ZPRIME_BACKGROUNDS, Program(cuts.processor))
         free = FREE[int(name)]
         params, bounds = ({key: _of(tree, key) for key in free} for tree in (CUTS.params, CUTS.bounds))
         limit = objectives.upper_limit
