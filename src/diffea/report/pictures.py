@@ -25,6 +25,7 @@ from matplotlib.text import Text
 
 from diffea.files import whole
 from diffea.report.contents import Format
+from diffea.report.ticks import join_minor_ticks
 from diffea.run.numbers import numbers
 from diffea.types import JSONDict, PyTree
 
@@ -129,6 +130,7 @@ class Picture:
         """Drawn once; ``savefig`` draws twice."""
         buffer = io.BytesIO()
         with styled():
+            join_minor_ticks(self.figure)
             if ending == "svg":
                 FigureCanvasSVG(self.figure).print_svg(buffer, metadata={DATES[ending]: None})
             else:
