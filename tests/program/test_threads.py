@@ -1,4 +1,4 @@
-"""Threads that share a program compile each of its kernels once."""
+"""Threads that share a program trace and compile each of its kernels once."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, ClassVar
 
 import hist
 import numpy as np
+import pytest
 
 import diffea
 from diffea.events.columns import check
-from diffea.program import Program, hard_sums, pieces
+from diffea.program import Program, hard_sums, kernels, pieces
 
-CALLS: list[None] = []
 X = np.linspace(0.01, 0.99, 50)
 PARAMS = {"scale": np.asarray(2.0)}
 
 
-class Slow(diffea.DifferentiableProcessor):
-    """Takes so long to trace that threads meet in it."""
+class Search(diffea.DifferentiableProcessor):
+    """One channel."""
 
     channels: ClassVar = {"one": hist.axis.Regular(4, 0, 1, name="x")}
 
@@ -28,17 +28,14 @@ class Slow(diffea.DifferentiableProcessor):
         return {"x": events.x}
 
     def fill(self, params, columns):
-        CALLS.append(None)
-        time.sleep(0.1)
         yield diffea.Fill("one", columns["x"], params["scale"] * columns["x"])
 
 
-def passes(threads: int) -> tuple[int, int, list[list[Any]]]:
-    """How often some threads' passes over the same events, soft and hard, traced ``fill`` and compiled; and their sums."""
-    program, meet = Program(Slow()), threading.Barrier(threads)
+def passes(threads: int) -> tuple[int, list[list[Any]]]:
+    """How many kernels some threads' passes over the same events compile, soft and hard; and their sums."""
+    program, meet = Program(Search()), threading.Barrier(threads)
     (structure,), (blocks,), _ = pieces(check({"x": X}, len(X), "test"), np.dtype(float))
     layout = program.layout(structure, "a", PARAMS)
-    CALLS.clear()
 
     def one(_: int) -> list[Any]:
         meet.wait()
@@ -47,13 +44,24 @@ def passes(threads: int) -> tuple[int, int, list[list[Any]]]:
         return [*soft, hard]
 
     with ThreadPoolExecutor(threads) as pool:
-        return len(CALLS), program.compilations, list(pool.map(one, range(threads)))
+        sums = list(pool.map(one, range(threads)))
+    return program.compilations, sums
 
 
-def test_threads_trace_and_compile_once() -> None:
-    *alone, (expected,) = passes(1)
-    *together, found = passes(3)
-    assert together == alone
+def test_threads_trace_and_compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced, fill_sums = [], kernels.fill_sums
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        traced.append(threading.get_ident())
+        time.sleep(0.2)  # for the others to come
+        return fill_sums(*args, **kwargs)
+
+    monkeypatch.setattr(kernels, "fill_sums", slowly)
+    alone, (expected,) = passes(1)
+    once = len(traced)
+    together, found = passes(3)
+    assert together == alone == 2
+    assert len(traced) == 2 * once
     for sums in found:
         for left, right in zip(sums, expected, strict=True):
             np.testing.assert_array_equal(left, right)
