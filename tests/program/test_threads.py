@@ -49,14 +49,18 @@ def passes(threads: int) -> tuple[int, list[list[Any]]]:
 
 
 def test_threads_trace_and_compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    traced, fill_sums = [], kernels.fill_sums
+    traced, block, fill_sums = [], kernels.block, kernels.fill_sums
 
-    def slowly(*args: Any, **kwargs: Any) -> Any:
-        traced.append(threading.get_ident())
+    def slowly(*args: Any) -> Any:
         time.sleep(0.2)  # for the others to come
+        return block(*args)
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        traced.append(threading.get_ident())
         return fill_sums(*args, **kwargs)
 
-    monkeypatch.setattr(kernels, "fill_sums", slowly)
+    monkeypatch.setattr(kernels, "block", slowly)
+    monkeypatch.setattr(kernels, "fill_sums", noted)
     alone, (expected,) = passes(1)
     once = len(traced)
     together, found = passes(3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import functools
@@ -79,8 +78,6 @@ class Program(Portable[DifferentiableProcessor]):
         self._layouts: dict[str, Portable[Layout]] = {}
         self._remembered: dict[Hashable, PyTree] = {}
         self._spent = threading.local()
-        self._ran: set[Hashable] = set()
-        self._running: dict[Hashable, threading.Lock] = {}
         self._tracing = threading.RLock()
 
     def _state(self) -> dict[str, object]:
@@ -198,7 +195,7 @@ class Program(Portable[DifferentiableProcessor]):
         if cached not in self._compiled:
             program = kernels.MODES[mode](kernels.block(traced, self.processor, self.dtype))
             options = None if accelerator() else SOUND if traced.arcs else COMPILER
-            self._compiled.setdefault(cached, jax.jit(program, compiler_options=options))
+            self._compiled.setdefault(cached, jax.jit(program, compiler_options=options))  # one, that threads share
         kernel = self._compiled[cached]
         scale, *cotangents = more
         parts = (part[:, positions] for part in cotangents)
@@ -235,25 +232,11 @@ class Program(Portable[DifferentiableProcessor]):
         return itertools.chain(fills, variations()), edges
 
     def _timed(self, kernel: Any, *arguments: PyTree) -> PyTree:
-        with self._first(kernel, arguments):
-            known, began = kernel._cache_size(), time.perf_counter()
-            found = kernel(*arguments)
-            if kernel._cache_size() > known:
-                self._spent.seconds = self.compile_seconds + time.perf_counter() - began
+        known, began = kernel._cache_size(), time.perf_counter()
+        found = kernel(*arguments)
+        if kernel._cache_size() > known:
+            self._spent.seconds = self.compile_seconds + time.perf_counter() - began
         return found
-
-    @contextlib.contextmanager
-    def _first(self, kernel: Any, arguments: PyTree) -> Iterator[None]:
-        """One thread at a time, until the kernel has run with arguments of these shapes: several would each compile it."""
-        kind = kernel, *(np.shape(leaf) for leaf in jax.tree.leaves(arguments))
-        if kind in self._ran:
-            yield
-            return
-        with self._tracing:
-            lock = self._running.setdefault(kind, threading.Lock())
-        with lock:
-            yield
-        self._ran.add(kind)
 
     @property
     def compile_seconds(self) -> float:
