@@ -67,7 +67,8 @@ def sensitivity(run: Run, channel: str, colours: Mapping[str, str]) -> Iterator[
         return
     with styled():
         figure = Figure(figsize=(7.6, 2.6))
-        axes = figure.subplots()
+        figure.set_layout_engine("none")
+        axes = figure.add_axes((0.115, 0.2, 0.87, 0.75))
         bins = len(next(iter(known.values())))
         width = 0.8 / len(known)
         for number, (sample, changes) in enumerate(known.items()):

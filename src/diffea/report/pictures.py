@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 from diffea.files import whole
 from diffea.report.contents import Format
@@ -80,7 +81,11 @@ def with_ratio(width: float, height: float) -> tuple[Figure, Axes, Axes]:
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("none")
     above = figure.add_axes((0.16, 0.34, 0.78, 0.6))
-    below = figure.add_axes((0.16, 0.12, 0.78, 0.2), sharex=above)
+    bottom = 0.48 / height
+    below = figure.add_axes((0.16, bottom, 0.78, 0.32 - bottom), sharex=above)
+    below.yaxis.set_major_locator(
+        MaxNLocator(4, prune="both")
+    )  # a number at the edge would meet one of the panel above
     above.tick_params(labelbottom=False)
     return figure, above, below
 

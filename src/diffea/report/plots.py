@@ -23,6 +23,7 @@ COLOURS = ("#5790fc", "#f89c20", "#964a8b", "#9c9ca1", "#7a21dd", "#86c8dd", "#b
 SIGNAL = "#e42536"
 LINES = ("-", "--", ":")
 MOST = 2.0  # that a ratio panel shows above 1
+ROOM = 1.4  # for the legend above what is drawn
 
 
 def history(steps: Sequence[JSONDict]) -> list[Picture]:
@@ -202,7 +203,7 @@ def _compared(run: Run, channel: str, name: str, kinds: dict[str, str], ratio: s
                 (edges[1:] + edges[:-1]) / 2, points, error, fmt="o", color=INK, label=kinds[second], linewidth=1.0
             )
             above.set_title(group, loc="left", fontweight="bold")
-            above.set_ylim(bottom=0)
+            above.set_ylim(0, ROOM * max(np.max(line), np.max(points + error)) or 1)
             above.set_ylabel("events per bin")
             above.legend(loc="upper right")
             with np.errstate(divide="ignore", invalid="ignore"):
