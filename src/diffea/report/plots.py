@@ -54,7 +54,7 @@ def _against_steps(label: str) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set_ylabel(label)
     axes.set_xlabel("step")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return figure, axes
 
 
