@@ -83,9 +83,8 @@ def with_ratio(width: float, height: float) -> tuple[Figure, Axes, Axes]:
     above = figure.add_axes((0.16, 0.34, 0.78, 0.6))
     bottom = 0.48 / height
     below = figure.add_axes((0.16, bottom, 0.78, 0.32 - bottom), sharex=above)
-    below.yaxis.set_major_locator(
-        MaxNLocator(4, prune="both")
-    )  # a number at the edge would meet one of the panel above
+    # 1 is among the numbers, and none at the edge, where it would meet one of the panel above
+    below.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], prune="both"))
     above.tick_params(labelbottom=False)
     return figure, above, below
 

@@ -74,7 +74,8 @@ def stacks(run: Run, channel: str, colours: dict[str, str]) -> list[Picture]:
             _draw_ratio(below, stack, colours)
             axes.set_title(when, loc="left", fontweight="bold")
             axes.set_yscale("log")
-            axes.set_ylim(bottom, highest * (highest / bottom) ** 0.45)
+            share = 0.1 + 0.065 * np.ceil(len(axes.get_legend_handles_labels()[0]) / 2)  # of the height, for the legend
+            axes.set_ylim(bottom, highest * (highest / bottom) ** max(share / (1 - share), 0.45))
             axes.set_ylabel("expected events" if stack.observed is None else "observed and expected")
             axes.legend(loc="upper right", ncols=2)
             below.set_ylim(max(1 - reach, 0.0), 1 + reach)
