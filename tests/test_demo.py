@@ -1,4 +1,4 @@
-"""The demo from its data to its report: in this process, and on two worker processes."""
+"""The demo from its data to its report: without a cluster, and on its own two workers."""
 
 from __future__ import annotations
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import numpy as np
+import psutil
 import pytest
 from click.testing import CliRunner
 from distributed import Client, LocalCluster
@@ -53,6 +55,21 @@ def test_what_a_callable_returns_is_used_and_closed(name) -> None:
         assert made.name == "short queue"
     assert made.status.name == "closed"
     assert client.status == "closed"
+
+
+def test_workers_of_this_process_are_not_seen_from_other_machines() -> None:
+    before = _listening()
+    with cluster(None, None, threads=2) as client:
+        assert set(client.run(os.getpid).values()) == {os.getpid()}
+        assert sorted(client.nthreads().values()) == [1, 1]
+        assert client.dashboard_link.startswith("http://127.0.0.1:")
+        assert {address for address, _ in _listening() - before} == {"127.0.0.1"}
+    with cluster(1, None, threads=2) as client:
+        assert os.getpid() not in client.run(os.getpid).values()
+
+
+def _listening() -> set[tuple[str, int]]:
+    return {(*found.laddr,) for found in psutil.Process().net_connections() if found.status == psutil.CONN_LISTEN}
 
 
 def test_a_cluster_that_does_not_close_costs_neither_result_nor_error(monkeypatch, caplog) -> None:

@@ -537,6 +537,25 @@ def test_the_band_is_that_of_the_models_variations_not_of_names_that_look_like_s
     assert read_run(out).shifts("after", "hard_test", "tagged", "ttbar") == {}
 
 
+def test_yields_have_no_column_and_no_row_of_dashes(tmp_path: Path) -> None:
+    out = made.make_out(tmp_path)
+    stored = json.loads((out / "templates.json").read_text(encoding="utf-8"))
+    for kind, name in (("hard_test", "before"), ("hard_test", "after"), ("soft", "after")):
+        kept = {key: value for key, value in stored[name][kind].items() if not key.startswith("untagged/wjets/")}
+        gone = "tagged/" if name == "before" else "nothing"
+        stored[name][kind] = {key: value for key, value in kept.items() if not key.startswith(gone)}
+    (out / "templates.json").write_text(json.dumps(stored), encoding="utf-8")
+    page = text(report.write(out, ()).read_text(encoding="utf-8"))
+    tagged, untagged = (
+        page.split(f"Expected events in {name}:")[0].rsplit("sample", 1)[1] for name in ("tagged", "untagged")
+    )
+    assert tagged.split()[:3] == ["after", "after,", "soft"]
+    assert {"ttbar", "wjets", "signal"} <= set(tagged.split())
+    assert untagged.split()[:4] == ["before", "after", "change", "after,"]
+    assert "wjets" not in untagged.split()
+    assert "–" not in (tagged + untagged).split()
+
+
 def test_bins_without_end_are_drawn_by_their_numbers(tmp_path: Path) -> None:
     def open_end(templates: dict[str, Any]) -> None:
         for when in templates.values():

@@ -79,7 +79,11 @@ def main() -> None:
 
 @main.command()
 @click.option("--out", type=FOLDER, default=Path("diffea-demo"), show_default=True, help="Folder for data and results.")
-@click.option("--workers", type=click.IntRange(min=1), help="Local worker processes.  [default: 2]")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Start so many local worker processes.  [default: two workers in this process]",
+)
 @click.option("--resume", is_flag=True, help="Go on from the checkpoints in OUT.")
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
 @cluster_options
@@ -89,8 +93,7 @@ def demo(out: Path, workers: int | None, **options: Any) -> None:
     KEY=VALUE are arguments of --cluster's callable.
     """
     check_cluster(workers, None, options["made_by"], options["arguments"], options["install"], alone=False)
-    local = 2 if options["made_by"] is None else None
-    run_analysis(demo_analysis, data=None, out=out, workers=workers or local, **options)
+    run_analysis(demo_analysis, data=None, out=out, workers=workers, threads=2, **options)
 
 
 @main.command()
@@ -256,6 +259,7 @@ def run_analysis(
     out: Path,
     variant: str | None = None,
     workers: int | None = None,
+    threads: int | None = None,
     scheduler: str | None = None,
     steps: int | None = None,
     resume: bool = False,
@@ -281,7 +285,7 @@ def run_analysis(
     results: dict[str, list[JSONDict]] = {name: [] for name in names}
     with _ending(out, places), locked(out), contextlib.ExitStack() as stack:
         data = _made_data(analysis, out) if data is None else data
-        client = stack.enter_context(cluster(workers, scheduler, made_by, arguments, install, CONNECT))
+        client = stack.enter_context(cluster(workers, scheduler, made_by, arguments, install, CONNECT, threads))
         if client is not None:
             log_console.print(escape(f"dashboard: {client.dashboard_link}"), soft_wrap=True)
         if performance_report:

@@ -29,6 +29,7 @@ DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C r
 SELDOM = (50_000, 10, 10)
 """How seldom Python looks for cycles of objects: by default it goes through all that JAX holds again and again."""
 CALM_COLLECTOR = f"import gc\ngc.set_threshold{SELDOM}"
+LOCALHOST = "127.0.0.1"
 ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -40,6 +41,7 @@ def cluster(
     arguments: Sequence[str] = (),
     install: Sequence[str] = (),
     connect: str = "10s",
+    threads: int | None = None,
 ) -> Iterator[Client | None]:
     """A client of a cluster; None, for in process, without any.
 
@@ -50,6 +52,7 @@ def cluster(
         arguments: of that, as ``key=value``: Python literals, or else text.
         install: packages that pip installs on the workers first.
         connect: how long a running cluster may take to answer.
+        threads: workers of one thread in this process, where no other cluster is asked for.
 
     Raises:
         ClusterError: nothing answers at the address, there is no such callable, or it returns something else; or pip fails.
@@ -61,6 +64,8 @@ def cluster(
             client = stack.enter_context(_connected(scheduler, connect))
         elif workers is not None:
             client = stack.enter_context(_local(workers))
+        elif threads is not None:
+            client = stack.enter_context(_here(threads))
         else:
             yield None
             return
@@ -105,18 +110,24 @@ def _connected(scheduler: str, timeout: str) -> Iterator[Client]:
         yield client
 
 
+def _local(workers: int) -> contextlib.AbstractContextManager[Client]:
+    """Workers as processes of their own."""
+    return _started(n_workers=workers, env=ONE_THREAD, preload=[DEAF, CALM_COLLECTOR])
+
+
+def _here(workers: int) -> contextlib.AbstractContextManager[Client]:
+    """Workers as threads of this process: packages are imported, and kernels traced and loaded, once. Each may use all of the memory."""
+    return _started(n_workers=workers, processes=False, memory_limit=1.0)
+
+
 @contextlib.contextmanager
-def _local(workers: int) -> Iterator[Client]:
+def _started(**how: PyTree) -> Iterator[Client]:
+    """A local cluster, which the network does not see: without a protocol, dask lets workers in one process listen on all addresses."""
+    protocol = "tls://" if dask.config.get("distributed.comm.require-encryption") else "tcp://"
+    there: PyTree = {"protocol": protocol, "host": LOCALHOST, "dashboard_address": f"{LOCALHOST}:0"}
     with (
         dask.config.set(CALM),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            env=ONE_THREAD,
-            dashboard_address=":0",
-            silence_logs=logging.ERROR,
-            preload=[DEAF, CALM_COLLECTOR],
-        ) as local,
+        LocalCluster(threads_per_worker=1, silence_logs=logging.ERROR, **there, **how) as local,
         Client(local) as client,
     ):
         yield client

@@ -47,25 +47,26 @@ class Search(DifferentiableProcessor):
     def columns(self, events: Events) -> dict[str, EventArray]:
         """The leading muon, the jets' b scores, and what the jet energy scale moves, once for each shift."""
         events = events[ak.any((events.Muon.pt > 20.0) & (events.Muon.pfRelIso03_all < 0.5), axis=1)]
-        muon, dataset = events.Muon[:, 0], events.metadata
+        muon, jets, met, dataset = events.Muon[:, 0], events.Jet, events.MET, events.metadata
         columns = {
             "muon_pt": muon.pt,
             "muon_iso": muon.pfRelIso03_all,
-            "btag": events.Jet.btagDeepB,
+            "btag": jets.btagDeepB,
             "weight": events.genWeight * events.puWeight * (LUMINOSITY * dataset["xsec"] / dataset["sumw"]),
         }
+        cos, sin = np.cos(jets.phi), np.sin(jets.phi)
         for variation, shift in JET_ENERGY_SHIFTS.items():
-            shifted = events.Jet.pt * (1.0 + shift * (0.01 + 0.6 / events.Jet.pt))
-            change = shifted - events.Jet.pt
-            met_x = events.MET.px - ak.sum(change * np.cos(events.Jet.phi), axis=1)
-            met_y = events.MET.py - ak.sum(change * np.sin(events.Jet.phi), axis=1)
-            met = np.hypot(met_x, met_y)
+            shifted = jets.pt * (1.0 + shift * (0.01 + 0.6 / jets.pt))
+            change = shifted - jets.pt
+            met_x = met.px - ak.sum(change * cos, axis=1)
+            met_y = met.py - ak.sum(change * sin, axis=1)
+            met_pt = np.hypot(met_x, met_y)
             angle = np.arctan2(met_y, met_x) - muon.phi
             columns |= {
                 f"jet_pt {variation}": shifted,
-                f"met {variation}": met,
-                f"mt {variation}": 2 * np.sqrt(muon.pt * met) * np.abs(np.sin(angle / 2)),
-                f"m_eff {variation}": ak.sum(shifted, axis=1) + met + muon.pt,
+                f"met {variation}": met_pt,
+                f"mt {variation}": 2 * np.sqrt(muon.pt * met_pt) * np.abs(np.sin(angle / 2)),
+                f"m_eff {variation}": ak.sum(shifted, axis=1) + met_pt + muon.pt,
             }
         return columns
 

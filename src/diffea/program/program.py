@@ -195,7 +195,7 @@ class Program(Portable[DifferentiableProcessor]):
         if cached not in self._compiled:
             program = kernels.MODES[mode](kernels.block(traced, self.processor, self.dtype))
             options = None if accelerator() else SOUND if traced.arcs else COMPILER
-            self._compiled[cached] = jax.jit(program, compiler_options=options)
+            self._compiled.setdefault(cached, jax.jit(program, compiler_options=options))  # one, that threads share
         kernel = self._compiled[cached]
         scale, *cotangents = more
         parts = (part[:, positions] for part in cotangents)
@@ -219,7 +219,7 @@ class Program(Portable[DifferentiableProcessor]):
         def run(name: str, function: Callable[..., list[jax.Array]], *arguments: PyTree) -> list[jax.Array]:
             cached = name, structure, _shapes(params)
             if cached not in self._compiled:
-                self._compiled[cached] = jax.jit(function, compiler_options=OPERATION_BY_OPERATION)
+                self._compiled.setdefault(cached, jax.jit(function, compiler_options=OPERATION_BY_OPERATION))
             return self._timed(self._compiled[cached], *arguments)
 
         def variations() -> Iterator[Fill]:

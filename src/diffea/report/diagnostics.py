@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from diffea.report.contents import Run, leaves, limits
 from diffea.report.pictures import INK, Picture, file_name, small, styled
@@ -33,6 +34,7 @@ def paths(run: Run) -> Iterator[Picture]:
                 for bound in (low, high):
                     axes.axhline(bound, ls=":", color="#777777", linewidth=1.0, label="bound")
                 axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
             axes.set_xlabel("step")
             axes.set_ylabel(name)
             yield Picture(file_name("path", f"{number:02}", name), figure, f"{name} at every step, between its bounds")
@@ -67,7 +69,8 @@ def sensitivity(run: Run, channel: str, colours: Mapping[str, str]) -> Iterator[
         return
     with styled():
         figure = Figure(figsize=(7.6, 2.6))
-        axes = figure.subplots()
+        figure.set_layout_engine("none")
+        axes = figure.add_axes((0.115, 0.2, 0.87, 0.75))
         bins = len(next(iter(known.values())))
         width = 0.8 / len(known)
         for number, (sample, changes) in enumerate(known.items()):

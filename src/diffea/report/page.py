@@ -109,8 +109,7 @@ def _run(run: Run) -> tuple[JSONDict, list[Picture]]:
             "others": plots.train_and_test(run, name) if modelled else [],
             "sensitivity": list(diagnostics.sensitivity(run, name, colours)),
         }
-        yields = [_yields(run, name, sample) for pair in samples[name] for sample in pair]
-        channels.append({"name": name, "yields": yields, **pictures})
+        channels.append({"name": name, **_yields(run, name, [*samples[name][0], *samples[name][1]]), **pictures})
         drawn += [picture for found in pictures.values() for picture in found]
     return values, drawn
 
@@ -143,19 +142,19 @@ def _events(events: Mapping[str, Mapping[str, int]] | None) -> list[tuple[str, i
     ]
 
 
-def _yields(run: Run, channel: str, sample: str) -> JSONDict:
-    """Expected events of a sample in a channel: hard before and after, soft after."""
+def _yields(run: Run, channel: str, samples: Sequence[str]) -> JSONDict:
+    """Expected events of each sample in a channel, hard before and after, soft after; and which of these columns have any."""
 
-    def total(when: str, kind: str) -> float | None:
+    def total(when: str, kind: str, sample: str) -> float | None:
         histogram = run.histogram(when, kind, channel, sample)
         return None if histogram is None else float(histogram.values.sum())
 
-    return {
-        "sample": sample,
-        "before": total("before", "hard_test"),
-        "after": total("after", "hard_test"),
-        "soft": total("after", "soft"),
-    }
+    kinds = {"before": ("before", "hard_test"), "after": ("after", "hard_test"), "soft": ("after", "soft")}
+    rows: list[JSONDict] = [
+        {"sample": sample} | {name: total(*of, sample) for name, of in kinds.items()} for sample in samples
+    ]
+    rows = [row for row in rows if any(row[name] is not None for name in kinds)]
+    return {"yields": rows, "known": {name for name in kinds if any(row[name] is not None for row in rows)}}
 
 
 def _parameters(result: JSONMapping) -> list[JSONDict]:

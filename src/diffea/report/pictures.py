@@ -22,9 +22,11 @@ from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 from diffea.files import whole
 from diffea.report.contents import Format
+from diffea.report.ticks import join_minor_ticks
 from diffea.run.numbers import numbers
 from diffea.types import JSONDict, PyTree
 
@@ -79,7 +81,10 @@ def with_ratio(width: float, height: float) -> tuple[Figure, Axes, Axes]:
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("none")
     above = figure.add_axes((0.16, 0.34, 0.78, 0.6))
-    below = figure.add_axes((0.16, 0.12, 0.78, 0.2), sharex=above)
+    bottom = 0.48 / height
+    below = figure.add_axes((0.16, bottom, 0.78, 0.32 - bottom), sharex=above)
+    # 1 is among the numbers, and none at the edge, where it would meet one of the panel above
+    below.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], prune="both"))
     above.tick_params(labelbottom=False)
     return figure, above, below
 
@@ -129,6 +134,7 @@ class Picture:
         """Drawn once; ``savefig`` draws twice."""
         buffer = io.BytesIO()
         with styled():
+            join_minor_ticks(self.figure)
             if ending == "svg":
                 FigureCanvasSVG(self.figure).print_svg(buffer, metadata={DATES[ending]: None})
             else:

@@ -23,6 +23,7 @@ COLOURS = ("#5790fc", "#f89c20", "#964a8b", "#9c9ca1", "#7a21dd", "#86c8dd", "#b
 SIGNAL = "#e42536"
 LINES = ("-", "--", ":")
 MOST = 2.0  # that a ratio panel shows above 1
+ROOM = 1.4  # for the legend above what is drawn
 
 
 def history(steps: Sequence[JSONDict]) -> list[Picture]:
@@ -53,7 +54,7 @@ def _against_steps(label: str) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set_ylabel(label)
     axes.set_xlabel("step")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return figure, axes
 
 
@@ -73,7 +74,8 @@ def stacks(run: Run, channel: str, colours: dict[str, str]) -> list[Picture]:
             _draw_ratio(below, stack, colours)
             axes.set_title(when, loc="left", fontweight="bold")
             axes.set_yscale("log")
-            axes.set_ylim(bottom, highest * (highest / bottom) ** 0.45)
+            share = 0.1 + 0.065 * np.ceil(len(axes.get_legend_handles_labels()[0]) / 2)  # of the height, for the legend
+            axes.set_ylim(bottom, highest * (highest / bottom) ** max(share / (1 - share), 0.45))
             axes.set_ylabel("expected events" if stack.observed is None else "observed and expected")
             axes.legend(loc="upper right", ncols=2)
             below.set_ylim(max(1 - reach, 0.0), 1 + reach)
@@ -202,7 +204,7 @@ def _compared(run: Run, channel: str, name: str, kinds: dict[str, str], ratio: s
                 (edges[1:] + edges[:-1]) / 2, points, error, fmt="o", color=INK, label=kinds[second], linewidth=1.0
             )
             above.set_title(group, loc="left", fontweight="bold")
-            above.set_ylim(bottom=0)
+            above.set_ylim(0, ROOM * max(np.max(line), np.max(points + error)) or 1)
             above.set_ylabel("events per bin")
             above.legend(loc="upper right")
             with np.errstate(divide="ignore", invalid="ignore"):

@@ -59,7 +59,8 @@ def _distribution(
         lowest, highest = heights[heights > 0].min(initial=np.inf), heights.max()
         bottom = max(lowest / 2, highest * 1e-4)
         axes.set_yscale("log")
-        axes.set_ylim(bottom, highest * (highest / bottom) ** 0.5)
+        share = 0.08 + 0.075 * np.ceil((len(sums) + len(lines)) / 2)  # of the height, for the legend
+        axes.set_ylim(bottom, highest * (highest / bottom) ** max(share / (1 - share), 0.5))
         axes.set_xlim(edges[0], edges[-1])
         axes.set_xlabel(cut["on"])
         axes.set_ylabel("events decided on")
