@@ -16,6 +16,7 @@ from diffea.types import AnyArray, PyTree
 SIZES = (4_096, 3_584, 3_072, 2_560, 2_048, 1_792, 1_536, 1_280, 1_024)
 CROWDED = 4_096  # objects of a column in a block of crowded events
 CAPACITIES = (1, 4, 8, 12, 16)
+TOGETHER = 4
 AT_ONCE = (16, 4, 1)
 
 
@@ -90,15 +91,25 @@ def crowded_rows(arrays: PyTree) -> int:
     return max(1, CROWDED // widest)
 
 
-def runs(rows: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """Rows that are summed in one go, by first and last and the number of their blocks: sixteen, four, or one.
+def runs(rows: int, size: int, *, classes: int = 1) -> Iterator[tuple[int, int, int]]:
+    """Rows that are summed in one go, by first and last and the number of their blocks: up to sixteen blocks four at a time, more at once.
 
-    Batches, of which each has another number of blocks, so have three shapes to compile for, small ones two.
+    Small batches, of which each has another number of blocks, so have one or two shapes to compile for. Where a dataset has several classes of
+    events, each of them another number of blocks in each batch, it is sixteen, four or one of them, of any batch.
+
+    Args:
+        rows: of a batch.
+        size: of a block.
+        classes: of events in the dataset.
     """
+    blocks = capacity(-(-rows // size))
     start = 0
     while start < max(rows, 1):
-        left = -(-(rows - start) // size)
-        at_once = next(blocks for blocks in AT_ONCE if blocks <= max(left, 1))
+        if classes > 1:
+            left = -(-(rows - start) // size)
+            at_once = next(several for several in AT_ONCE if several <= max(left, 1))
+        else:
+            at_once = TOGETHER if TOGETHER < blocks <= CAPACITIES[-1] else blocks
         yield start, min(start + at_once * size, rows), at_once
         start += at_once * size
 

@@ -69,7 +69,7 @@ def pieces(
         rows = (size or block_rows([len(members)])) if len(members) == most else crowded_rows(arrays)
         if accelerator() is not None:  # which takes all rows at once
             rows *= capacity(-(-len(members) // rows))
-        for start, stop, blocks in runs(len(members), rows):
+        for start, stop, blocks in runs(len(members), rows, classes=len(classes)):
             some = jax.tree.map(lambda leaf, start=start, stop=stop: leaf[start:stop], arrays)
             cut = to_blocks(some, stop - start, rows, blocks)
             if part.hashes is not None:
