@@ -166,6 +166,20 @@ def test_jets_that_are_moved_are_selected_as_by_hand(module: Any, real: tuple[An
         np.testing.assert_allclose(observable, expected["pt"], rtol=2e-5)
 
 
+def test_outcomes_of_an_event_are_a_power_of_four_in_all_tables(module: Any, real: tuple[Any, str]) -> None:
+    """So that few programs are compiled, and what pads holds for no threshold."""
+    columns = module.TTbar().columns(real[0])
+    numbers = [ak.to_numpy(ak.num(column)) for column in columns.values() if isinstance(column, ak.Array)]
+    assert len(numbers) == 33
+    assert all((number == numbers[0]).all() for number in numbers)
+    assert set(numbers[0]) <= {4, 16, 64}
+    ranges = {name: column for name, column in columns.items() if name.endswith(("_low", "_high"))}
+    for name, low in ranges.items():
+        if name.endswith("_low") and isinstance(low, ak.Array):
+            high = ranges[name.replace("_low", "_high")]
+            assert ak.all((high > low) | ((high == 0) & (low == 0)))
+
+
 def test_real_files_hold_events_of_every_kind(module: Any, open_data: Path) -> None:
     """Else the tests above would say little."""
     if not (open_data / "nano").is_dir():

@@ -17,7 +17,7 @@ import hist
 import jax.numpy as jnp
 import numpy as np
 from outcomes import JETS as REACH
-from outcomes import LOOSE_TAG, MASSES, RULES, SCALED, outcomes, together
+from outcomes import LOOSE_TAG, RULES, outcomes, together
 
 from diffea import Analysis, DifferentiableProcessor, Fill, Ragged, Split, Variant, objectives, soft
 from diffea.histograms import edge_logits, ordered_edges
@@ -40,7 +40,7 @@ INPUTS = "nanoaod_inputs.json"
 
 LOOSE_LEPTON = 22.0
 WIDTHS = {"jet_pt": 4.0, "lepton_pt": 3.0, "tag": 0.05}
-LIMITS = {"jet_pt": (SCALE * REACH[0], REACH[1]), "lepton_pt": (LOOSE_LEPTON, np.inf), "tag": (LOOSE_TAG, np.inf)}
+LIMITS = {"jet_pt": REACH, "lepton_pt": (LOOSE_LEPTON, np.inf), "tag": (LOOSE_TAG, np.inf)}
 EDGES = {"4j1b": (110.0, 550.0), "4j2b": (110.0, 550.0)}
 BINS, NARROWEST = 11, 15.0
 
@@ -55,12 +55,12 @@ def leptons(events: Any) -> ak.Array:
 
 
 def jets_of(events: Any, tag: str, *, varied: bool) -> dict[str, dict[str, ak.Array]]:
-    """Central jets that are no leptons, above the loosest threshold, as they are and with their resolution worse."""
+    """Central jets that are no leptons, above the loosest threshold, as they are and, if varied, with their scale and resolution moved."""
     every = events.Jet
     good = (abs(every.eta) < 2.4) & (every.jetId & 4 != 0)
     factors: dict[str, Any] = {"nominal": 1.0}
     if varied:
-        factors["pt_res_up"] = 1.0 + RESOLUTION * normal(events.event, every.pt)
+        factors |= {"pt_scale_up": SCALE, "pt_res_up": 1.0 + RESOLUTION * normal(events.event, every.pt)}
     found = {}
     for name, factor in factors.items():
         pt = every.pt * factor
@@ -86,6 +86,12 @@ def _uniform(key: np.ndarray) -> np.ndarray:
     return (mixed ^ (mixed >> np.uint64(31))).astype(np.float64) / 2.0**64
 
 
+def leading(column: ak.Array, number: int) -> np.ndarray:
+    """The largest numbers of each event, zeros where there are none; shape (events, number)."""
+    ordered = ak.pad_none(ak.sort(column, ascending=False), number, clip=True)
+    return ak.to_numpy(ak.fill_none(ordered, 0.0)).astype(float)
+
+
 class TTbar(DifferentiableProcessor):
     """H_T with one tagged jet, the mass of a trijet with two or more."""
 
@@ -95,54 +101,43 @@ class TTbar(DifferentiableProcessor):
     }
 
     def columns(self, events: Any) -> dict[str, Any]:
-        """The leptons' momenta and, for each variation of the jets, what an event comes to at which thresholds."""
+        """The range of lepton thresholds that one lepton passes and, for each variation of the jets, what an event comes to at which thresholds."""
         dataset = events.metadata
         tag, varied = dataset.get("tag", "btagCSVV2"), dataset["variation"] == "nominal"
         found = jets_of(events, tag, varied=varied)
         several = functools.reduce(np.logical_or, (ak.num(jets["pt"]) >= 4 for jets in found.values()))
         tagged = ak.any(events.Jet[tag] > LOOSE_TAG, axis=1)
         events = events[several & tagged & (ak.num(leptons(events)) > 0)]
+        high, low = leading(leptons(events), 2).T
         columns: dict[str, Any] = {
-            "lepton_pt": leptons(events),
+            "lepton_low": low,
+            "lepton_high": high,
             "weight": np.full(len(events), dataset["scale"]),
         }
         jets = jets_of(events, tag, varied=varied)
         if varied:
-            leading = ak.pad_none(ak.sort(jets["nominal"]["pt"], ascending=False), TAGGED_JETS, clip=True)
-            columns["leading"] = ak.to_numpy(ak.fill_none(leading, 0.0)).astype(float)
+            columns["leading"] = leading(jets["nominal"]["pt"], TAGGED_JETS)
         tables = {
-            f"{region} {name}": table
-            for name, moved in jets.items()
-            for region, table in zip(
-                self.channels, outcomes(moved, SCALE if varied and name == "nominal" else None), strict=True
-            )
+            f"{region} {variation}": table
+            for variation, moved in jets.items()
+            for region, table in zip(self.channels, outcomes(moved), strict=True)
         }
         return columns | together(tables)
 
     def fill(self, params: Mapping[str, Any], columns: Mapping[str, Any]) -> Iterator[Fill]:
         """Each outcome of an event fills with the share of thresholds, about the one asked for, at which it is the outcome."""
-        width = WIDTHS["lepton_pt"]
-        lepton = soft.above(columns["lepton_pt"], params["lepton_pt"], width=width, shape="polynomial")
-        weight = columns["weight"] * soft.exactly(1, lepton) * in_reach(params)
+        weight = columns["weight"] * share(params, "lepton_pt", columns["lepton_low"], columns["lepton_high"])
+        weight = weight * in_reach(params)
         rules = soft.choice(params["rule"], jnp.eye(len(RULES)))
         varied = "leading" in columns
         for variation in JETS if varied else JETS[:1]:
-            scale, masses = (SCALE, SCALED) if variation == "pt_scale_up" else (1.0, MASSES)
-            of = "pt_res_up" if variation == "pt_res_up" else "nominal"
-            counted, combined = (
-                {name.removeprefix(region): columns[name] for name in columns if name.startswith(region)}
-                for region in (f"4j1b {of} ", f"4j2b {of} ")
-            )
-            mass, share = one_of(rules, [combined[name] for name in masses], holding(params, combined, scale))
-            for channel, x, kept in (
-                ("4j1b", counted["ht"] * scale, holding(params, counted, scale)),
-                ("4j2b", mass, share),
-            ):
-                yield Fill(channel, x, kept * weight, variation=variation)
+            for region in self.channels:
+                x, kept = outcome(params, rules, columns, f"{region} {variation}")
+                yield Fill(region, x, kept * weight, variation=variation)
                 if variation == "nominal" and varied:
                     for i in range(TAGGED_JETS):
                         moved = weight * (1.0 + TAG_SLOPE * columns["leading"][:, i])
-                        yield Fill(channel, x, kept * moved, variation=f"btag_var_{i}_up")
+                        yield Fill(region, x, kept * moved, variation=f"btag_var_{i}_up")
 
 
 class Binned(TTbar):
@@ -162,30 +157,28 @@ def in_reach(params: Mapping[str, Any]) -> Any:
     return jnp.where(functools.reduce(jnp.logical_and, inside), 1.0, jnp.nan)
 
 
-def holding(params: Mapping[str, Any], ranges: Mapping[str, Ragged], scale: float) -> Ragged:
-    """How much the thresholds are in the range of each outcome; over all outcomes of an event that is one at most.
+def outcome(params: Mapping[str, Any], rules: Any, columns: Mapping[str, Any], table: str) -> tuple[Ragged, Ragged]:
+    """The observable of each outcome in a table, and how much the rules and thresholds are those that it is the outcome of.
 
     Args:
         params: the parameters.
-        ranges: of thresholds.
-        scale: of the jets' momenta.
+        rules: the share of each.
+        columns: of all tables.
+        table: one of them.
     """
-
-    def share(name: str, of: str, scale: float) -> Ragged:
-        high, low = (
-            soft.above(ranges[f"{of}_{end}"] * scale, params[name], width=WIDTHS[name], shape="polynomial")
-            for end in ("high", "low")
-        )
-        return high - low
-
-    return share("jet_pt", "pt", scale) * share("tag", "tag", 1.0)
+    of = {name.removeprefix(f"{table} "): column for name, column in columns.items() if name.startswith(f"{table} ")}
+    kept = share(params, "jet_pt", of["pt_low"], of["pt_high"]) * share(params, "tag", of["tag_low"], of["tag_high"])
+    if "rules" in of:
+        kept = kept * sum(((of["rules"] & 2**number) != 0) * rule for number, rule in enumerate(rules))
+    return of["x"], kept
 
 
-def one_of(rules: Any, masses: list[Ragged], share: Ragged) -> tuple[Ragged, Ragged]:
-    """The masses that all rules give, and the share of each: every rule fills with its own."""
-    mask = jnp.tile(share.mask, len(masses))
-    weights = jnp.concatenate([share.values * rule for rule in rules], axis=1)
-    return Ragged(jnp.concatenate([mass.values for mass in masses], axis=1), mask), Ragged(weights, mask)
+def share(params: Mapping[str, Any], name: str, low: Any, high: Any) -> Any:
+    """Of the thresholds about a parameter, those within a range; over all outcomes of an event that is one at most."""
+    above_low, above_high = (
+        soft.above(end, params[name], width=WIDTHS[name], shape="polynomial") for end in (low, high)
+    )
+    return above_high - above_low
 
 
 def histosys(name: str, high: str, low: str | None = None) -> dict[str, Any]:

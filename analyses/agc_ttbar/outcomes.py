@@ -17,8 +17,8 @@ import numpy as np
 
 Array: TypeAlias = np.ndarray
 
-JETS = (21.0 / 1.03, 54.0)
-"""Transverse momenta in GeV between which thresholds are looked at, room for a scale of 3 % included."""
+JETS = (21.0, 54.0)
+"""Transverse momenta in GeV between which thresholds are looked at."""
 LOOSE_TAG = 0.35
 """B tag below which no threshold is looked at."""
 RULES = ("pt", "one_tag", "w_mass")
@@ -29,36 +29,36 @@ NOTHING = -20.0  # a b tag below those that there are
 PIECE = 20_000  # events that are looked at together, for the sake of memory
 
 RANGES = ("pt_low", "pt_high", "tag_low", "tag_high")
-MASSES = tuple(f"mass {rule}" for rule in RULES)
-SCALED = tuple(f"scaled {rule}" for rule in RULES)
-COUNTED = ("ht", *RANGES)
-COMBINED = (*MASSES, *RANGES)
+COUNTED = ("x", *RANGES)
+COMBINED = ("x", "rules", *RANGES)
+KINDS = {**dict.fromkeys(COMBINED, np.float64), "rules": np.int32}
 
 
 def together(tables: Mapping[str, dict[str, ak.Array]]) -> dict[str, ak.Array]:
-    """The columns of some tables by ``table column``, all of one length for an event, so that few shapes compile: what is added holds for no threshold."""
+    """The columns of some tables by ``table column``, all of one length for an event, a power of four, so that few shapes compile.
+
+    What is added holds for no threshold.
+    """
     lengths = [ak.to_numpy(ak.num(next(iter(columns.values())))) for columns in tables.values()]
-    longest = np.max(lengths, axis=0, initial=0)
-    lacking = [ak.unflatten(np.zeros((longest - length).sum()), longest - length) for length in lengths]
+    longest = np.max(lengths, axis=0, initial=1)
+    padded = 4 ** np.ceil(np.log2(np.maximum(longest, 4)) / 2).astype(int)
+    added = [ak.unflatten(np.zeros(lacking.sum()), lacking) for lacking in padded - np.array(lengths)]
     return {
-        f"{table} {name}": ak.concatenate([column, zeros], axis=1)
-        for (table, columns), zeros in zip(tables.items(), lacking, strict=True)
+        f"{table} {name}": ak.concatenate([column, ak.values_astype(zeros, KINDS[name])], axis=1)
+        for (table, columns), zeros in zip(tables.items(), added, strict=True)
         for name, column in columns.items()
     }
 
 
-def outcomes(
-    jets: Mapping[str, ak.Array], scale: float | None = None
-) -> tuple[dict[str, ak.Array], dict[str, ak.Array]]:
+def outcomes(jets: Mapping[str, ak.Array]) -> tuple[dict[str, ak.Array], dict[str, ak.Array]]:
     """Of events of one tagged jet, and of two or more, with at least four jets each.
 
     Args:
         jets: ``pt``, ``eta``, ``phi``, ``mass`` and ``tag`` of the jets of each event, in any order.
-        scale: of all transverse momenta; if given, masses of the trijets chosen after it are added. All else scales with it.
 
     Returns:
-        for both kinds jagged arrays of an event's outcomes, by the names in ``COUNTED`` and ``COMBINED`` (and ``SCALED``): the observables in GeV,
-        and the thresholds, ``low ≤ threshold < high``, for which it is the outcome.
+        for both kinds jagged arrays of an event's outcomes, by the names in ``COUNTED`` and ``COMBINED``: the observable ``x`` in GeV; which rules
+        give it, the sum of 2 ** number of the rule; and the thresholds, ``low ≤ threshold < high``, for which it is the outcome.
     """
     order = ak.argsort(jets["pt"], ascending=False, stable=True)
     ordered = {name: ak.values_astype(column[order], np.float64) for name, column in jets.items()}
@@ -69,9 +69,8 @@ def outcomes(
         for events in np.array_split(alike, -(-len(alike) // PIECE)):
             group = {name: ak.to_numpy(ak.to_regular(column[events])) for name, column in ordered.items()}
             found[0].extend(_numbered(events, _counted(group)))
-            found[1].extend(_numbered(events, _combined(group, scale)))
-    names = COMBINED if scale is None else (*SCALED, *COMBINED)
-    return _jagged(COUNTED, found[0], len(number)), _jagged(names, found[1], len(number))
+            found[1].extend(_numbered(events, _combined(group)))
+    return _jagged(COUNTED, found[0], len(number)), _jagged(COMBINED, found[1], len(number))
 
 
 def _numbered(events: Array, parts: Iterator[tuple[Array, list[Array]]]) -> Iterator[Array]:
@@ -83,7 +82,9 @@ def _jagged(names: tuple[str, ...], parts: list[Array], events: int) -> dict[str
     every = np.concatenate([np.zeros((1 + len(names), 0)), *parts], axis=1)
     every = every[:, np.argsort(every[0], kind="stable")]
     counts = np.bincount(every[0].astype(int), minlength=events)
-    return {name: ak.unflatten(column, counts) for name, column in zip(names, every[1:], strict=True)}
+    return {
+        name: ak.unflatten(column.astype(KINDS[name]), counts) for name, column in zip(names, every[1:], strict=True)
+    }
 
 
 def _thresholds(jets: Mapping[str, Array]) -> Iterator[tuple[int, Array, Array, Array]]:
@@ -103,15 +104,19 @@ def _counted(jets: Mapping[str, Array]) -> Iterator[tuple[Array, list[Array]]]:
         yield rows, [column[rows] for column in (ht[:, n - 1], low, high, tags[:, 1], tags[:, 0])]
 
 
-def _combined(jets: Mapping[str, Array], scale: float | None) -> Iterator[tuple[Array, list[Array]]]:
-    every = [_Triplets(jets)] if scale is None else [_Triplets({**jets, "pt": jets["pt"] * scale}), _Triplets(jets)]
+def _combined(jets: Mapping[str, Array]) -> Iterator[tuple[Array, list[Array]]]:
+    triplets = _Triplets(jets)
     for n, low, high, tags in _thresholds(jets):
         for k in range(1, n):
             rows = np.flatnonzero((high > low) & (tags[:, k] > np.maximum(tags[:, k + 1], LOOSE_TAG)))
             if not rows.size:
                 continue
-            masses = [mass for triplets in every for mass in triplets.chosen(rows, comb(n, 3), tags[rows, k])]
-            yield rows, [*masses, low[rows], high[rows], tags[rows, k + 1], tags[rows, k]]
+            chosen = triplets.chosen(rows, comb(n, 3), tags[rows, k])
+            for rule, of_rule in enumerate(chosen):
+                new = np.all(chosen[:rule] != of_rule, axis=0)
+                rules = 2.0 ** np.arange(len(RULES)) @ (chosen == of_rule)
+                every = triplets.mass[rows, of_rule], rules, *(x[rows] for x in (low, high, tags[:, k + 1], tags[:, k]))
+                yield rows[new], [column[new] for column in every]
 
 
 class _Triplets:
@@ -133,18 +138,15 @@ class _Triplets:
         self.first, self.second = (np.take_along_axis(tags, order[..., i : i + 1], axis=-1)[..., 0] for i in (0, 1))
         self.pair = invariant_mass(np.take_along_axis(momenta, order[None, ..., 1:], axis=-1).sum(axis=-1))
 
-    def chosen(self, rows: Array, among: int, threshold: Array) -> list[Array]:
-        """Mass of the trijet that each rule takes for these events, where jets from this tag on are tagged."""
-        pt, mass, first, second, pair = (
-            column[rows, :among] for column in (self.pt, self.mass, self.first, self.second, self.pair)
-        )
+    def chosen(self, rows: Array, among: int, threshold: Array) -> Array:
+        """The trijet that each rule takes for these events, where jets from this tag on are tagged, shape (rules, rows)."""
+        pt, first, second, pair = (column[rows, :among] for column in (self.pt, self.first, self.second, self.pair))
         tagged = first >= threshold[:, None]
         once = tagged & (second < threshold[:, None])
         once = np.where(once.any(axis=1, keepdims=True), once, tagged)
         away = np.where(once, np.abs(pair - W_MASS), np.inf)
         candidates = {"pt": tagged, "one_tag": once, "w_mass": away == away.min(axis=1, keepdims=True)}
-        best = (np.where(candidates[rule], pt, -np.inf).argmax(axis=1) for rule in RULES)
-        return [np.take_along_axis(mass, place[:, None], axis=1)[:, 0] for place in best]
+        return np.stack([np.where(candidates[rule], pt, -np.inf).argmax(axis=1) for rule in RULES])
 
 
 def four_momenta(pt: Array, eta: Array, phi: Array, mass: Array) -> Array:

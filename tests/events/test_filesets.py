@@ -10,7 +10,7 @@ from tests.samples import write
 
 from diffea.errors import FilesetError
 from diffea.events.batches import ROWS, batches_of, shares
-from diffea.events.blocks import CAPACITIES, FEW, SIZES, block_rows, capacity
+from diffea.events.blocks import CAPACITIES, SIZES, block_rows, capacity
 from diffea.events.filesets import Chunk, File, files_of
 from diffea.events.plan import plan
 
@@ -159,8 +159,5 @@ def test_blocks_are_of_few_shapes_and_little_padding() -> None:
     for rows in range(1_000, 300_000, 777):
         size = block_rows([rows])
         assert size * capacity(-(-rows // size)) <= 1.33 * rows
-    for rows in range(1, 5_000):
-        size = block_rows([rows], FEW)
-        assert size * capacity(-(-rows // size)) <= max(4 * rows, 4)
     assert {capacity(n) for n in range(1, 17)} == set(CAPACITIES)
     assert all(n <= capacity(n) <= 1.25 * n for n in range(17, 2000))

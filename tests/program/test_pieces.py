@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import awkward as ak
 import numpy as np
 import pytest
 
@@ -23,10 +24,28 @@ def test_every_event_is_in_one_piece(rows) -> None:
     assert len(set(structures)) == 1
 
 
-def test_up_to_sixteen_blocks_have_two_shapes() -> None:
-    shapes = {blocks for rows in range(1, 16 * 64 + 1) for _, _, blocks in runs(rows, 64)}
-    assert shapes == {1, 4}
-    for rows in (5 * 64, 9 * 64 + 1, 16 * 64, 40 * 64):
-        spans = [(start, stop) for start, stop, _ in runs(rows, 64)]
-        assert [start for start, _ in spans] == [0, *(stop for _, stop in spans[:-1])]
-        assert spans[-1][1] == rows
+@pytest.mark.parametrize(("classes", "most", "expected"), [(1, 16, {1, 4}), (2, 15, {1, 4}), (2, 100, {1, 4, 16})])
+def test_batches_of_any_size_have_few_shapes(classes, most, expected) -> None:
+    assert {n for rows in range(1, most * 64 + 1) for _, _, n in runs(rows, 64, classes=classes)} == expected
+    for rows in (5 * 64, 9 * 64 + 1, 16 * 64, 40 * 64, 41 * 64 + 1):
+        found = list(runs(rows, 64, classes=classes))
+        assert all(stop - start <= blocks * 64 for start, stop, blocks in found)
+        assert [start for start, _, _ in found] == [0, *(stop for _, stop, _ in found[:-1])]
+        assert found[-1][1] == rows
+
+
+def test_many_blocks_of_events_that_are_alike_are_one_call() -> None:
+    assert list(runs(40 * 64, 64)) == [(0, 40 * 64, 40)]
+
+
+def test_crowded_events_of_any_number_have_one_program_a_size_class() -> None:
+    found = []
+    for crowded in (40, 300, 1_100):
+        counts = np.full(6_000, 3)
+        counts[:crowded] = 100
+        columns = check({"pt": ak.unflatten(np.ones(counts.sum()), counts)}, len(counts), "test")
+        structures, blocks, events = pieces(columns, np.dtype(float), 4_096)
+        assert sorted(np.concatenate(events).tolist()) == list(range(len(counts)))
+        found.append({(structure, piece.size) for structure, piece in zip(structures, blocks, strict=True)})
+    assert found[0] == found[1] == found[2]
+    assert sorted(size for _, size in found[0]) == [32, 4_096]

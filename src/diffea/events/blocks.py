@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import jax
@@ -13,16 +14,10 @@ import numpy as np
 from diffea.types import AnyArray, PyTree
 
 SIZES = (4_096, 3_584, 3_072, 2_560, 2_048, 1_792, 1_536, 1_280, 1_024)
-FEW = (
-    4_096,
-    1_024,
-    256,
-    64,
-    16,
-    4,
-)  # for crowded events, of which each batch has another number: few sizes compile seldom
+CROWDED = 4_096  # objects of a column in a block of crowded events
 CAPACITIES = (1, 4, 8, 12, 16)
 TOGETHER = 4
+AT_ONCE = (16, 4, 1)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("arrays", "rows", "first", "hashes"), meta_fields=())
@@ -74,28 +69,49 @@ def _taken(arrays: PyTree, rows: np.ndarray) -> PyTree:
     return jax.tree.map(lambda array: array[rows], arrays)
 
 
-def block_rows(batches: Iterable[int], sizes: Sequence[int] = SIZES) -> int:
+def block_rows(batches: Iterable[int]) -> int:
     """The largest block that pads the batches by at most a quarter, or the one that pads them least.
 
     Args:
         batches: rows of each.
-        sizes: of blocks, to choose from.
     """
     counts = list(batches)
-    padded = {size: sum(size * capacity(-(-count // size)) for count in counts) for size in sizes}
-    enough = (size for size in sizes if padded[size] <= 1.25 * sum(counts))
-    return next(enough, min(sizes, key=padded.__getitem__))
+    padded = {size: sum(size * capacity(-(-count // size)) for count in counts) for size in SIZES}
+    enough = (size for size in SIZES if padded[size] <= 1.25 * sum(counts))
+    return next(enough, min(SIZES, key=padded.__getitem__))
 
 
-def runs(rows: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """Rows that are summed in one go, by first and last and the number of their blocks: up to sixteen blocks four at a time.
+def crowded_rows(arrays: PyTree) -> int:
+    """Rows of a block of crowded events, however many there are: an empty row costs less than another program.
 
-    Small batches, of which each has another number of blocks, so have one or two shapes to compile for.
+    Args:
+        arrays: packed columns.
+    """
+    widest = max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(arrays))
+    return max(1, CROWDED // widest)
+
+
+def runs(rows: int, size: int, *, classes: int = 1) -> Iterator[tuple[int, int, int]]:
+    """Rows that are summed in one go, by first and last and the number of their blocks: up to sixteen blocks four at a time, more at once.
+
+    Small batches, of which each has another number of blocks, so have one or two shapes to compile for. Where a dataset has several classes of
+    events, each of them another number of blocks in each batch, it is sixteen, four or one of them, of any batch.
+
+    Args:
+        rows: of a batch.
+        size: of a block.
+        classes: of events in the dataset.
     """
     blocks = capacity(-(-rows // size))
-    at_once = TOGETHER if TOGETHER < blocks <= CAPACITIES[-1] else blocks
-    for start in range(0, max(rows, 1), at_once * size):
+    start = 0
+    while start < max(rows, 1):
+        if classes > 1:
+            left = -(-(rows - start) // size)
+            at_once = next(several for several in AT_ONCE if several <= max(left, 1))
+        else:
+            at_once = TOGETHER if TOGETHER < blocks <= CAPACITIES[-1] else blocks
         yield start, min(start + at_once * size, rows), at_once
+        start += at_once * size
 
 
 def to_blocks(arrays: PyTree, rows: int, size: int, blocks: int | None = None) -> Blocks:

@@ -8,7 +8,7 @@ import functools
 import jax
 import numpy as np
 
-from diffea.events.blocks import FEW, SIZES, Blocks, block_rows, capacity, runs, to_blocks
+from diffea.events.blocks import Blocks, block_rows, capacity, crowded_rows, runs, to_blocks
 from diffea.events.classes import divided
 from diffea.events.columns import Columns, pack
 from diffea.events.minibatches import shuffled
@@ -54,7 +54,7 @@ def pieces(
     Args:
         columns: of some events of one dataset.
         dtype: of floating-point columns.
-        size: rows of a block of the class with most events; by default chosen for it alone, as for the others.
+        size: rows of a block of the class with most events; by default chosen for it alone.
 
     Returns:
         structure and blocks of each piece, and which events it holds.
@@ -65,12 +65,11 @@ def pieces(
     for ordered in classes:
         members = ordered[shuffled(len(ordered))]
         part = columns.of(members)
-        rows = size if len(members) == most else None
-        rows = rows or block_rows([len(members)], FEW if len(classes) > 1 else SIZES)
+        arrays = pack(part, dtype)
+        rows = (size or block_rows([len(members)])) if len(members) == most else crowded_rows(arrays)
         if accelerator() is not None:  # which takes all rows at once
             rows *= capacity(-(-len(members) // rows))
-        arrays = pack(part, dtype)
-        for start, stop, blocks in runs(len(members), rows):
+        for start, stop, blocks in runs(len(members), rows, classes=len(classes)):
             some = jax.tree.map(lambda leaf, start=start, stop=stop: leaf[start:stop], arrays)
             cut = to_blocks(some, stop - start, rows, blocks)
             if part.hashes is not None:
