@@ -127,11 +127,11 @@ def _start(task: Any) -> tuple[Box, Any]:
 
 
 def paired(pairs: list[tuple[float, float]]) -> dict[str, float]:
-    """The mean of ratios over splits, its standard error, and the largest; and how many splits are left out, as no analysis is left there."""
-    ratios = [ours / theirs for ours, theirs in pairs if np.isfinite([ours, theirs]).all()]
+    """The mean of ratios over splits, its standard error, and the largest; left out, and counted, are splits where the other has found no analysis."""
+    ratios = [ours / theirs for ours, theirs in pairs if np.isfinite(theirs)]
     error = float(np.std(ratios, ddof=1) / np.sqrt(len(ratios))) if len(ratios) > 1 else float("nan")
-    left_out = len(pairs) - len(ratios)
-    return {"mean": float(np.mean(ratios)), "error": error, "largest": float(np.max(ratios)), "left_out": left_out}
+    mean, largest = (float(number(ratios)) if ratios else float("nan") for number in (np.mean, np.max))
+    return {"mean": mean, "error": error, "largest": largest, "left_out": len(pairs) - len(ratios)}
 
 
 def summary(splits: list[dict[str, Any]], compared: tuple[str, ...]) -> dict[str, Any]:

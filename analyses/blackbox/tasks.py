@@ -98,10 +98,8 @@ class Task:
             variant = dataclasses.replace(demo.variants[""], objective=objectives.upper_limit)
             return cls(name, variant, demo, ("ttbar", "wjets"), Program(variant.processor))
         if name == "zprime":
-            free = set(ZPRIME_CUTS.params) - {"candidate", "softness"}
-            params, bounds = (
-                {key: tree[key] for key in sorted(free)} for tree in (ZPRIME_CUTS.params, ZPRIME_CUTS.bounds)
-            )
+            free = sorted(set(ZPRIME_CUTS.params) - {"candidate", "softness"})
+            params, bounds = ({key: tree[key] for key in free} for tree in (ZPRIME_CUTS.params, ZPRIME_CUTS.bounds))
             cuts = dataclasses.replace(
                 ZPRIME_CUTS, processor=ZPrimeFewCuts(), params=params, bounds=bounds, schedules={}
             )

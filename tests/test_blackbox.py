@@ -1,0 +1,50 @@
+"""analyses/blackbox: what the black boxes compete on is the analysis itself, and how they are compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from diffea import distribute
+from tests.scripts import ANALYSES, scripts
+
+
+@pytest.fixture(scope="module")
+def tasks() -> ModuleType:
+    with scripts(ANALYSES / "blackbox", "tasks") as (module,):
+        return module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_the_cuts_of_zprime_fill_what_its_categories_fill(tasks: ModuleType, open_data: Path, factor: float) -> None:
+    if not (folder := open_data / "zprime").is_dir():
+        pytest.skip(f"no zprime files at {folder}: set DIFFEA_DATA to a folder that has them")
+    task = tasks.Task.of("zprime")
+    bounds = task.variant.bounds
+    params = {name: float(np.clip(factor * start, *bounds[name])) for name, start in task.variant.params.items()}
+    whole = tasks.ZPRIME_CUTS.baseline.params | {"softness": 1.0} | params
+    schema = {"schemaclass": task.analysis.schemaclass}
+    fileset = {name: task.analysis.fileset(folder)[name] for name in ("signal_M2000", "ttsemilep")}
+    with (
+        distribute(task.program, fileset, **schema) as few,
+        distribute(tasks.ZPRIME_CUTS.processor, fileset, **schema) as every,
+    ):
+        found, expected = few.hard(params), every.hard(whole)
+    assert set(found) == set(expected)
+    for key, template in expected.items():
+        np.testing.assert_array_equal(found[key].values, template.values, err_msg="/".join(key))
+    assert sum(template.values.sum() for template in expected.values()) > 0
+
+
+def test_a_split_without_analysis_is_counted_and_flatters_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ANALYSES.parent / "benchmarks")
+    import optima
+
+    found = optima.paired([(1.0, 2.0), (3.0, 2.0), (1.0, np.inf)])
+    assert found == pytest.approx({"mean": 1.0, "error": 0.5, "largest": 1.5, "left_out": 1})
+    assert optima.paired([(np.inf, 2.0), (1.0, 2.0)])["mean"] == np.inf
+    assert np.isnan(optima.paired([(1.0, np.inf)])["mean"])
