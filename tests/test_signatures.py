@@ -14,7 +14,7 @@ SNAPSHOT = Path(__file__).with_suffix(".txt")
 ROOMS = ("soft", "histograms", "learning", "exchange", "statistics", "objectives", "export", "notebook", "fetch")
 RETURNED = (
     "distributed.function.Templates", "distributed.ledger.Ledger", "optimise.result.Result", "optimise.result.Step", "optimise.result.Scan",
-    "evaluate.Evaluation", "bootstrap.Measured", "observed.Observed", "statistics.model.ModelConfig",
+    "evaluate.Evaluation", "bootstrap.Measured", "observed.Observed", "statistics.config.ModelConfig",
 )  # fmt: skip
 """Classes that functions return, as docs/reference.md has them."""
 

@@ -24,7 +24,7 @@ from diffea.files.names import unfit
 from diffea.optimise import Schedule, check_count
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
-from diffea.statistics.model import BoundModel
+from diffea.statistics.bound import BoundModel
 from diffea.templates import TemplateSet
 from diffea.types import JSONMapping, Params, PyTree, Scalar
 

@@ -25,7 +25,7 @@ from diffea.notebook import pictures, tables
 from diffea.observed import Observed, check_marks, check_once, warn_of_unmarked
 from diffea.processor import DifferentiableProcessor
 from diffea.statistics import HistFactory
-from diffea.statistics.model import BoundModel
+from diffea.statistics.bound import BoundModel
 from diffea.templates import Key, TemplateSet
 from diffea.types import Fileset, JSONDict, Params, Scalar
 

@@ -16,7 +16,7 @@ from diffea.events.filesets import marked
 from diffea.judge import Judge
 from diffea.notebook import tables
 from diffea.statistics import HistFactory
-from diffea.statistics.model import BoundModel
+from diffea.statistics.bound import BoundModel
 from diffea.templates import TemplateSet
 from diffea.templates.layout import NOMINAL
 from diffea.types import Fileset, JSONDict

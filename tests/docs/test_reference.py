@@ -15,7 +15,7 @@ DIRECTIVES = dict(re.findall(r"auto(?:class|function|module):: (?:diffea\.)?([\w
 ROOMS = ("soft", "histograms", "objectives", "learning", "exchange", "statistics", "export")
 RETURNED = (
     "distributed.function.Templates", "distributed.ledger.Ledger", "optimise.result.Result", "optimise.result.Step",
-    "optimise.result.Scan", "evaluate.Evaluation", "bootstrap.Measured", "observed.Observed", "statistics.model.ModelConfig",
+    "optimise.result.Scan", "evaluate.Evaluation", "bootstrap.Measured", "observed.Observed", "statistics.config.ModelConfig",
 )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ from jax import Array
 
 from diffea.errors import ParameterError
 from diffea.statistics import asymptotics, diagnostics
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.given import numbers as real
-from diffea.statistics.model import BoundModel
 from diffea.statistics.yields import is_concrete
 from diffea.types import PyTree
 

@@ -9,9 +9,9 @@ from jax import Array
 
 from diffea.errors import DataError
 from diffea.statistics import diagnostics
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.given import numbers as real
 from diffea.statistics.likelihood import counted, weights
-from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import rates
 from diffea.statistics.yields import is_concrete
 

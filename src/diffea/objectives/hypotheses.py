@@ -15,9 +15,9 @@ from diffea.statistics import diagnostics
 from diffea.statistics import hypotests as _tests
 from diffea.statistics import limits as _limits
 from diffea.statistics import own_tests as _own
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.fits import Fit, codes, ensure_codes
 from diffea.statistics.given import level, strength
-from diffea.statistics.model import BoundModel
 from diffea.statistics.own import Bound, BoundLikelihood
 from diffea.statistics.ratios import Statistic
 from diffea.statistics.solver import CONVERGED, NO_BACKGROUND, Solver

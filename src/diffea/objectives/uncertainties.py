@@ -10,11 +10,11 @@ import numpy as np
 from jax import Array
 
 from diffea.statistics import diagnostics, own
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.config import free_poi_index
 from diffea.statistics.estimates import chosen, covariance_of_all
 from diffea.statistics.fits import Fit
 from diffea.statistics.likelihood import counted
-from diffea.statistics.model import BoundModel
 from diffea.statistics.own import Bound, BoundLikelihood, poi_place
 from diffea.statistics.rates import rates
 from diffea.statistics.solver import Solver

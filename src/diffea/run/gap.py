@@ -18,7 +18,7 @@ from diffea.parameters import as_arrays, number_names
 from diffea.run.numbers import numbers
 from diffea.runtime import named_errors
 from diffea.statistics import HistFactory
-from diffea.statistics.model import BoundModel
+from diffea.statistics.bound import BoundModel
 from diffea.templates import TemplateSet
 from diffea.types import JSONDict, Params, PyTree, Scalar
 

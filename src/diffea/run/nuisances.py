@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 
 from diffea import statistics
 from diffea.run.numbers import numbers
-from diffea.statistics.model import BoundModel
+from diffea.statistics.bound import BoundModel
 from diffea.types import JSONDict
 
 CORRELATED = 0.05  # what correlates less with all others is left out of the matrix

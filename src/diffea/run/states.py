@@ -19,7 +19,7 @@ from diffea.histograms import edges_of
 from diffea.run.numbers import numbers
 from diffea.runtime import named_errors
 from diffea.statistics import HistFactory
-from diffea.statistics.model import BoundModel
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.spec import MIRRORED
 from diffea.templates import TemplateSet
 from diffea.types import JSONDict, Params, Scalar

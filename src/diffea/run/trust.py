@@ -31,7 +31,7 @@ from diffea.run.folds import Fold
 from diffea.run.nuisances import fitted
 from diffea.run.sensitivity import sensitivity
 from diffea.run.states import State
-from diffea.statistics.model import BoundModel
+from diffea.statistics.bound import BoundModel
 from diffea.templates import TemplateSet
 from diffea.types import JSONDict, Params, Scalar
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.diagnostics import (
     Nuisances,
     effective_events,
@@ -16,7 +17,7 @@ from diffea.statistics.hypotests import Discovery, HypoTest, discovery, hypotest
 from diffea.statistics.intervals import Interval, interval
 from diffea.statistics.limit_scans import LimitScan, limit_scan
 from diffea.statistics.limits import Limit, upper_limit
-from diffea.statistics.model import BoundModel, HistFactory
+from diffea.statistics.model import HistFactory
 from diffea.statistics.own import BoundLikelihood, Likelihood
 from diffea.statistics.plots import (
     plot_correlations,

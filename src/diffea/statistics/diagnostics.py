@@ -12,10 +12,10 @@ from jax import Array
 
 from diffea.notebook import tables
 from diffea.statistics import likelihood
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.config import parameter_names, poi_index
 from diffea.statistics.fits import Fit, ensure, initial, own_range, profile
 from diffea.statistics.information import covariance, informed
-from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
 from diffea.statistics.solver import Solver
 

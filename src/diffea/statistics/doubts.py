@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from diffea.statistics import starts
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.diagnostics import (
     Nuisances,
     at_asimov,
@@ -20,7 +21,6 @@ from diffea.statistics.diagnostics import (
     nuisances,
 )
 from diffea.statistics.fits import bounds
-from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import shifts_at_one_sigma
 from diffea.statistics.solver import Solver
 

@@ -15,13 +15,13 @@ from jax import Array
 from diffea.errors import SpecError
 from diffea.notebook import tables
 from diffea.statistics import named
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.config import parameter_names
 from diffea.statistics.diagnostics import at_asimov, information
 from diffea.statistics.fits import Fit, ensure, ensure_codes
 from diffea.statistics.given import strength
 from diffea.statistics.information import covariance
 from diffea.statistics.likelihood import counted
-from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import rates
 from diffea.statistics.solver import CONVERGED, NOT_FINITE, Solver
 

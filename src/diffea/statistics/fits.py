@@ -22,11 +22,11 @@ from jax import Array
 from diffea.complaints import complain
 from diffea.errors import FitError, SpecError, YieldError
 from diffea.statistics import jaxopt_solvers, kinks, likelihood, starts
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.config import poi_index
 from diffea.statistics.given import strength
 from diffea.statistics.implicit import solution
 from diffea.statistics.layout import Layout
-from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
 from diffea.statistics.settings import Settings
 from diffea.statistics.solver import CONVERGED, NO_BACKGROUND, REASONS, Minimum, Solver, scoring

@@ -14,9 +14,9 @@ from jax.scipy.special import gammaincc
 
 from diffea.statistics import likelihood
 from diffea.statistics.batches import in_batches
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.fits import Fit, ensure, ensure_codes, own_range, profile
 from diffea.statistics.given import toys_and_seed
-from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import derivatives
 from diffea.statistics.solver import CONVERGED, LOST_TOYS, NO_DEGREES, Solver
 from diffea.statistics.toys import BEARABLE, sample_data

@@ -13,10 +13,10 @@ from jax import Array
 from diffea.errors import MethodError
 from diffea.notebook import tables
 from diffea.statistics import asymptotics
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.config import free_poi_index
 from diffea.statistics.fits import Fit, ensure
 from diffea.statistics.given import strength, toys_and_seed
-from diffea.statistics.model import BoundModel
 from diffea.statistics.ratios import Statistic, asimov, on_asimov, on_data
 from diffea.statistics.solver import Solver
 from diffea.statistics.toys import ToyTest, by_toys

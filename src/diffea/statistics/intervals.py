@@ -12,12 +12,12 @@ from jax import Array
 from jax.scipy.special import ndtri
 
 from diffea.statistics import asymptotics, likelihood, named
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.config import poi_index
 from diffea.statistics.fits import Fit, Held, anchored, bounds, ensure, minimise, own_range, profile
 from diffea.statistics.given import level
 from diffea.statistics.implicit import solution
 from diffea.statistics.information import covariance
-from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared
 from diffea.statistics.roots import begin, find_root, last_fit
 from diffea.statistics.solver import NO_END, Minimum, Solver

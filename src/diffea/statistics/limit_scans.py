@@ -12,11 +12,11 @@ from jax import Array
 
 from diffea.errors import ParameterError
 from diffea.statistics.batches import in_batches
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.fits import ensure
 from diffea.statistics.given import numbers
 from diffea.statistics.hypotests import HypoTest, run_hypotest
 from diffea.statistics.limits import Limit, upper_limit
-from diffea.statistics.model import BoundModel
 from diffea.statistics.ratios import Statistic
 from diffea.statistics.solver import Solver
 from diffea.statistics.yields import is_concrete

@@ -14,12 +14,12 @@ from jax import Array
 from diffea.errors import MethodError
 from diffea.notebook import tables
 from diffea.statistics import asymptotics, likelihood
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.config import free_poi_index, poi_index
 from diffea.statistics.fits import Fit, anchored, at_poi, ensure, minimise, profiles
 from diffea.statistics.given import level
 from diffea.statistics.implicit import solution
 from diffea.statistics.information import covariance
-from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared
 from diffea.statistics.ratios import Statistic, asimov, check_name, poi_range
 from diffea.statistics.roots import begin, find_root, last_fit

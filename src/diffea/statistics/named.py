@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from diffea.errors import SpecError
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.config import parameter_names
 from diffea.statistics.layout import Layout
-from diffea.statistics.model import BoundModel
 from diffea.statistics.yields import is_concrete
 
 

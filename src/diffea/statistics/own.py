@@ -14,12 +14,12 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from diffea.errors import MethodError, ParameterError, SpecError
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.fits import Fit, Held, ensure
 from diffea.statistics.given import strength
 from diffea.statistics.implicit import solution
 from diffea.statistics.information import covariance
 from diffea.statistics.likelihood import Expansion
-from diffea.statistics.model import BoundModel
 from diffea.statistics.solver import Minimum, Solver, scoring
 from diffea.types import PyTree
 

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from diffea.errors import SpecError
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.diagnostics import prior_widths
 from diffea.statistics.estimates import covariance_of_all
 from diffea.statistics.fits import initial
-from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import by_sample, derivatives
 from diffea.statistics.solver import Solver
 

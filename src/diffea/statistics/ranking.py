@@ -16,10 +16,10 @@ from diffea.errors import SpecError
 from diffea.notebook import tables
 from diffea.statistics import named
 from diffea.statistics.batches import in_batches
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.diagnostics import Nuisances, described, information
 from diffea.statistics.fits import Fit, Held, bounds, ensure, own_range, profile
 from diffea.statistics.information import covariance
-from diffea.statistics.model import BoundModel
 from diffea.statistics.solver import Solver
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from jax import Array
 
 from diffea.errors import MethodError
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.config import free_poi_index, poi_index
 from diffea.statistics.fits import Fit, Range, at_poi, bounds, ensure, initial, profile, profiles
 from diffea.statistics.given import strength
 from diffea.statistics.likelihood import expected_auxdata
-from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
 from diffea.statistics.solver import Solver
 

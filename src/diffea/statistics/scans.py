@@ -15,9 +15,9 @@ from jax import Array
 from diffea.errors import ParameterError
 from diffea.statistics import named
 from diffea.statistics.batches import in_batches
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.fits import Fit, Held, ensure, own_range, profile
 from diffea.statistics.given import numbers
-from diffea.statistics.model import BoundModel
 from diffea.statistics.solver import Solver
 from diffea.statistics.yields import is_concrete
 

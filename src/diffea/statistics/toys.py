@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import ndtr
 
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.fits import codes, ensure_codes
 from diffea.statistics.likelihood import expected_auxdata
-from diffea.statistics.model import BoundModel
 from diffea.statistics.rates import Prepared, rates
 from diffea.statistics.ratios import Statistic, asimov, on_data
 from diffea.statistics.solver import CONVERGED, LOST_TOYS, NO_TOYS, Solver

@@ -8,7 +8,7 @@ import numpy as np
 
 from diffea.errors import DataError
 from diffea.notebook.canvas import FILLS, GREY, INK, axes_with_ratio
-from diffea.statistics.model import BoundModel
+from diffea.statistics.bound import BoundModel
 from diffea.statistics.predictions import Prediction, postfit, prefit
 from diffea.statistics.solver import Solver
 
