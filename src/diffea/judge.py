@@ -19,12 +19,14 @@ def optimizers() -> tuple[Any, Any]:
     """pyhf's minimisers, in the order in which they are asked; each remembers its fits, which tests of several strengths have in common."""
     import pyhf
 
-    scipy, minuit = map(_remembering, (pyhf.optimize.scipy_optimizer, pyhf.optimize.minuit_optimizer))
+    scipy, minuit = map(remembering, (pyhf.optimize.scipy_optimizer, pyhf.optimize.minuit_optimizer))
     return scipy(), minuit(tolerance=1e-3)
 
 
 @functools.cache
-def _remembering(kind: PyTree) -> PyTree:
+def remembering(kind: PyTree) -> PyTree:
+    """One of pyhf's minimisers, which makes a fit once."""
+
     class Remembering(kind):
         def __init__(self, **options: float) -> None:
             super().__init__(**options)

@@ -11,14 +11,15 @@ import numpy as np
 import pyhf
 import pytest
 
+from diffea.judge import remembering
 from diffea.statistics import BoundModel, HistFactory
 from tests.statistics.models import EVERYTHING, FITTED, OBSERVED
 
 
 @pytest.fixture
 def precise_pyhf() -> Iterator[None]:
-    """pyhf with a minimiser that goes as far as it can: its default tolerance leaves 1e-4 in a band."""
-    pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-12, maxiter=10_000))
+    """pyhf with a minimiser that goes as far as it can: its default tolerance leaves 1e-4 in a band; each fit is made once a test."""
+    pyhf.set_backend("numpy", remembering(pyhf.optimize.scipy_optimizer)(tolerance=1e-12, maxiter=10_000))
     yield
     pyhf.set_backend("numpy")
 
