@@ -8,7 +8,6 @@ import itertools
 import json
 import logging
 import shlex
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from rich.table import Table
 from diffea import report
 from diffea.analysis import Analysis, load_analysis
 from diffea.check import findings, look
-from diffea.cli import checks, comparison, outcome, standing
+from diffea.cli import asked, checks, comparison, outcome, standing
 from diffea.cli.advice import next_things
 from diffea.cli.clusters import SELDOM, check_cluster, cluster, cluster_options
 from diffea.cli.exports import export_command
@@ -35,15 +34,12 @@ from diffea.cli.tables import spread
 from diffea.demo import analysis as demo_analysis
 from diffea.errors import AnalysisError, DiffeaError
 from diffea.fetch import RemoteFile, fetch
-from diffea.files import UNFINISHED, named
 from diffea.files.locks import locked
 from diffea.report.words import objective_in_words
 from diffea.run import describe, result_folder, run_variant, unblind_variant
 from diffea.types import JSONDict
 
-ANALYSES = Path("analyses")
 CONNECT = "10s"
-PORTAL = "https://opendata.cern.ch/record"
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -130,10 +126,10 @@ def run(
     if options["performance_report"] and not any(given[:3]):
         msg = "--performance-report is of a cluster: give --workers or --scheduler, or --cluster, as well"
         raise click.UsageError(msg)
-    loaded = load_analysis(_place(analysis))
-    _variants(loaded, variant)
+    loaded = load_analysis(asked.place_of(analysis))
+    asked.variants(loaded, variant)
     if data is None and loaded.default_data is None:
-        raise AnalysisError(_where_from(loaded, analysis))
+        raise AnalysisError(asked.where_from(loaded, analysis))
     if every_seed and loaded.reseeded is None:
         msg = f"{loaded.name} has a single initialisation: run it without --all"
         raise AnalysisError(msg)
@@ -156,10 +152,10 @@ def check_command(analysis: str, data: Path | None, variant: str | None, chunks:
 
     The exit code is 1 where nothing could be optimised as it is.
     """
-    loaded = load_analysis(_place(analysis))
-    names = _variants(loaded, variant)
+    loaded = load_analysis(asked.place_of(analysis))
+    names = asked.variants(loaded, variant)
     if data is None and loaded.default_data is None:
-        raise AnalysisError(_where_from(loaded, analysis))
+        raise AnalysisError(asked.where_from(loaded, analysis))
     report_of, stopped = {}, False
     with contextlib.ExitStack() as stack:
         folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "data"
@@ -209,7 +205,7 @@ def list_command() -> None:
     """List the analyses in ./analyses, and the demo."""
     table = Table("analysis", "what it is", "variants", box=None, header_style="bold", padding=(0, 2, 0, 0))
     found: list[tuple[str, Analysis | DiffeaError]] = [("demo (diffea demo)", demo_analysis)]
-    for path in sorted(ANALYSES.glob("*/analysis.py")):
+    for path in sorted(asked.ANALYSES.glob("*/analysis.py")):
         try:
             found.append((str(path.parent), load_analysis(path.parent)))
         except DiffeaError as error:
@@ -227,7 +223,7 @@ def list_command() -> None:
 @click.option("--data", type=FOLDER, help="Folder for the files.  [default: data/NAME]")
 def fetch_command(analysis: str, data: Path | None) -> None:
     """Download the data of ANALYSIS, checked against the published checksums; what is there and whole is left alone."""
-    loaded = load_analysis(_place(analysis))
+    loaded = load_analysis(asked.place_of(analysis))
     if not loaded.fetch:
         msg = f"{loaded.name} says nothing about where its data come from, so there is nothing to fetch"
         raise AnalysisError(msg)
@@ -277,14 +273,14 @@ def run_analysis(
 
     Those that are to be unblinded are run first only if they were not yet.
     """
-    names = _variants(analysis, variant)
+    names = asked.variants(analysis, variant)
     places = {name: result_folder(out, name) for name in names}
     log_console.print(f"[bold]{escape(analysis.title)}[/]", soft_wrap=True)
     for line in () if unblind else standing.before(out, places, resume=resume):
         log_console.print(escape(line), soft_wrap=True)
     results: dict[str, list[JSONDict]] = {name: [] for name in names}
     with _ending(out, places), locked(out), contextlib.ExitStack() as stack:
-        data = _made_data(analysis, out) if data is None else data
+        data = asked.made_data(analysis, out, log_console) if data is None else data
         client = stack.enter_context(cluster(workers, scheduler, made_by, arguments, install, CONNECT, threads))
         if client is not None:
             log_console.print(escape(f"dashboard: {client.dashboard_link}"), soft_wrap=True)
@@ -356,56 +352,3 @@ def _performance_report(path: Path) -> Iterator[None]:
         except Exception as error:  # noqa: BLE001  (dask's, bokeh's, or that of bokeh being missing)
             reason = escape(f"{type(error).__name__}: {error}")
             log_console.print(f"no performance report: dask could not write it ({reason})", soft_wrap=True)
-
-
-def _made_data(analysis: Analysis, out: Path) -> Path:
-    """The data that the analysis makes itself, in OUT/data: all of them or none."""
-    folder = out / "data"
-    if folder.is_dir() or analysis.default_data is None:
-        return folder
-    temporary = out / f"{UNFINISHED}data"
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
-    try:
-        with named(folder), log_console.status("making the data"):
-            temporary.mkdir()
-            analysis.default_data(temporary)
-            temporary.replace(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return folder
-
-
-def _variants(analysis: Analysis, variant: str | None) -> list[str]:
-    """The names of all variants, or of the one asked for."""
-    if variant is not None and variant not in analysis.variants:
-        msg = f"{analysis.name} has no variant {variant!r}; it has: {', '.join(filter(None, analysis.variants)) or 'none'}"
-        raise AnalysisError(msg)
-    return list(analysis.variants) if variant is None else [variant]
-
-
-def _place(analysis: str) -> Path:
-    """The path, or the folder of that name in ./analyses.
-
-    Raises:
-        AnalysisError: naming the analyses that are here, if this is none.
-    """
-    for path in (Path(analysis), ANALYSES / analysis):
-        if path.exists():
-            return path
-    here = [str(path.parent) for folder in (Path(), ANALYSES) for path in sorted(folder.glob("*/analysis.py"))]
-    msg = (
-        f"an analysis is a folder with analysis.py, or a Python file with an object named `analysis`; got {analysis}, which is not there. "
-        f"Here: {', '.join(here) or 'none'}. `diffea demo` needs no file, `diffea new NAME` writes a first draft"
-    )
-    raise AnalysisError(msg)
-
-
-def _where_from(analysis: Analysis, place: str) -> str:
-    """What to do for an analysis that needs data and was given none."""
-    lines = [f"{analysis.name} needs data: give their folder with --data DIR."]
-    if analysis.fetch:
-        records = sorted({file.record for file in analysis.fetch if file.record is not None})
-        lines += [f"  CERN Open Data portal, record {record}: {PORTAL}/{record}" for record in records]
-        lines.append(f"Download and check all of it with: diffea fetch {place} --data DIR")
-    return "\n".join(lines)
