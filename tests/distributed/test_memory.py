@@ -1,4 +1,4 @@
-"""Twenty uses of ``distribute`` in one process leave next to nothing behind."""
+"""Fifty uses of ``distribute`` in one process leave next to nothing behind."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import jax, jax.numpy as jnp, psutil
 import diffea
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
-fileset = {"signal": write_fileset(Path(tempfile.mkdtemp()))["signal"]}
+fileset = write_fileset(Path(tempfile.mkdtemp()))
 
 def use():
     with diffea.distribute(Search(), fileset, schemaclass=QuietSchema) as templates:
-        jax.value_and_grad(lambda params: jnp.sum(templates(params)["few", "signal"].flow_values))(PARAMS)
+        jax.value_and_grad(lambda params: jnp.sum(templates(params)["few", "bkg"].flow_values))(PARAMS)
         templates.hard(PARAMS)
 
 def resident():
@@ -29,7 +29,7 @@ def resident():
 for _ in range(5):
     use()
 before = resident()
-for _ in range(20):
+for _ in range(50):
     use()
 print(resident() - before)
 """
@@ -37,6 +37,6 @@ print(resident() - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="what is free is given back by glibc's malloc_trim")
-def test_twenty_uses_grow_the_memory_by_less_than_20_mb() -> None:
+def test_fifty_uses_grow_the_memory_by_less_than_50_mb() -> None:
     made = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
-    assert int(made.stdout) < 20e6
+    assert int(made.stdout) < 50e6
