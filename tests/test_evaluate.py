@@ -20,6 +20,7 @@ from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 SPLIT = diffea.Split(train=0.5)
 BOUNDS = {"mt": (10.0, 90.0), "jet_pt": (20.0, 60.0), "shift": (0.0, 1.0)}
+SETTINGS = {"normsys": {"interpcode": "code1"}}
 
 
 def spec(background="bkg"):
@@ -36,6 +37,11 @@ def spec(background="bkg"):
     return {"channels": [channel("few"), channel("many")], "measurements": [measurement]}
 
 
+def model_of(background="bkg"):
+    """One of the same layout in all tests, so that fits of it compile once."""
+    return diffea.HistFactory(spec(background), modifier_settings=SETTINGS)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
@@ -45,13 +51,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def final(folder):
-    model = diffea.HistFactory(spec())
-    return diffea.evaluate(Search(), write_fileset(folder), PARAMS, model, schemaclass=QuietSchema, split=SPLIT)
+    return diffea.evaluate(Search(), write_fileset(folder), PARAMS, model_of(), schemaclass=QuietSchema, split=SPLIT)
 
 
 def test_the_test_half_is_judged_by_pyhf_itself(final, folder) -> None:
     workspace = pyhf.Workspace(final.workspace())
-    model = workspace.model()
+    model = workspace.model(modifier_settings=SETTINGS)
     _, expected = pyhf.infer.hypotest(1.0, workspace.data(model), model, test_stat="qtilde", return_expected=True)
     assert final.cls == pytest.approx(float(expected), abs=1e-5)
     assert final.cls == pytest.approx(float(objectives.cls(final.model(final.templates))), abs=1e-5)
@@ -67,7 +72,7 @@ def test_a_judge_that_finds_another_limit_is_not_believed(final, monkeypatch) ->
 
 
 def test_a_template_that_no_fill_made_is_named(folder) -> None:
-    model = diffea.HistFactory(spec(background="tt"))
+    model = model_of("tt")
     final = diffea.evaluate(Search(), write_fileset(folder), PARAMS, model, schemaclass=QuietSchema)
     with pytest.raises(errors.DiffeaError, match="'few', 'tt'"):
         final.workspace()
@@ -76,7 +81,7 @@ def test_a_template_that_no_fill_made_is_named(folder) -> None:
 def analysis(**changes):
     variant = diffea.Variant(
         processor=Search(),
-        spec=diffea.HistFactory(spec(), modifier_settings={"normsys": {"interpcode": "code1"}}),
+        spec=model_of(),
         params=PARAMS,
         bounds=BOUNDS,
         objective=functools.partial(objectives.cls, poi_test=0.5),
@@ -117,18 +122,16 @@ def test_a_run_leaves_its_numbers_and_a_workspace_for_pyhf(folder, tmp_path) -> 
         assert set(result[when]) == {"soft", "hard_train", "hard_test"}
     assert result["after"]["soft"] < result["before"]["soft"]
     workspace = pyhf.Workspace(json.loads((tmp_path / "workspace.json").read_text()))
-    assert result["modifier_settings"]["normsys"] == {"interpcode": "code1"}
+    assert result["modifier_settings"]["normsys"] == SETTINGS["normsys"]
     model = workspace.model(modifier_settings=result["modifier_settings"])
     assert model.config.poi_name == "strength"
     _, expected = pyhf.infer.hypotest(0.5, workspace.data(model), model, test_stat="qtilde", return_expected=True)
     assert result["after"]["hard_test"] == pytest.approx(float(expected), abs=1e-5)
-    resumed = run_variant(analysis(), "", data=folder, out=tmp_path, steps=4, resume=True)
-    assert resumed["params"] == result["params"]
 
 
 def untrained(**changes):
     """An analysis that is only judged."""
-    variant = diffea.Variant(**{"processor": Search(), "spec": spec(), "params": PARAMS, "steps": 0, **changes})
+    variant = diffea.Variant(**{"processor": Search(), "spec": model_of(), "params": PARAMS, "steps": 0, **changes})
     return diffea.Analysis(
         name="u", title="", fileset=write_fileset, variants={"": variant}, schemaclass=QuietSchema, split=diffea.Split()
     )
@@ -170,7 +173,7 @@ def test_what_does_not_fit_is_told_before_the_training(folder, tmp_path) -> None
     steps = []
     with pytest.raises(errors.DiffeaError, match="'few', 'tt'"):
         run_variant(
-            untrained(spec=spec(background="tt"), objective=total, steps=5),
+            untrained(spec=model_of("tt"), objective=total, steps=5),
             "", data=folder, out=tmp_path, progress=steps.append,
         )  # fmt: skip
     assert not steps
@@ -196,6 +199,8 @@ def test_more_steps_than_before_go_on_from_the_same_pretraining(folder, tmp_path
     assert [step["loss"] for step in more["history"]][:2] == [step["loss"] for step in first["history"]]
     assert len(more["history"]) == 3
     assert [step["step"] for step in more["pretraining"]] == [1, 2]
+    no_more = run_variant(trained, "", data=folder, out=tmp_path, steps=3, resume=True)
+    assert no_more["params"] == more["params"]
 
 
 def test_a_run_trains_on_mini_batches(folder, tmp_path) -> None:
@@ -224,7 +229,7 @@ def test_files_that_stay_bad_are_left_out_on_request(folder, tmp_path) -> None:
         found["background"]["files"][str(tmp_path / "garbage.root")] = "Events"
         return found
 
-    model = diffea.HistFactory(spec())
+    model = model_of()
     with pytest.raises(errors.FileReadError, match="garbage"):
         diffea.evaluate(Search(), fileset(folder), PARAMS, model, schemaclass=QuietSchema)
     settings = {"on_bad_file": "skip", "memory": 0}

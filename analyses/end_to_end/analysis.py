@@ -88,14 +88,15 @@ class Search(DifferentiableProcessor):
                 f"leading {variation}": ak.max(jets, axis=1),
             }
         ones = np.ones(len(events))
+        columns["sign"] = -ones if sample == "signal" else ones  # a column, so that all samples compile to one program
         if sample == OBSERVED:
-            return {**columns, "weight": ones, "muon_up": ones, "muon_down": ones, "sample": sample}
+            return {**columns, "weight": ones, "muon_up": ones, "muon_down": ones}
         simulated = (
             events.genWeight * events.puWeight * (LUMINOSITY * events.metadata["xsec"] / events.metadata["sumw"])
         )
         factor, error = (np.array(table)[muon_bins(muon.pt)] for table in (FACTORS, ERRORS))
         shifted = {"muon_up": 1 + error / factor, "muon_down": 1 - error / factor}
-        return {**columns, **shifted, "weight": simulated * factor, "sample": sample}
+        return {**columns, **shifted, "weight": simulated * factor}
 
     def fill(self, params: Any, columns: Mapping[str, Any]) -> Iterator[Fill]:
         """Cut softly on muon, jets and missing momentum, and fill the network's output."""
@@ -116,7 +117,7 @@ class Search(DifferentiableProcessor):
             if variation == "nominal":
                 yield Fill("score", score, weight * columns["muon_up"], variation="muon_up", bandwidth=0.07)
                 yield Fill("score", score, weight * columns["muon_down"], variation="muon_down", bandwidth=0.07)
-                loss = jax.nn.softplus(-logit if columns["sample"] == "signal" else logit)
+                loss = jax.nn.softplus(columns["sign"] * logit)
                 yield Fill("cross_entropy", jnp.full_like(logit, 0.5), weight * loss)
                 yield Fill("cross_entropy", jnp.full_like(logit, 1.5), weight)
 

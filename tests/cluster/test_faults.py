@@ -180,7 +180,7 @@ def test_a_worker_killed_every_second_through_an_optimisation_leaves_the_same_bi
         optimise,
         params=PARAMS,
         optimizer=optax.adam(0.02),
-        steps=12,
+        steps=8,
         bounds={"mt": (10.0, 90.0), "jet_pt": (20.0, 60.0)},
     )
     with distribute(Search(), fileset) as templates:
@@ -205,7 +205,7 @@ def test_a_worker_killed_every_second_through_an_optimisation_leaves_the_same_bi
         finally:
             over.set()
             thread.join()
-    assert len(kills) >= 3
+    assert len(kills) >= 2
     assert_same_bits(got.params, expected.params)
 
 

@@ -21,22 +21,28 @@ from diffea.events import batches
 distribute = functools.partial(distribute_nano, schemaclass=QuietSchema, chunksize=400)
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """Workers of this module's own, since they are stopped."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NPROC", "1")
+        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+            yield cluster
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("keep", [0.0, 600.0], ids=["graph", "direct"])
-def test_a_stopped_worker_holds_up_one_step_for_about_twice_its_time(tmp_path, monkeypatch, caplog, keep) -> None:
+def test_a_stopped_worker_holds_up_one_step_for_about_twice_its_time(
+    cluster, tmp_path, monkeypatch, caplog, keep
+) -> None:
     monkeypatch.setattr(keeping, "KEEP", keep)
     monkeypatch.setattr(batches, "ROWS", 1)
     monkeypatch.setattr(stragglers, "PROBATION", 0.5)
-    monkeypatch.setenv("NPROC", "1")
     fileset = write_fileset(tmp_path)
     with distribute(Search(), fileset) as templates:
         expected = templates.jacobian(PARAMS).flat
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-        distribute(Search(), fileset, client=client) as templates,
-    ):
+    with Client(cluster) as client, distribute(Search(), fileset, client=client) as templates:
         for _ in range(3):
             templates.jacobian(PARAMS)
         place, process = next(iter(client.run(os.getpid).items()))

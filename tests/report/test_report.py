@@ -43,6 +43,13 @@ def page(out: Path) -> str:
     return (out / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the pictures of templates, which take longer than all the rest of a page, where a test is of its words."""
+    for name in ("stacks", "soft_and_hard", "train_and_test"):
+        monkeypatch.setattr(plots, name, lambda *_: [])
+
+
 def text(page: str) -> str:
     """What a reader reads."""
     parts: list[str] = []
@@ -245,7 +252,7 @@ def test_cutflow_is_a_table_for_each_channel(page: str) -> None:
     assert "not largest btag > 0.5 12.00 ± 0.10" in words
 
 
-def test_what_has_no_cuts_says_so(tmp_path: Path) -> None:
+def test_what_has_no_cuts_says_so(undrawn: None, tmp_path: Path) -> None:
     none = {"cuts": [], "cutflow": {}, "not_judged": "fill makes no cut"}
     out = made.make_out(tmp_path / "run", selection={"before": none, "after": none})
     assert "Selection fill makes no cut." in text(report.write(out, ("svg",)).read_text(encoding="utf-8"))
@@ -593,7 +600,7 @@ def test_a_run_that_optimised_nothing_says_so_and_what_to_try(tmp_path: Path, st
     assert "diffea check demo: which parameter moves what" in page
 
 
-def test_only_what_is_in_doubt_has_advice(tmp_path: Path) -> None:
+def test_only_what_is_in_doubt_has_advice(undrawn: None, tmp_path: Path) -> None:
     trust = made.make_diagnostics()["trust"]
     pages = [
         report.write(made.make_out(tmp_path / verdict[:5], verdict=verdict, trust=trust), ()).read_text(
@@ -605,7 +612,7 @@ def test_only_what_is_in_doubt_has_advice(tmp_path: Path) -> None:
     assert "wider bounds of muon_pt" in pages[1]
 
 
-def test_what_did_not_change_has_no_sign(tmp_path: Path) -> None:
+def test_what_did_not_change_has_no_sign(undrawn: None, tmp_path: Path) -> None:
     out = made.make_out(tmp_path, limit_before=2.0, limit_after=1.9999)
     page = report.write(out, ()).read_text(encoding="utf-8")
     assert "0\u202f%, hard cuts" in page
