@@ -47,8 +47,12 @@ def loss(templates, params):
 
 
 def transitions(client):
-    """How much the scheduler has done so far."""
-    return client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
+    """How much the scheduler has done so far, the end of earlier steps with it, which it forgets a little later."""
+    before, now = -1, 0
+    while before != now:
+        time.sleep(0.1)
+        before, now = now, client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
+    return now
 
 
 def warm(templates):
