@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests import samples
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea import errors, objectives
@@ -122,7 +123,10 @@ SPEC = {"channels": [{"name": "few", "samples": SAMPLES}]}
 
 @pytest.fixture(scope="module")
 def templates(tmp_path_factory):
-    fileset = write_fileset(tmp_path_factory.mktemp("data"))
+    """Of events with all their jets, on which both descents end in one corner."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(samples, "MOST", None)
+        fileset = write_fileset(tmp_path_factory.mktemp("data"))
     with distribute(Search(), fileset, schemaclass=QuietSchema, gradient="vjp") as templates:
         yield templates
 
