@@ -31,6 +31,15 @@ def lost_workers_are_counted_out_once():
         yield
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """Workers of a module's own, since they are killed or stopped."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NPROC", "1")
+        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+            yield cluster
+
+
 @pytest.fixture(scope="session")
 def client():
     """XLA takes every core it sees unless told otherwise, so each worker is told its share."""

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea.distributed import distribute as distribute_nano
@@ -19,15 +19,6 @@ from diffea.distributed.stragglers import Durations, Suspects, sharing
 from diffea.events import batches
 
 distribute = functools.partial(distribute_nano, schemaclass=QuietSchema, chunksize=400)
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Workers of this module's own, since they are stopped."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NPROC", "1")
-        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-            yield cluster
 
 
 @pytest.mark.slow

@@ -113,7 +113,7 @@ def test_objectives_without_fits(fitted: Models) -> None:
 
 @pytest.mark.slow
 def test_objectives_on_asimov_data(fitted: Models) -> None:
-    """The significance is a function of the p-value, and the limit goes through CLs, whose own Hessian is above."""
+    """To second order for the significance, a function of the p-value, and the limit, which goes through CLs, whose own Hessian is above."""
     model = fitted[0]
 
     def numbers(y: Yields) -> dict[str, Array]:
@@ -124,6 +124,22 @@ def test_objectives_on_asimov_data(fitted: Models) -> None:
         }
 
     assert_derivatives(numbers, model.yields)
+
+
+def assert_gradient(function: Callable[[Yields], Array], yields: Yields) -> None:
+    """The gradient along a random direction against fourth-order central differences, both of one program."""
+    flat, unravel = ravel_pytree(yields)
+    direction = jnp.asarray(np.random.default_rng(0).normal(size=flat.shape) * 0.1 * np.abs(flat))
+    both = jax.jit(jax.value_and_grad(lambda x: function(unravel(x))))
+    above, below, far_above, far_below = (both(flat + by * 1e-3 * direction)[0] for by in (1, -1, 2, -2))
+    expected = (8 * (above - below) - (far_above - far_below)) / 12e-3
+    np.testing.assert_allclose(both(flat)[1] @ direction, expected, rtol=1e-7)
+
+
+def test_gradients_of_cls_and_discovery_in_all_yields(fitted: Models) -> None:
+    model = fitted[0]
+    assert_gradient(lambda y: objectives.cls(model(y), 0.9), model.yields)
+    assert_gradient(lambda y: objectives.discovery(model(y)), model.yields)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +153,7 @@ def signal_region() -> tuple[HistFactory, np.ndarray]:
 
 @pytest.mark.slow
 def test_objectives_on_data(signal_region: tuple[HistFactory, np.ndarray]) -> None:
-    """What depends on best-fit values: implicit differentiation; the limit goes through CLs."""
+    """What depends on best-fit values: implicit differentiation; to second order but for CLs, through which the limit goes."""
     model, observed = signal_region
 
     def numbers(y: Yields) -> dict[str, Array]:
@@ -149,6 +165,7 @@ def test_objectives_on_data(signal_region: tuple[HistFactory, np.ndarray]) -> No
         }
 
     assert_derivatives(numbers, model.yields)
+    assert_gradient(lambda y: objectives.cls(model(y), 1.0, observed), model.yields)
 
 
 @pytest.mark.slow
