@@ -2,14 +2,14 @@
 
 With two free cuts these are the borders of the categories in the momentum of the ττ system, with four also those of the dijet
 category; with eight also the isolation and one cut on each of three variables, common to all categories. All others stay where
-`analyses/htautau` starts. zprime's are those of its four categories, with the largest mass of an event's candidates.
+`analyses/htautau` starts. "Filled" are tasks whose objective is that of `analyses/htautau`, which asks for simulated events in every bin. zprime's are those of its four categories, with the largest mass of an event's candidates.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from diffea.analysis import Variant, load_analysis
 from diffea.demo import analysis as demo
 from diffea.distributed import Templates
 from diffea.program import Program
+from diffea.statistics.bound import BoundModel
 
 HTAUTAU, ZPRIME = (load_analysis(Path(__file__).parent.parent / name) for name in ("htautau", "zprime"))
 CUTS = HTAUTAU.variants["cuts"]
@@ -80,9 +81,9 @@ class Task:
 
     Attributes:
         name: of the task.
-        variant: processor, start and bounds.
+        variant: processor, start, bounds and objective.
         analysis: where its data are.
-        objective: of the templates, minimised; infinite where the background of a bin is negative, which is no analysis.
+        backgrounds: whose sum is negative in no bin of an analysis.
     """
 
     name: str
@@ -93,7 +94,7 @@ class Task:
 
     @classmethod
     def of(cls, name: str) -> Task:
-        """``"2"``, ``"4"``, ``"8"``, ``"18"`` (cuts of htautau), ``"zprime"`` or ``"demo"``."""
+        """``"2"``, ``"4"``, ``"8"``, ``"18"`` (cuts of htautau), the same ``" filled"``, ``"zprime"`` or ``"demo"``."""
         if name == "demo":
             variant = dataclasses.replace(demo.variants[""], objective=objectives.upper_limit)
             return cls(name, variant, demo, ("ttbar", "wjets"), Program(variant.processor))
@@ -104,17 +105,27 @@ class Task:
                 ZPRIME_CUTS, processor=ZPrimeFewCuts(), params=params, bounds=bounds, schedules={}
             )
             return cls(name, cuts, ZPRIME, ZPRIME_BACKGROUNDS, Program(cuts.processor))
-        free = FREE[int(name)]
+        number, _, filled = name.partition(" ")
+        free = FREE[int(number)]
         params, bounds = ({key: _of(tree, key) for key in free} for tree in (CUTS.params, CUTS.bounds))
-        limit = objectives.upper_limit
-        variant = dataclasses.replace(CUTS, processor=FewCuts(), params=params, bounds=bounds, objective=limit)
+        objective = CUTS.objective if filled else objectives.upper_limit
+        variant = dataclasses.replace(CUTS, processor=FewCuts(), params=params, bounds=bounds, objective=objective)
         return cls(name, variant, HTAUTAU, BACKGROUNDS, Program(variant.processor))
 
     def objective(self, templates: TemplateSet) -> jax.Array:
+        """What is minimised; infinite where the background of a bin is negative, which is no analysis."""
+        return self._of_analyses(self.variant.objective, templates)
+
+    def limit(self, templates: TemplateSet) -> jax.Array:
+        """The expected limit (zprime: its objective), likewise, by which points are judged on other events."""
+        filled = self.variant.objective is CUTS.objective
+        return self._of_analyses(objectives.upper_limit if filled else self.variant.objective, templates)
+
+    def _of_analyses(self, objective: Callable[[BoundModel], jax.Array], templates: TemplateSet) -> jax.Array:
         channels = self.variant.processor.channels
         bins = [sum(templates[channel, name].values for name in self.backgrounds) for channel in channels]
-        limit = self.variant.objective(self.variant.model(templates))
-        return jnp.where(jnp.min(jnp.concatenate(bins)) < 0, jnp.inf, limit)
+        value = objective(self.variant.model(templates))
+        return jnp.where(jnp.min(jnp.concatenate(bins)) < 0, jnp.inf, value)
 
     def loss(self, templates: Templates) -> Composite:
         return Composite(templates, self.objective)
