@@ -41,7 +41,7 @@ class Search(DifferentiableProcessor):
 
     channels: ClassVar[Mapping[str, Axis]] = {
         "tagged": hist.axis.Variable([200, 450, 600, 750, 900, 1100, 1500], name="m_eff", label="$m_{eff}$ [GeV]"),
-        "untagged": hist.axis.Variable([200, 500, 750, 1500], name="m_eff", label="$m_{eff}$ [GeV]"),
+        "untagged": hist.axis.Variable([200, 500, 1500], name="m_eff", label="$m_{eff}$ [GeV]"),
     }
 
     def columns(self, events: Events) -> dict[str, EventArray]:
