@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from diffea import distribute
+from diffea import distribute, statistics
 from tests.scripts import ANALYSES, scripts
 
 
@@ -38,6 +38,24 @@ def test_the_cuts_of_zprime_fill_what_its_categories_fill(tasks: ModuleType, ope
     for key, template in expected.items():
         np.testing.assert_array_equal(found[key].values, template.values, err_msg="/".join(key))
     assert sum(template.values.sum() for template in expected.values()) > 0
+
+
+@pytest.mark.slow
+def test_filled_tasks_minimise_what_htautau_does_and_are_judged_by_the_limit(
+    tasks: ModuleType, open_data: Path
+) -> None:
+    if not (folder := open_data / "htautau").is_dir():
+        pytest.skip(f"no htautau files at {folder}: set DIFFEA_DATA to a folder that has them")
+    filled, plain = tasks.Task.of("8 filled"), tasks.Task.of("8")
+    tight = {**filled.variant.params, "jdeta": 2.9, "pt_2": 35.0, "pt_boosted": 115.0}
+    with filled.read(folder, "train", 0) as half:
+        templates = half.hard(tight)
+    bound = tasks.CUTS.model(templates)
+    lacking = np.maximum(0.0, 1.0 - np.asarray(statistics.effective_events(bound)) / 10.0).sum()
+    limit = float(plain.objective(templates))
+    assert lacking > 0
+    assert filled.objective(templates) == pytest.approx(limit * (1.0 + lacking), rel=1e-9)
+    assert float(filled.limit(templates)) == float(plain.limit(templates)) == limit
 
 
 def test_a_split_without_analysis_is_counted_and_flatters_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
