@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
+
+from diffea import compilations
 
 WHERE = """
 import diffea, jax
@@ -90,3 +93,20 @@ def test_what_is_not_needed_at_once_is_not_imported() -> None:
     code = f"import sys, diffea, diffea.cli; print([name for name in {LATE} if name in sys.modules])"
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert made.stdout.strip() == "[]"
+
+
+def test_once_a_day_the_longest_unused_files_go_until_the_others_fit(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(compilations, "LARGEST", 250)
+    now = time.time()
+    for name, age in (("old", 3), ("older", 4), ("new", 1), ("read", 5)):
+        (tmp_path / name).write_bytes(bytes(100))
+        os.utime(tmp_path / name, (now - (0 if name == "read" else age), now - age))
+    compilations.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".swept", "new", "read"}
+    for name in ("more", "most"):
+        (tmp_path / name).write_bytes(bytes(100))
+    compilations.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".swept", "new", "read", "more", "most"}
+    os.utime(tmp_path / ".swept", (now - 90_000, now - 90_000))
+    compilations.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".swept", "more", "most"}

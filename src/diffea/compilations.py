@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from jaxlib import version, xla_client
 
 SECONDS = 0.05  # what compiles faster is not worth a file
 LARGEST = 1 << 30  # bytes of all files; the longest unused go first
+DAY = 86_400.0  # seconds between two looks at all files
 FLAG = "xla_cpu_use_fusion_emitters"
 # as tried with jaxlib 0.7.2 to 0.10.2: one that does not know a flag ends the process
 _KNOWN = (0, 7) <= tuple(version.__version_info__) < (0, 11)
@@ -65,8 +67,27 @@ def keep() -> None:
     if not os.access(folder, os.W_OK):
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_compilation_cache_max_size", LARGEST)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)
+    sweep(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Once a day, delete the longest unused files until the others are no more than ``LARGEST`` bytes.
+
+    JAX's own limit is not for this: with it, whoever keeps a program reads two files for each one that is there, and all others wait.
+    """
+    mark = folder / ".swept"
+    with contextlib.suppress(OSError):  # another process may sweep, too
+        if mark.exists() and time.time() - mark.stat().st_mtime < DAY:
+            return
+        mark.touch()
+        found = [(path, path.stat()) for path in folder.iterdir() if path.is_file()]
+        excess = sum(about.st_size for _, about in found) - LARGEST
+        for path, about in sorted(found, key=lambda one: max(one[1].st_atime, one[1].st_mtime)):
+            if excess <= 0:
+                return
+            path.unlink(missing_ok=True)
+            excess -= about.st_size
 
 
 def _processor() -> str:
