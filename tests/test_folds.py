@@ -168,7 +168,7 @@ def test_what_learns_events_by_heart_gains_nothing(memorised) -> None:
     assert not (seen[0] & seen[1]).any()
     assert result["folds"][0]["params"] == result["params"]["after"]
     assert {fold["events"]["train"]["bkg"] + fold["events"]["test"]["bkg"] for fold in result["folds"]} == {900}
-    assert result["verdict"].startswith("doubtful because on events not trained on the objective changed by 0 ± 0")
+    assert result["verdict"].startswith("doubtful because on events not trained on the objective changed by 0, which")
     overtraining = result["trust"]["overtraining"]
     assert overtraining["difference"] > 3 * overtraining["error"] > 0
     assert "on other events the objective is higher" in result["verdict"]

@@ -22,7 +22,7 @@ import numpy as np
 
 from diffea import objectives, statistics
 from diffea.analysis import Variant
-from diffea.bootstrap import Measured
+from diffea.bootstrap import Measured, with_error
 from diffea.complaints import Compiled
 from diffea.errors import DiffeaError
 from diffea.evaluate import Evaluation
@@ -193,9 +193,8 @@ def _reasons(trust: JSONDict) -> Iterator[str]:
             yield f"of a signal of strength {entry['strength']:g} a fit finds {entry['found']:.3g}"
 
 
-def _text(found: dict[str, float | None]) -> str:
-    error = "" if found["error"] is None else f" ± {found['error']:.2g}"
-    return f"{found['difference']:.3g}{error}"
+def _text(found: JSONDict) -> str:
+    return with_error(found["difference"], found["error"]).replace("-", "−")
 
 
 def _is_pair(tree: object) -> bool:
