@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 COLOURS = {
     "auto": "#e42536", "tpe": "#5790fc", "gp": "#964a8b", "cma": "#f89c20", "random": "#9c9ca1", "grid": "#7a21dd",
 }  # fmt: skip
+COLUMNS = 3
 FILLS = np.geomspace(10, 1800, 200)
 
 
@@ -33,8 +34,10 @@ def course(splits: list[dict[str, Any]], name: str) -> np.ndarray:
 
 def draw(tasks: dict[str, Any], path: Path) -> None:
     """Limit against cost, a panel for each task."""
-    figure = Figure(figsize=(3.4 * len(tasks), 3.2), layout="constrained")
-    for axes, (task, found) in zip(np.ravel(figure.subplots(1, len(tasks), squeeze=False)), tasks.items(), strict=True):
+    columns = min(len(tasks), COLUMNS)
+    rows = -(-len(tasks) // columns)
+    figure = Figure(figsize=(3.4 * columns, 3.2 * rows), layout="constrained")
+    for axes, (task, found) in zip(figure.subplots(rows, columns, squeeze=False).flat, tasks.items(), strict=False):
         for name, colour in COLOURS.items():
             if "trace" in found["splits"][0].get(name, {}):
                 axes.plot(
@@ -42,7 +45,9 @@ def draw(tasks: dict[str, Any], path: Path) -> None:
                 )
         axes.set_xscale("log")
         axes.set_xlabel("fills")
-        axes.set_title(f"{task} cuts" if task.isdecimal() else task, loc="left", fontsize=10)
+        number, _, filled = task.partition(" ")
+        cuts = f"{number} cuts{', filled bins' if filled else ''}"
+        axes.set_title(cuts if number.isdecimal() else task, loc="left", fontsize=10)
     figure.axes[0].set_ylabel("training limit over the lowest of all")
     labelled = dict(
         line for axes in figure.axes for line in zip(*reversed(axes.get_legend_handles_labels()), strict=True)
