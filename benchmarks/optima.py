@@ -29,7 +29,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import diffea
-from diffea import Composite
 from diffea.optimise.box import Box
 from diffea.optimise.points import Points
 from diffea.parameters import as_arrays
@@ -94,7 +93,10 @@ def split(task: Any, data: Path, seed: int, arguments: argparse.Namespace, tpe: 
     boxes = load("black_boxes")
     found: dict[str, Any] = {}
     with task.read(data, "train", seed) as train, task.read(data, "test", seed) as test:
-        start, judge = Points(task.loss(train), *_start(task)), Points(Composite(test, task.limit), *_start(task))
+        start, judge = (
+            Points(task.loss(train), *_start(task)),
+            Points(diffea.Composite(test, task.limit), *_start(task)),
+        )
         rows = {"start": start.begin}
         for name in arguments.methods:
             trace = Trace(train)

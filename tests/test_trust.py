@@ -38,7 +38,7 @@ def found(value):
         ({"improvement": None}, "doubtful because it could not be judged whether events not trained on gained"),
         ({"overtraining": {"difference": 0.25, "error": 0.1}}, "doubtful because on other events .* 0.25 ± 0.10"),
         ({"overtraining": {"difference": -0.25, "error": 0.1}}, "holds"),
-        ({"bias": {"bias": -0.12, "error": 0.1}}, "doubtful because the scatter .* -0.12, more than its error of 0.1"),
+        ({"bias": {"bias": -0.12, "error": 0.1}}, "doubtful because the scatter .* −0.12, more than its error of 0.1"),
         ({"few_events": [{"bin": "c[2]", "events": 3.0}]}, r"doubtful because a bin holds fewer than 10 .*c\[2\]"),
         (
             {"injected": [{"strength": 3.0, "found": 2.0, "uncertainty": 0.3}]},

@@ -37,7 +37,10 @@ def draw(tasks: dict[str, Any], path: Path) -> None:
     columns = min(len(tasks), COLUMNS)
     rows = -(-len(tasks) // columns)
     figure = Figure(figsize=(3.4 * columns, 3.2 * rows), layout="constrained")
-    for axes, (task, found) in zip(figure.subplots(rows, columns, squeeze=False).flat, tasks.items(), strict=False):
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(tasks) :]:
+        axes.set_axis_off()
+    for axes, (task, found) in zip(panels, tasks.items(), strict=False):
         for name, colour in COLOURS.items():
             if "trace" in found["splits"][0].get(name, {}):
                 axes.plot(
@@ -48,7 +51,7 @@ def draw(tasks: dict[str, Any], path: Path) -> None:
         number, _, filled = task.partition(" ")
         cuts = f"{number} cuts{', filled bins' if filled else ''}"
         axes.set_title(cuts if number.isdecimal() else task, loc="left", fontsize=10)
-    figure.axes[0].set_ylabel("training limit over the lowest of all")
+    figure.axes[0].set_ylabel("training objective over the lowest of all")
     labelled = dict(
         line for axes in figure.axes for line in zip(*reversed(axes.get_legend_handles_labels()), strict=True)
     )

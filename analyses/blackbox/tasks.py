@@ -2,7 +2,8 @@
 
 With two free cuts these are the borders of the categories in the momentum of the ττ system, with four also those of the dijet
 category; with eight also the isolation and one cut on each of three variables, common to all categories. All others stay where
-`analyses/htautau` starts. "Filled" are tasks whose objective is that of `analyses/htautau`, which asks for simulated events in every bin. zprime's are those of its four categories, with the largest mass of an event's candidates.
+`analyses/htautau` starts. "Filled" are tasks whose objective is that of `analyses/htautau`, which asks for simulated events in every
+bin. zprime's are those of its four categories, with the largest mass of an event's candidates.
 """
 
 from __future__ import annotations

@@ -183,7 +183,8 @@ def _reasons(trust: JSONDict) -> Iterator[str]:
     if worse and worse["difference"] > ERRORS * (worse["error"] or 0.0):
         yield f"on other events the objective is higher than on those trained on, by {_text(worse)}"
     if bias and abs(bias["bias"]) > bias["error"]:
-        yield f"the scatter of so few events moves the result by {bias['bias']:.2g}, more than its error of {bias['error']:.2g}"
+        moved = f"{bias['bias']:.2g}".replace("-", "−")
+        yield f"the scatter of so few events moves the result by {moved}, more than its error of {bias['error']:.2g}"
     if few := trust["few_events"]:
         names = ", ".join(entry["bin"] for entry in few[:3]) + (", …" if len(few) > 3 else "")
         bins = "a bin holds" if len(few) == 1 else f"{len(few)} bins hold"
