@@ -100,6 +100,6 @@ def test_one_that_fails_ends_the_others(train, client, tmp_path):
 
     with pytest.raises(ValueError, match="the second of two"):
         train(tmp_path, client, fail, steps=5000)
-    assert told[-1] == (1, 1)
+    assert [step for fold, step in told if fold == 1] == [1]
     assert len(told) < 5000
     assert (tmp_path / "checkpoint" / "fold-1" / "steps.jsonl").is_file()
