@@ -71,9 +71,9 @@ def facilities(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
-    """The documentation, in docs/_build."""
+    """The documentation, in docs/_build; each process has a row of pages, and few have more than two of the notebooks."""
     session.install(".[docs]")
-    session.run("sphinx-build", "-j", "2", "-W", "--keep-going", "docs", "docs/_build")
+    session.run("sphinx-build", "-j", "8", "-W", "--keep-going", "docs", "docs/_build")
 
 
 if __name__ == "__main__":

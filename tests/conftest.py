@@ -13,6 +13,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_configure() -> None:
+    """Half of the tests' time is the compiler's: LLVM is told to be quick, here and in the processes that tests start, as in JAX's own tests."""
+    if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+        jax.config.update("jax_disable_most_optimizations", True)
+
+
 def pytest_collection_finish() -> None:
     """What is imported stays: the garbage collector need not look at it again, a tenth of the tests' time."""
     gc.freeze()
