@@ -72,6 +72,16 @@ def test_parameters_at_their_bounds_are_named() -> None:
     assert list(at_bounds(params, None)) == []
 
 
+@pytest.mark.parametrize("number", [2, 3])
+def test_two_parameters_in_a_list_are_not_taken_for_a_pair(number):
+    """One at its upper bound, one within, whatever the form of the bounds."""
+    values = [5.0, 1.0, 2.0][:number]
+    for form in (list, tuple):
+        params, bounds = {"cuts": form(values)}, {"cuts": form([(0.0, 5.0)] * number)}
+        assert list(at_bounds(params, bounds)) == ["cuts.0"]
+        assert list(at_bounds(params["cuts"], bounds["cuts"])) == ["0"]
+
+
 def model():
     def sample(name, values, *modifiers):
         return {"name": name, "data": values, "modifiers": list(modifiers)}

@@ -26,6 +26,7 @@ from diffea.bootstrap import Measured, with_error
 from diffea.complaints import Compiled
 from diffea.errors import DiffeaError
 from diffea.evaluate import Evaluation
+from diffea.optimise.bounds import read_bounds
 from diffea.parameters import as_arrays, name_of
 from diffea.run.folds import Fold
 from diffea.run.nuisances import fitted
@@ -90,13 +91,9 @@ def verdict(trust: JSONDict, folds: Sequence[Fold], start: Params, doubts: Seque
 
 def at_bounds(params: Params, bounds: Params) -> Iterator[str]:
     """Names of parameters, such as ``mt`` or ``edges[2]``, that lie at one of their bounds."""
-    if bounds is None:
-        return
-    ends = {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(bounds, is_leaf=_is_pair)}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if (pair := ends.get(name_of(path))) is None:
-            continue
-        low, high, values = np.broadcast_arrays(*(np.asarray(end, float) for end in pair), np.asarray(leaf, float))
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    for (path, leaf), pair in zip(leaves, read_bounds(leaves, bounds) if leaves else [], strict=True):
+        low, high, values = np.broadcast_arrays(*pair, np.asarray(leaf, float))
         reach = np.where(np.isfinite(high - low), AT * (high - low), 0.0)
         for place in np.argwhere((values <= low + reach) | (values >= high - reach)):
             yield name_of(path) + "".join(f"[{index}]" for index in place)
@@ -196,10 +193,6 @@ def _reasons(trust: JSONDict) -> Iterator[str]:
 
 def _text(found: JSONDict) -> str:
     return with_error(found["difference"], found["error"]).replace("-", "−")
-
-
-def _is_pair(tree: object) -> bool:
-    return isinstance(tree, tuple | list) and len(tree) == 2 and not any(isinstance(end, dict) for end in tree)
 
 
 def _same(one: Params, other: Params) -> bool:
