@@ -292,6 +292,46 @@ def test_many_fills_of_objects_of_unlike_number_are_those_of_awkward(events, fil
             np.testing.assert_allclose(histogram.variances(flow=True), oracle.variances(flow=True), rtol=1e-9)
 
 
+@pytest.mark.parametrize("categories", [3, 4], ids=["unlike the slots", "as many as slots"])
+def test_objects_have_the_probabilities_of_their_event(events, fileset, categories):
+    """Each object of an event in each category with the probability of the event, by a loop over both."""
+    shares = np.random.default_rng(1).dirichlet(np.ones(categories), 3)
+    sorts = hist.axis.IntCategory(range(categories), name="sort")
+
+    def fill(params, columns):
+        of_event = jnp.asarray(params["shares"])[columns["n"]]
+        yield diffea.Fill("two", (columns["objects"], of_event), columns["w"], bandwidth=1e-9)
+
+    oracle = hist.Hist(AXIS, sorts, storage=hist.storage.Weight())
+    for n, weight, objects in zip(events["n"], events["w"], ak.to_list(events["objects"]), strict=True):
+        for each in objects:
+            for category in range(categories):
+                oracle.fill(each, category, weight=weight * shares[n, category])
+    chosen = hist.Hist(AXIS, sorts, storage=hist.storage.Weight()).fill(
+        ak.to_numpy(ak.flatten(events["objects"])),
+        np.repeat(events["n"], ak.num(events["objects"])),
+        weight=np.repeat(events["w"], ak.num(events["objects"])),
+    )
+    with distribute(processor(fill, {"two": (AXIS, sorts)}), fileset) as templates:
+        mixed = templates({"shares": shares})["two", "s"].to_hist()
+        whole = templates.hard({"shares": np.eye(3, categories)})["two", "s"].to_hist()
+    for found, expected in ((mixed, oracle), (whole, chosen)):
+        np.testing.assert_allclose(found.values(), expected.values(), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found.variances(), expected.variances(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_an_observable_of_several_numbers_an_event_is_named(fileset, hard):
+    def fill(params, columns):
+        yield diffea.Fill("c", jnp.stack([columns["x"]] * 2, axis=1), columns["w"])
+
+    with (
+        distribute(processor(fill), fileset) as templates,
+        pytest.raises(errors.FillError, match="one number for each"),
+    ):
+        (templates.hard if hard else templates)({"cut": 2.0})
+
+
 @pytest.mark.parametrize("options", [{}, {"hard": True}, {"jacobian": True}])
 def test_a_fill_that_names_the_samples_own_name_adds_to_it(events, fileset, options):
     def fill(params, columns):

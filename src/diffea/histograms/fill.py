@@ -41,7 +41,7 @@ def histogram(
     bandwidth: Several[ArrayLike | None] = None,
     kernel: str = "biweight",
     flow: bool = False,
-    reflect: bool = False,
+    reflect: Several[bool] = False,
 ) -> jax.Array:
     """Sum of weights in each bin, differentiable in the events, the weights, the edges and the bandwidth.
 
@@ -60,7 +60,7 @@ def histogram(
             ``default_bandwidth(edges)``; a tuple of them for several axes.
         kernel: ``biweight``, ``triweight``, ``epanechnikov`` or ``gaussian``.
         flow: also return the underflow and overflow bin, with which the total weight is conserved.
-        reflect: mirror at the first and last edge what would leak through them, for an observable that ends there.
+        reflect: mirror at the first and last edge what would leak through them, for an observable that ends there; a tuple of them for several axes.
 
     Returns:
         Shape (bins,), or (bins + 2,) with flow; one dimension for each axis. float64.
@@ -79,7 +79,7 @@ def fill(
     *,
     bandwidth: Several[ArrayLike | None] = None,
     kernel: str = "biweight",
-    reflect: bool = False,
+    reflect: Several[bool] = False,
 ) -> tuple[jax.Array, jax.Array]:
     """Sums of weights and of squared weights, with flow bins; under ``soft.hard()`` those of an exact histogram.
 
@@ -127,18 +127,20 @@ def _windows(
     bandwidth: Several[ArrayLike | None],
     kernel: str,
     *,
-    reflect: bool,
+    reflect: Several[bool],
 ) -> tuple[list[Window], jax.Array]:
     """What every event touches on each axis, and its weight."""
     xs = x if isinstance(x, tuple) else (x,)
     all_edges: Any = edges if isinstance(x, tuple) else (edges,)
     bandwidths = bandwidth if isinstance(bandwidth, tuple) else (bandwidth,) * len(xs)
-    if not isinstance(all_edges, tuple) or len(all_edges) != len(xs) or len(bandwidths) != len(xs):
+    reflects = reflect if isinstance(reflect, tuple) else (reflect,) * len(xs)
+    if not isinstance(all_edges, tuple) or {len(all_edges), len(bandwidths), len(reflects)} != {len(xs)}:
         msg = f"expected one array of edges (and one bandwidth, or none) for each of {len(xs)} observables"
         raise HistogramError(msg)
-    arrays, w = _rows(xs, weights)
+    arrays, w = _rows(xs, all_edges, weights)
     chosen = kernel_named(kernel)
-    windows = [_window(*axis, chosen, reflect) for axis in zip(arrays, all_edges, bandwidths, strict=True)]
+    axes = zip(arrays, all_edges, bandwidths, reflects, strict=True)
+    windows = [_window(x, edges, bandwidth, chosen, ends) for x, edges, bandwidth, ends in axes]
     return windows, w
 
 
@@ -159,7 +161,9 @@ def _window(x: jax.Array, edges: Edges, bandwidth: ArrayLike | None, kernel: Ker
     return soft_window(x, edges, bandwidth, kernel, reflect=reflect)
 
 
-def _rows(xs: tuple[Column, ...], weights: Column | None) -> tuple[list[jax.Array], jax.Array]:
+def _rows(
+    xs: tuple[Column, ...], edges: tuple[Edges, ...], weights: Column | None
+) -> tuple[list[jax.Array], jax.Array]:
     """Observables and weights, one row an event (or an object) each."""
     columns: list[Any] = [*xs, 1.0 if weights is None else weights]
     ragged = [c for c in columns if isinstance(c, Ragged)]
@@ -168,8 +172,8 @@ def _rows(xs: tuple[Column, ...], weights: Column | None) -> tuple[list[jax.Arra
             msg = f"expected observables and weights of the same objects, got shapes {sorted(shapes)}"
             raise HistogramError(msg)
         mask = functools.reduce(operator.and_, (jnp.asarray(c.mask) for c in ragged))
-        columns = [c.values if isinstance(c, Ragged) else _column(c) for c in columns]
-        columns = [jnp.broadcast_to(c, mask.shape).ravel() for c in columns]
+        kinds = [isinstance(of, Categories) for of in edges]
+        columns = [_of_objects(c, mask.shape, categories=of) for c, of in zip(columns, [*kinds, False], strict=True)]
         columns[-1] = jnp.where(mask.ravel(), columns[-1], 0)
     arrays = [_floating(c) for c in columns]
     rows = arrays[0].shape[:1]
@@ -179,9 +183,14 @@ def _rows(xs: tuple[Column, ...], weights: Column | None) -> tuple[list[jax.Arra
     return arrays[:-1], jnp.broadcast_to(arrays[-1], rows)
 
 
-def _column(x: ArrayLike) -> jax.Array:
+def _of_objects(x: Column, shape: tuple[int, ...], *, categories: bool) -> jax.Array:
+    """A column, one row an object, in the order of the slots; probabilities of categories, one an event, are those of its objects."""
+    if isinstance(x, Ragged):
+        return jnp.ravel(x.values)
     x = jnp.asarray(x)
-    return x[:, None] if x.ndim == 1 else x
+    if categories and x.ndim == 2:
+        return jnp.repeat(x, shape[1], axis=0)
+    return jnp.broadcast_to(x[:, None] if x.ndim == 1 else x, shape).ravel()
 
 
 def _floating(x: ArrayLike) -> jax.Array:

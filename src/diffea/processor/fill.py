@@ -83,31 +83,35 @@ def named(
     return [(_key(fill, axes, sample, where), fill) for fill in fills]
 
 
-def as_numbers(fill: Fill, rows: int, where: str) -> tuple[tuple[jax.Array | Ragged, ...], jax.Array | Ragged | None]:
+def as_numbers(
+    fill: Fill, axes: tuple[Axis, ...], rows: int, where: str
+) -> tuple[tuple[jax.Array | Ragged, ...], jax.Array | Ragged | None]:
     """The observables and the weight of a fill as arrays or ``Ragged`` ones.
 
     Args:
         fill: of a block.
+        axes: of its channel.
         rows: of the block.
         where: for the message.
 
     Raises:
-        FillError: if one is not real numbers, one an event or an object.
+        FillError: if one is not real numbers, one an event or an object, or probabilities of the categories of a discrete axis.
     """
     where = f"{where}, channel {fill.channel!r}, variation {fill.variation!r}"
     observables = tuple(_as_numbers(array, f"{where}: the observable") for array in fill.observables)
     weight = None if fill.weight is None else _as_numbers(fill.weight, f"{where}: the weight")
-    for array in observables:
-        if len(array.shape) not in (1, 2) or array.shape[0] != rows:
-            msg = f"{where}: the observable has shape {array.shape}; expected one number for each of the {rows} events of a block"
+    objects = {array.shape for array in (*observables, weight) if isinstance(array, Ragged)}
+    for array, axis in zip(observables, axes, strict=True):
+        of_event = {(rows, len(axis))} if axis.traits.discrete else objects
+        if not isinstance(array, Ragged) and array.shape != (rows,) and array.shape not in of_event:
+            or_probabilities = f", or the probabilities of {len(axis)} categories" if axis.traits.discrete else ""
+            msg = f"{where}: the observable has shape {array.shape}; expected one number for each of the {rows} events of a block{or_probabilities}"
             raise FillError(msg)
     if weight is not None and weight.shape not in ((), (rows,)) and not isinstance(weight, Ragged):
         msg = f"{where}: the weight has shape {weight.shape}; expected one number for each of the {rows} events of a block, or one for all"
         raise FillError(msg)
-    if (found := {array.shape for array in (*observables, weight) if isinstance(array, Ragged)}) and (
-        len(found) > 1 or next(iter(found))[0] != rows
-    ):
-        msg = f"{where}: observables and weight are of unlike objects, of shapes {sorted(found)}; {rows} events are in a block"
+    if objects and (len(objects) > 1 or next(iter(objects))[0] != rows):
+        msg = f"{where}: observables and weight are of unlike objects, of shapes {sorted(objects)}; {rows} events are in a block"
         raise FillError(msg)
     return observables, weight
 

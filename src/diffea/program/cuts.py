@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from diffea.events.blocks import Blocks
 from diffea.events.ragged import Column, Ragged
 from diffea.parameters import name_of
+from diffea.processor.base import axes_of
 from diffea.processor.fill import as_numbers
 from diffea.program.program import OPERATION_BY_OPERATION, Program
 from diffea.program.structure import Structure
@@ -86,13 +87,17 @@ def reading(program: Program, structure: Structure, params: Params) -> Reading:
 
 def _read(program: Program, structure: Structure, shapes: Params) -> Reading:
     noted: list[tuple[list[Made], list[Key]]] = []
+    axes = axes_of(program.processor)
 
     def run(params: Params, outcomes: jax.Array | None, arrays: PyTree) -> tuple[Recorder, list[jax.Array]]:
         names = {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
         recorder = Recorder(arrays, names, outcomes)
         with recording(recorder):
             fills = [item for item in fills_of(program.processor, structure, params, arrays) if item[0][2] == NOMINAL]
-        weights = [_weight(*as_numbers(fill, structure.rows, program.name), structure.rows) for _, fill in fills]
+        weights = [
+            _weight(*as_numbers(fill, axes[fill.channel], structure.rows, program.name), structure.rows)
+            for _, fill in fills
+        ]
         noted.append((recorder.made, [key for key, _ in fills]))
         return recorder, weights
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -95,7 +95,8 @@ def hard_entries(
         axes[channel] = (with_edges(axis, checked_edges(np.asarray(found))),)
     for key, fill in zip(of_sample(traced.keys, sample), fills, strict=True):
         weight = 1.0 if fill.weight is None else fill.weight
-        events, (weights, *observables) = _one_row_each(weight, *fill.observables, rows=rows)
+        discrete = [False, *(axis.traits.discrete for axis in axes[fill.channel])]
+        events, (weights, *observables) = _one_row_each([weight, *fill.observables], discrete, rows)
         for name, numbers in (("weight", weights), *(("observable", observable) for observable in observables)):
             if count := int(np.sum(~np.isfinite(numbers))):
                 msg = (
@@ -116,7 +117,9 @@ def hard_entries(
         yield Entries(key, axes[fill.channel], entered, scaled, events)
 
 
-def _one_row_each(*columns: Column, rows: int) -> tuple[np.ndarray, list[np.ndarray]]:
+def _one_row_each(
+    columns: Sequence[Column], discrete: Sequence[bool], rows: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Arrays of one length, and the row of each entry: an entry an event, or an entry an object where one of the columns is ragged."""
     masks = [np.asarray(column.mask) for column in columns if isinstance(column, Ragged)]
     if not masks:
@@ -125,8 +128,16 @@ def _one_row_each(*columns: Column, rows: int) -> tuple[np.ndarray, list[np.ndar
         return np.arange(rows), each
     mask = np.logical_and.reduce(masks)
     arrays = [np.asarray(column.values if isinstance(column, Ragged) else column, dtype=float) for column in columns]
-    each = [np.broadcast_to(array[:, None] if array.ndim == 1 else array, mask.shape)[mask] for array in arrays]
-    return np.nonzero(mask)[0], each
+    events = np.nonzero(mask)[0]
+    probabilities = [
+        of and array.ndim == 2 and not isinstance(column, Ragged)
+        for column, array, of in zip(columns, arrays, discrete, strict=True)
+    ]
+    each = [
+        array[events] if known else np.broadcast_to(array[:, None] if array.ndim == 1 else array, mask.shape)[mask]
+        for array, known in zip(arrays, probabilities, strict=True)
+    ]
+    return events, each
 
 
 def places_of(entries: Entries, whole: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -203,6 +203,7 @@ def _read(
     fills_of_block: Callable[[Params, PyTree], list[tuple[Key, Fill]]],
 ) -> Reading:
     where = f"{type(processor).__name__}.fill"
+    axes = axes_of(processor)
     made: list[tuple[list[tuple[Key, Fill]], PyTreeDef, list[object]]] = []
 
     def read(params: Params, widths: Scalar, arrays: PyTree) -> tuple[Numbers, list[jax.Array]]:
@@ -210,7 +211,7 @@ def _read(
             fills = fills_of_block(params, arrays)
         settings = [fill.bandwidth for _, fill in fills], learned_edges(processor, params)
         leaves, tree = jax.tree.flatten(settings)
-        numbers = [as_numbers(fill, structure.rows, where) for _, fill in fills]
+        numbers = [as_numbers(fill, axes[fill.channel], structure.rows, where) for _, fill in fills]
         known = [None if isinstance(leaf, jax.core.Tracer) else leaf for leaf in leaves]
         made.append((fills, tree, known))
         return numbers, [leaf for leaf in leaves if isinstance(leaf, jax.core.Tracer)]
@@ -221,7 +222,7 @@ def _read(
     groups: dict[tuple[str, str, int], int] = {}
     alike = tuple(groups.setdefault((fill.channel, fill.kernel, id(fill.bandwidth)), len(groups)) for _, fill in fills)
     forms = [dataclasses.replace(fill, observable=(), weight=None, bandwidth=None) for _, fill in fills]
-    fixed = {name: tuple(map(binning, axes)) for name, axes in axes_of(processor).items()}
+    fixed = {name: tuple(map(binning, of)) for name, of in axes.items()}
 
     def complete(numbers: Numbers, settings: list[jax.Array]) -> tuple[list[Fill], Edges]:
         computed = iter(settings)
