@@ -38,6 +38,34 @@ def test_nothing_leaks(bandwidth):
     assert np.all(leaking[[0, -1]] > 1.0)
 
 
+def test_nothing_leaks_beside_an_axis_that_has_flow():
+    """A category beside it, which has an overflow, and a mass: the yields are those of the score alone."""
+    score, sorts = hist.axis.Regular(8, 0, 1, flow=False, name="score"), np.arange(2000) % 3
+    columns = {"score": SCORES, "weight": WEIGHTS, "sort": sorts, "mass": np.linspace(-0.5, 1.5, 2000)}
+
+    class Scores(DifferentiableProcessor):
+        channels = {  # noqa: RUF012
+            "sorts": (score, hist.axis.IntCategory([0, 1, 2], name="sort")),
+            "masses": (hist.axis.Regular(5, 0, 1, name="mass"), score),
+            "alone": score,
+        }
+
+        def fill(self, params, columns):
+            yield Fill("sorts", (columns["score"], columns["sort"]), columns["weight"], bandwidth=(0.05, None))
+            yield Fill("masses", (columns["mass"], columns["score"]), columns["weight"], bandwidth=0.05)
+            yield Fill("alone", columns["score"], columns["weight"], bandwidth=0.05)
+
+    program = Program(Scores())
+    structure, blocks = structured(check(columns, 2000, "test"), program.dtype)
+    layout = program.layout(structure, "s", {})
+    _, sums = program.run("values", structure, "s", layout, {}, blocks, 1.0)
+    of = {key[0]: sums[0][span].reshape(layout.shape(key[0])) for key, span in layout.spans.items()}
+    np.testing.assert_allclose(of["sorts"][1:-1].sum(axis=0)[1:4], np.bincount(sorts, WEIGHTS), rtol=1e-12)
+    np.testing.assert_allclose(of["sorts"].sum(axis=1), of["alone"], atol=1e-9)
+    np.testing.assert_allclose(of["masses"].sum(axis=0), of["alone"], atol=1e-9)
+    assert of["masses"][0].sum() > 1.0  # its other axis has an underflow, where a quarter of the events are
+
+
 def test_without_a_bandwidth_it_is_boost_histogram():
     axis = hist.axis.Regular(8, 0.1, 0.9, flow=False, name="score")
     oracle = hist.Hist(axis, storage=hist.storage.Weight()).fill(SCORES, weight=WEIGHTS)

@@ -33,7 +33,8 @@ def explain(program: Program, structure: Structure, params: Params, arrays: PyTr
         for edges in learned_edges(processor, params).values():
             checked_edges(np.asarray(edges))
         for _, fill in fills_of(processor, structure, params, arrays):
-            fill_sums(fill, tuple(map(binning, axes[fill.channel])), fill.weight, reflect=False)
+            binnings = tuple(map(binning, axes[fill.channel]))
+            fill_sums(fill, binnings, fill.weight, reflect=(False,) * len(binnings))
     except DiffeaError as error:
         return error
     return None

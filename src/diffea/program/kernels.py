@@ -53,7 +53,7 @@ def block(traced: Traced, processor: DifferentiableProcessor, dtype: np.dtype) -
         parts: dict[Key, jax.Array | float] = dict.fromkeys(reading.keys, 0.0)
         for group_fills in alike.values():
             found = [fill for _, fill in group_fills]
-            reflect = all(map(_ends, axes[found[0].channel]))
+            reflect = tuple(map(_ends, axes[found[0].channel]))
             for (key, _), part in zip(group_fills, _sums(found, edges, scale, reflect=reflect), strict=True):
                 parts[key] = parts[key] + part
         return jnp.concatenate(list(parts.values()), axis=1)
@@ -149,14 +149,16 @@ MODES: Mapping[str, Callable[[Block], Callable[..., Counted]]] = {
 }  # fmt: skip
 
 
-def fill_sums(fill: Fill, binnings: tuple[Binning, ...], weight: Column | None, *, reflect: bool) -> jax.Array:
+def fill_sums(
+    fill: Fill, binnings: tuple[Binning, ...], weight: Column | None, *, reflect: tuple[bool, ...]
+) -> jax.Array:
     """Values and variances of a fill, shape ``(2, bins)``, flow bins included.
 
     Args:
         fill: whose observables, bandwidth and kernel it is.
         binnings: of the channel's axes.
         weight: of each event.
-        reflect: whether the observables end at the first and last edge.
+        reflect: of each axis, whether the observable ends at its first and last edge.
     """
     several = len(fill.observables) > 1
     sums, squares = histograms.fill(
@@ -165,7 +167,7 @@ def fill_sums(fill: Fill, binnings: tuple[Binning, ...], weight: Column | None, 
         weight,
         bandwidth=fill.bandwidth,
         kernel=fill.kernel,
-        reflect=reflect,
+        reflect=reflect if several else reflect[0],
     )
     return jnp.stack([sums.ravel(), squares.ravel()]).astype(float)
 
@@ -176,7 +178,7 @@ def _ends(axis: Axis) -> bool:
 
 
 def _sums(
-    fills: list[Fill], edges: Mapping[str, tuple[Binning, ...]], scale: jax.Array, *, reflect: bool
+    fills: list[Fill], edges: Mapping[str, tuple[Binning, ...]], scale: jax.Array, *, reflect: tuple[bool, ...]
 ) -> jax.Array | list[jax.Array]:
     """Values and variances of fills into one channel with one kernel.
 
@@ -187,7 +189,7 @@ def _sums(
         fills: alike but for their observables and weights.
         edges: of each channel's axes.
         scale: of the weights, shape (events,).
-        reflect: whether the observables end at the first and last edge.
+        reflect: of each axis, whether the observable ends at its first and last edge.
 
     Returns:
         shape ``(fills, 2, bins)``, flow bins included.
