@@ -176,6 +176,42 @@ def test_transforms_and_flows_are_those_of_correctionlib(flow, points):
     equals(oracle(content), three, [eta - 1, pt], eta - 1, 3, pt)
 
 
+def test_a_formula_need_have_no_value_outside_of_its_bin():
+    """A square root that begins with its bin, a logarithm that has no value at its border, and one of another input beside them."""
+
+    def formula(expression, *of):
+        return {"nodetype": "formula", "expression": expression, "parser": "TFormula", "variables": list(of)}
+
+    x, y = np.array([-3.0, -1.0, 0.5, 20.0, 49.0, 50.0, 70.0, 150.0]), np.linspace(1.0, 9.0, 8)
+    data = {"nodetype": "binning", "input": "x", "edges": [-10.0, 0.0, 50.0, 100.0], "flow": formula("log(x-99)", "x")}
+    data["content"] = [formula("y*sqrt(-x)", "x", "y"), formula("log(x)", "x"), formula("sqrt(x-50)", "x")]
+    content = one(data, ("x", "real"), ("y", "real"))
+    factor = soft.ScaleFactor.from_correctionlib(content, "one")
+    equals(oracle(content), factor, [x, y], x, y)
+    data["content"][1] = formula("sqrt(x)", "x")
+    data["flow"] = "clamp"
+    content = one(data, ("x", "real"), ("y", "real"))
+    factor = soft.ScaleFactor.from_correctionlib(content, "one")
+    equals(oracle(content), factor, [x, y], x, y)
+    smooth = x != 50.0  # where one of the formulas begins
+    narrow, exact = factor(x, y, width=0.01), oracle(content).evaluate(x, y)
+    np.testing.assert_allclose(narrow[smooth], exact[smooth], rtol=1e-9)
+    slopes = jax.vmap(jax.grad(lambda one, other: factor(one[None], other[None], width=2.0)[0]))(x, y)
+    up, down = (factor(x + step, y, width=2.0) for step in (1e-6, -1e-6))
+    np.testing.assert_allclose(slopes[smooth], (up - down)[smooth] / 2e-6, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("low", "high", "bins"), [(0.0, 1.0, 10), (-2.4, 2.4, 48), (0.1, 0.8, 7), (1e-3, 1e3, 6)])
+def test_equal_bins_begin_where_they_do_in_correctionlib(low, high, bins):
+    edges = np.linspace(low, high, bins + 1)
+    near = np.concatenate([edges, np.round(edges, 1), low + (high - low) / bins * np.arange(bins + 1)])
+    x = np.concatenate([near, np.nextafter(near, high), np.nextafter(near, low)])
+    x = x[x < high - 1e-9]  # next to its upper end correctionlib 2.9 rounds into the bin of the overflow
+    data = {"nodetype": "binning", "input": "x", "edges": {"n": bins, "low": low, "high": high}, "flow": "clamp"}
+    content = one({**data, "content": list(map(float, range(bins)))}, ("x", "real"))
+    equals(oracle(content), soft.ScaleFactor.from_correctionlib(content, "one"), [x], x)
+
+
 def test_what_is_outside_of_an_error_flow_is_named(content):
     factor = soft.ScaleFactor.from_correctionlib(content, "flat")
     eta, pt = np.array([1.0, 2.5]), np.array([30.0, 40.0])

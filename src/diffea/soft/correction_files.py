@@ -218,10 +218,20 @@ def _edges(spec: Any) -> tuple[float, ...]:
         if type(count) is not int or count < 1:
             msg = f"expected a number of bins, got {count!r}"
             raise CorrectionError(msg)
-        return tuple(np.linspace(low, high, count + 1).tolist())
+        return (low, *_starts(low, high, count), high)
     return tuple(
         float(edge) if edge in ("inf", "+inf", "-inf") or abs(edge) == math.inf else _number(edge) for edge in spec
     )
+
+
+def _starts(low: float, high: float, count: int) -> list[float]:
+    """The first number in each of equal bins after the first, by correctionlib's arithmetic, which rounds: 0.3 begins one of ten from 0 to 1."""
+    numbers = np.arange(1, count)
+    before, first = np.full(numbers.shape, low), np.full(numbers.shape, high)
+    while np.any((before < (middle := before + (first - before) / 2)) & (middle < first)):
+        reached = count * ((middle - low) / (high - low)) >= numbers
+        before, first = np.where(reached, before, middle), np.where(reached, middle, first)
+    return first.tolist()
 
 
 def _depth(content: object) -> int:

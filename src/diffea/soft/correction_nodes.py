@@ -85,7 +85,7 @@ class Bins:
             self._shares(column, np.asarray(edges), widths.get(name))
             for name, column, edges in zip(self.inputs, columns, self.edges, strict=True)
         ]
-        result = _mixed(shares, [evaluate(node, values, widths) for node in self.contents])
+        result = _mixed(shares, [self._content(place, values, widths) for place in range(len(self.contents))])
         if self.flow == "error":
             inside: ArrayLike = True
             for column, edges in zip(columns, self.edges, strict=True):
@@ -96,7 +96,21 @@ class Bins:
         within: ArrayLike = 1.0
         for share in shares:
             within = within * jnp.sum(share, axis=-1)
-        return result + (1.0 - within) * evaluate(self.flow, values, widths)
+        outside = jnp.asarray(1.0 - within)
+        return result + outside * _where_shared(outside, evaluate(self.flow, values, widths))
+
+    def _content(self, place: int, values: Values, widths: Widths) -> ArrayLike:
+        """What is in a bin: to inputs beyond its borders what is at the border, as a formula need not have a value elsewhere."""
+        node = self.contents[place]
+        if isinstance(node, float) or self.flow == "wrap":
+            return evaluate(node, values, widths)
+        sizes = [len(edges) - 1 for edges in self.edges]
+        held = {}
+        for name, edges, number in zip(self.inputs, self.edges, np.unravel_index(place, sizes), strict=True):
+            ends = (-math.inf, *edges[1:-1], math.inf) if self.flow == "clamp" else edges
+            low, high, x = ends[number], ends[number + 1], values[name]
+            held[name] = jnp.where(x < low, low, jnp.where(x > high, high, x))
+        return evaluate(node, {**values, **held}, widths)
 
     def _shares(self, x: jax.Array, edges: np.ndarray, width: ArrayLike | None) -> jax.Array:
         """How much of ``x`` is in each bin, shape (…, bins)."""
@@ -192,8 +206,14 @@ def _mixed(shares: list[jax.Array], contents: Sequence[Any]) -> jax.Array:
         result = stacked.reshape(*stacked.shape[:-1], *sizes)
     for share in shares:
         later = (1,) * (result.ndim - share.ndim)
-        result = jnp.sum(share.reshape(share.shape + later) * result, axis=share.ndim - 1)
+        share = share.reshape(share.shape + later)
+        result = jnp.sum(share * _where_shared(share, result), axis=share.ndim - len(later) - 1)
     return result
+
+
+def _where_shared(share: jax.Array, content: ArrayLike) -> jax.Array:
+    """The content, and 0 where there is no share in it: there it may be no number."""
+    return jnp.where(share == 0.0, 0.0, content)
 
 
 def _truth(function: Callable[[ArrayLike, ArrayLike], jax.Array]) -> Callable[[ArrayLike, ArrayLike], jax.Array]:
