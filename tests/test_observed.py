@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -331,3 +332,22 @@ def test_parameters_come_back_from_their_json_values() -> None:
     np.testing.assert_array_equal(back["a"][1][1]["c"], params["a"][1][1]["c"])
     with pytest.raises(ValueError, match="expected the shape"):
         params_of({"x": [1.0, 2.0]}, {"x": 1.0})
+
+
+class Cuts(NamedTuple):
+    """Parameters in a form of the user's own."""
+
+    mt: float
+    edges: np.ndarray
+
+
+def test_named_tuples_come_back_by_the_names_of_their_fields() -> None:
+    params = {"cuts": Cuts(40.0, np.array([1.0, 2.0])), "others": [Cuts(1.0, np.ones(1))]}
+    stored = json.loads(json.dumps(numbers(params)))
+    assert stored["cuts"] == {"mt": 40.0, "edges": [1.0, 2.0]}
+    assert numbers(Cuts((0.0, 80.0), None)) == {"mt": [0.0, 80.0], "edges": None}
+    back = params_of(stored, params)
+    assert isinstance(back["cuts"], Cuts)
+    assert isinstance(back["others"][0], Cuts)
+    assert back["cuts"].mt == 40.0
+    np.testing.assert_array_equal(back["cuts"].edges, params["cuts"].edges)

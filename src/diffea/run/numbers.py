@@ -13,6 +13,7 @@ from diffea.types import Params, PyTree
 
 def numbers(tree: PyTree) -> object:
     """A pytree as JSON values; None for what is infinite, such as a bound that is none."""
+    tree = _by_name(tree)
     if isinstance(tree, Mapping):
         return {str(key): numbers(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
@@ -44,10 +45,11 @@ def params_of(stored: PyTree, like: Params) -> Params:
         found: PyTree = stored
         tree: PyTree = like
         for number, key in enumerate(path):
+            tree = _by_name(tree)
             if not isinstance(tree, Mapping | list | tuple):  # such as a module
                 found = found[name_of(path[number:])]
                 break
-            step: PyTree = getattr(key, "key", getattr(key, "idx", None))
+            step: PyTree = getattr(key, "key", getattr(key, "idx", getattr(key, "name", None)))
             found, tree = found[step if isinstance(tree, list | tuple) else str(step)], tree[step]
         array = np.asarray(found, float)
         if array.shape != np.shape(value):
@@ -56,3 +58,8 @@ def params_of(stored: PyTree, like: Params) -> Params:
         return array
 
     return jax.tree_util.tree_map_with_path(leaf, like)
+
+
+def _by_name(tree: PyTree) -> PyTree:
+    """A named tuple as a dict; whatever else as it is."""
+    return tree._asdict() if isinstance(tree, tuple) and hasattr(tree, "_asdict") else tree
