@@ -201,6 +201,18 @@ def test_a_formula_need_have_no_value_outside_of_its_bin():
     np.testing.assert_allclose(slopes[smooth], (up - down)[smooth] / 2e-6, rtol=1e-5, atol=1e-7)
 
 
+def test_whole_numbers_lose_no_digits():
+    """They have more than 32 bits of a floating-point number hold, in the input and in the factors."""
+    n = 2**25 + np.arange(-3, 5)
+    edges, values = [0.0, 2.0**25 + 1, 2.0**26], [0.9731234567, 1.1234567891]
+    data = {"nodetype": "binning", "input": "n", "edges": edges, "content": values, "flow": "clamp"}
+    content = one(data, ("n", "int"))
+    equals(oracle(content), soft.ScaleFactor.from_correctionlib(content, "one"), [n], n)
+    smooth = soft.ScaleFactor(("n",), (np.array(edges[1:2]),), np.array(values))(n, width=1.0)
+    above = 1.0 / (1.0 + np.exp(-(n - edges[1])))
+    np.testing.assert_allclose(smooth, values[0] + (values[1] - values[0]) * above, rtol=1e-12)
+
+
 @pytest.mark.parametrize(("low", "high", "bins"), [(0.0, 1.0, 10), (-2.4, 2.4, 48), (0.1, 0.8, 7), (1e-3, 1e3, 6)])
 def test_equal_bins_begin_where_they_do_in_correctionlib(low, high, bins):
     edges = np.linspace(low, high, bins + 1)

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from diffea.errors import CorrectionError
 from diffea.soft.context import is_hard, width_scale
-from diffea.soft.transition import PROFILES, step
+from diffea.soft.transition import PROFILES, floating, step
 
 __all__ = ["Bins", "Formula", "Node", "Transform", "covered", "evaluate"]
 
@@ -183,7 +183,7 @@ def covered(node: Node | str) -> Iterator[str]:
 
 def _above(x: jax.Array, edges: np.ndarray, width: ArrayLike | None) -> jax.Array:
     """How much of ``x`` is above each edge, shape (…, edges)."""
-    dtype = jnp.result_type(x, jnp.float32)
+    dtype = floating(x)
     if is_hard() or width is None:
         return (x[..., None] >= edges).astype(dtype)
     scale = width_scale()

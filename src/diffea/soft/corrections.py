@@ -15,7 +15,7 @@ from diffea.errors import CorrectionError
 from diffea.events.ragged import Column, Ragged, elementwise
 from diffea.soft.correction_files import read_correction
 from diffea.soft.correction_nodes import Bins, Node, covered, evaluate
-from diffea.soft.transition import checked_width
+from diffea.soft.transition import checked_width, floating
 from diffea.types import JSONMapping, Params, PyTree
 
 __all__ = ["ScaleFactor", "reweight"]
@@ -102,7 +102,7 @@ class ScaleFactor:
             values |= {name: jnp.full(columns[0].shape, value) for name, value in self._fixed.items()}
             soft = {name: w for name, w in zip(self.inputs, widths, strict=True) if name in self._smooth}
             result = evaluate(self._node, values, soft)
-            return jnp.broadcast_to(result, columns[0].shape).astype(jnp.result_type(*columns, jnp.float32))
+            return jnp.broadcast_to(result, columns[0].shape).astype(floating(*columns))
 
         result = elementwise(factor, *inputs)
         self._check(result.where(1.0) if isinstance(result, Ragged) else result)

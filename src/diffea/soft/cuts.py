@@ -15,7 +15,7 @@ from diffea.errors import WidthError
 from diffea.events.ragged import Column, Ragged
 from diffea.soft.context import is_hard
 from diffea.soft.recording import recorded
-from diffea.soft.transition import Shape, checked_width, transition
+from diffea.soft.transition import Shape, checked_width, floating, transition
 
 __all__ = ["above", "all_of", "any_of", "below", "between", "not_", "outside"]
 
@@ -52,7 +52,7 @@ def above(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "
         return Ragged(jnp.where(x.mask, passed, 0.0), x.mask)
     if is_hard():
         checked_width(width)
-        return (jnp.asarray(x) > threshold).astype(_floating(x, threshold))
+        return (jnp.asarray(x) > threshold).astype(floating(x, threshold))
     return transition(x, threshold, width, shape)
 
 
@@ -65,7 +65,7 @@ def below(x: Column, threshold: ArrayLike, *, width: ArrayLike, shape: Shape = "
     """
     column, threshold = _array(x), _threshold(threshold)
     values = column.values if isinstance(column, Ragged) else column
-    dtype = _floating(values, threshold)  # the negative of an unsigned integer wraps
+    dtype = floating(values, threshold)  # the negative of an unsigned integer wraps
     return above(-column.astype(dtype), -threshold.astype(dtype), width=width, shape=shape)
 
 
@@ -146,11 +146,6 @@ def _threshold(threshold: ArrayLike) -> jax.Array:
 
 def _per_event(value: ArrayLike) -> ArrayLike:
     return jnp.expand_dims(jnp.asarray(value), 1) if np.ndim(value) == 1 else value
-
-
-def _floating(*values: ArrayLike) -> np.dtype:
-    dtype = jnp.result_type(*values)
-    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
 
 
 def _check_order(low: ArrayLike, high: ArrayLike) -> None:

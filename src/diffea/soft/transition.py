@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from diffea.errors import WidthError
 from diffea.soft.context import width_scale
 
-__all__ = ["PROFILES", "Profile", "Shape", "checked_width", "step", "transition", "within"]
+__all__ = ["PROFILES", "Profile", "Shape", "checked_width", "floating", "step", "transition", "within"]
 
 Primals: TypeAlias = tuple[jax.Array, jax.Array, jax.Array]
 Tangents: TypeAlias = tuple[jax.Array | SymbolicZero, ...]
@@ -146,8 +146,14 @@ def transition(x: ArrayLike, center: ArrayLike, width: ArrayLike, shape: Shape =
     scale = width_scale()
     width = width if scale is None else width * scale
     operands = [jnp.asarray(v) for v in (x, center, width)]
-    dtype = jnp.result_type(x, center, float if not jnp.issubdtype(jnp.result_type(x, center), jnp.floating) else x)
+    dtype = floating(x, center)
     return step(*(v.astype(dtype) for v in operands), PROFILES[shape])
+
+
+def floating(*values: ArrayLike) -> np.dtype:
+    """The floating-point type of what is computed of some values: theirs, or 64 bits for whole numbers, which 32 bits would round."""
+    dtype = jnp.result_type(*values)
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
 
 
 def checked_width(width: ArrayLike) -> ArrayLike:
