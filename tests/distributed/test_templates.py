@@ -345,6 +345,44 @@ def test_unsigned_integers_do_not_wrap_around(tmp_path) -> None:
                 np.testing.assert_allclose(found["n", sample].values, expected, atol=1e-12)
 
 
+class Shares(DifferentiableProcessor):
+    """Quotients, roots and products of 32-bit whole numbers, on whose edges many of them lie."""
+
+    channels = {name: hist.axis.Regular(10, 0, 1, name="x") for name in ("share", "root", "objects")}  # noqa: RUF012
+
+    def columns(self, events):
+        return {"passed": events.passed, "all": events.all, "objects": events.objects}
+
+    def fill(self, params, columns):
+        passed, objects = columns["passed"], columns["objects"]
+        yield Fill("share", passed / columns["all"], params["weight"])
+        yield Fill("root", jnp.sqrt(passed * passed * 10**10) / 10**6, params["weight"])
+        yield Fill("objects", objects / 10, params["weight"])
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int16, np.uint8, np.int64])
+def test_quotients_of_whole_numbers_are_those_of_numpy(tmp_path, dtype) -> None:
+    """JAX takes those of 32 bits in 32 bits, where 7 / 10 is below 0.7."""
+    rng = np.random.default_rng(0)
+    passed, counts = rng.integers(0, 11, 500).astype(dtype), rng.integers(0, 4, 500)
+    objects = ak.unflatten(rng.integers(0, 11, counts.sum()).astype(dtype), counts)
+    columns = {"passed": passed, "all": np.full(500, 10, dtype), "objects": objects}
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("Events", {name: c.type if isinstance(c, ak.Array) else c.dtype for name, c in columns.items()})
+        file["Events"].extend(columns)
+    with distribute_nano(Shares(), {"s": {"files": {tmp_path / "a.root": "Events"}}}, schemaclass=BaseSchema) as t:
+        found = t.hard({"weight": 1.0})
+    wide = passed.astype(np.int64)
+    expected = {
+        "share": wide / 10,
+        "root": np.sqrt(wide * wide * 10**10) / 10**6,
+        "objects": ak.to_numpy(ak.flatten(objects)).astype(np.int64) / 10,
+    }
+    for name, values in expected.items():
+        oracle = hist.Hist(Shares.channels[name]).fill(values)
+        np.testing.assert_array_equal(found[name, "s"].flow_values, oracle.values(flow=True), err_msg=name)
+
+
 def test_a_number_without_a_signed_place_is_refused(tmp_path) -> None:
     with uproot.recreate(tmp_path / "a.root") as file:
         file["Events"] = {"few": np.ones(2, np.uint8), "many": np.array([1, 2**63], np.uint64), "objects": np.ones(2)}

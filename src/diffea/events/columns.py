@@ -218,7 +218,9 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
 
 
 def pack(columns: Columns, dtype: np.dtype) -> dict[str, np.ndarray | Ragged]:
-    """NumPy arrays and padded ``Ragged`` ones, floating-point numbers in ``dtype``, whole ones signed.
+    """NumPy arrays and padded ``Ragged`` ones, floating-point numbers in ``dtype``, whole ones signed and of as many bits, or more.
+
+    JAX takes a quotient, a root or a logarithm of whole numbers in as many bits as these have.
 
     Raises:
         NotFiniteError: if a number is too large for ``dtype``, or all numbers of a column too small.
@@ -253,7 +255,9 @@ def _pack(array: EventArray, dtype: np.dtype) -> np.ndarray | Ragged:
 
 
 def _as(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    return np.ascontiguousarray(signed(array), dtype=dtype if array.dtype.kind == "f" else None)
+    array = signed(array)
+    types = {"f": dtype, "i": np.promote_types(array.dtype, f"i{dtype.itemsize}")}
+    return np.ascontiguousarray(array, dtype=types.get(array.dtype.kind))
 
 
 def _readable(value: object, place: str) -> Any:

@@ -164,14 +164,11 @@ def filled_up(values: Any, mask: Any) -> Any:
 
 
 def numbers(array: Any) -> Any:
-    """A NumPy array of numbers: floating-point ones of 64 bits, whole ones of 32 or more with a sign."""
+    """A NumPy array of numbers: floating-point ones of 64 bits, whole ones of as many with a sign."""
     array = np.asarray(ak.to_numpy(array) if isinstance(array, ak.Array) else array)
     if array.dtype.kind == "f":
         return array.astype(float)
-    if array.dtype.kind in "iu":
-        small = array.dtype.kind == "i" or array.dtype.itemsize < 8
-        return array.astype(np.result_type(array.dtype, np.int8, np.int32) if small else np.int64)
-    return array
+    return array.astype(np.int64) if array.dtype.kind in "iu" else array
 
 
 def is_jagged(array: ak.Array) -> bool:
