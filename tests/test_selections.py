@@ -101,6 +101,23 @@ def test_thresholds_are_the_parameters_and_the_numbers_in_the_code(found) -> Non
     assert in_words(unknown) == "smallest what a cuts on (2)"
 
 
+def test_thresholds_that_differ_by_dataset_are_all_there(fileset) -> None:
+    """The larger one would otherwise be told of events that the smaller one cuts on."""
+
+    class Years(Search):
+        def columns(self, events):
+            return {**super().columns(events), "low": 20.0 if events.metadata["dataset"].startswith("s") else 40.0}
+
+        def fill(self, params, columns):
+            keep = soft.above(columns["met"], columns["low"], width=5.0)
+            yield diffea.Fill("few", columns["met"], columns["weight"] * keep)
+
+    assert len({name.startswith("s") for name in fileset}) == 2
+    with diffea.distribute(Years(), fileset, schemaclass=QuietSchema) as templates:
+        (thresholds,) = selection_of(templates, PARAMS, ["few"]).thresholds.values()
+    assert sorted(thresholds) == [[20.0], [40.0]]
+
+
 def test_chunks_and_folds_add_up(found, fileset) -> None:
     whole = None
     for fold in diffea.Split(folds=2).of("fold").each:

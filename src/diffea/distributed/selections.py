@@ -40,7 +40,7 @@ class Selection:
 
     Attributes:
         cuts: in the order in which ``fill`` makes them.
-        thresholds: of each cut, shape ``(evaluations, 1 or 2)``; NaN where they differ by event.
+        thresholds: of each cut, all that some dataset or fold has, shape ``(evaluations, 1 or 2)``; NaN where they differ by event.
         survey: that it was made with.
         left: by template, the sum of weights, of their squares and the number of events before the cuts and after each, shape ``(cuts + 1, 3)``.
         added: by channel, how many events come in by a cut, so that "after each" says nothing there; none where it does.
@@ -93,7 +93,9 @@ def selection_of(
         read = reading(templates._program, structure, params)
         for cut, found in zip(read.cuts, read.thresholds(params), strict=True):
             cuts.setdefault(cut.name, cut)
-            thresholds.setdefault(cut.name, [found])
+            known = thresholds.setdefault(cut.name, [])
+            if not any(np.array_equal(found, other, equal_nan=True) for other in known):
+                known.append(found)
     if not cuts:
         return None
     names = np.array(list(cuts))
