@@ -116,6 +116,16 @@ def test_masses_of_near_particles_keep_their_digits_in_32_bits(mass):
     np.testing.assert_allclose(found, exact.mass, rtol=3e-6)
 
 
+def test_masses_of_whole_numbers_are_those_of_vector():
+    """In MeV, whose squares have no place in 32 bits."""
+    particles = [(125_003, 1, 0, 105_658), (91_188, -1, 3, 80_379)]
+    exact = sum(
+        (vector.obj(pt=pt, eta=eta, phi=phi, mass=m) for pt, eta, phi, m in particles), vector.obj(x=0, y=0, z=0, t=0)
+    )
+    found = soft.invariant_mass(*(tuple(np.array([value], np.int32) for value in one) for one in particles))
+    np.testing.assert_allclose(found, exact.mass, rtol=1e-12)
+
+
 def test_other_events_are_an_error(columns):
     with pytest.raises(ColumnError, match="same events"):
         soft.away_from(columns["eta"], columns["phi"], *(Ragged.from_awkward(ak.Array([[1.0]])),) * 2, 0.4, width=0.1)

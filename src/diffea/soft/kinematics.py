@@ -83,6 +83,9 @@ class _Moving(NamedTuple):
 
     @classmethod
     def of(cls, pt: jax.Array, eta: jax.Array, phi: jax.Array, m: jax.Array) -> _Moving:
+        pt, eta, phi, m = (
+            1.0 * x for x in (pt, eta, phi, m)
+        )  # of whole numbers JAX takes a cosine in 32 bits, and squares wrap
         p = pt * jnp.cosh(eta)
         return cls(pt, eta, phi, m, p, _root(p * p + m * m))
 
