@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hist
+import jax
 import numpy as np
 import pytest
 
 from diffea.events.columns import check
+from diffea.histograms import histogram
 from diffea.processor import DifferentiableProcessor, Fill
 from diffea.program import Program, structured
+from diffea.soft.context import exactly
 
 SCORES = np.random.default_rng(0).beta(0.5, 0.8, 2000)
 WEIGHTS = np.random.default_rng(1).normal(1.0, 0.3, 2000)
@@ -64,6 +67,21 @@ def test_nothing_leaks_beside_an_axis_that_has_flow():
     np.testing.assert_allclose(of["sorts"].sum(axis=1), of["alone"], atol=1e-9)
     np.testing.assert_allclose(of["masses"].sum(axis=0), of["alone"], atol=1e-9)
     assert of["masses"][0].sum() > 1.0  # its other axis has an underflow, where a quarter of the events are
+
+
+@pytest.mark.parametrize("axis", [hist.axis.Regular(8, 0, 1, flow=False), hist.axis.Variable([0, 0.3, 1], flow=False)])
+@pytest.mark.parametrize("hard", [False, True])
+def test_a_score_at_its_end_is_in_the_last_bin(axis, hard):
+    """As many in 32 bits are, and as boost-histogram has it."""
+    score = np.array([0.0, 0.0, 0.2, 0.5, 0.9, 1.0, 1.0, 1.0, np.nextafter(1.0, 2.0), -1e-300], float)
+    oracle = hist.Hist(axis).fill(score)
+    with exactly(hard):
+        found = histogram(score, axis.edges, bandwidth=1e-9, reflect=True, flow=True)
+        slope = jax.grad(lambda x: histogram(x, axis.edges, bandwidth=0.1, reflect=True)[-1].sum())(score)
+    if hard:
+        np.testing.assert_array_equal(found[1:-1], oracle.values())
+    np.testing.assert_allclose([found[0], np.sum(found[1:-1]), found[-1]], [1.0, 8.0, 1.0], atol=1e-12)
+    assert np.isfinite(slope).all()
 
 
 def test_without_a_bandwidth_it_is_boost_histogram():

@@ -60,7 +60,8 @@ def histogram(
             ``default_bandwidth(edges)``; a tuple of them for several axes.
         kernel: ``biweight``, ``triweight``, ``epanechnikov`` or ``gaussian``.
         flow: also return the underflow and overflow bin, with which the total weight is conserved.
-        reflect: mirror at the first and last edge what would leak through them, for an observable that ends there; a tuple of them for several axes.
+        reflect: mirror at the first and last edge what would leak through them, for an observable that ends there (the last edge is then in the
+            last bin); a tuple of them for several axes.
 
     Returns:
         Shape (bins,), or (bins + 2,) with flow; one dimension for each axis. float64.
@@ -156,7 +157,7 @@ def _window(x: jax.Array, edges: Edges, bandwidth: ArrayLike | None, kernel: Ker
         x, edges = edges.unfolded(x), edges.edges
     edges = checked_edges(edges)
     if is_hard():
-        return hard_window(x, edges)
+        return hard_window(x, edges, reflect=reflect)
     bandwidth = default_bandwidth(edges) if bandwidth is None else bandwidth
     return soft_window(x, edges, bandwidth, kernel, reflect=reflect)
 

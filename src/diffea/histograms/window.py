@@ -91,9 +91,14 @@ def dense(window: Window) -> jax.Array:
     return jnp.sum(jnp.where(bins == places[:, :, None], fractions[:, :, None], 0.0), axis=1)
 
 
-def hard_window(x: jax.Array, edges: AnyArray) -> Window:
-    """The one bin that holds each event: its lower edge is in it, its upper edge is in the next; a NaN overflows."""
+def hard_window(x: jax.Array, edges: AnyArray, *, reflect: bool = False) -> Window:
+    """The one bin that holds each event: its lower edge is in it, its upper edge is in the next; a NaN overflows.
+
+    The last edge is in the last bin where observables end there, as on an axis of boost-histogram without overflow.
+    """
     first = jnp.searchsorted(jnp.asarray(edges), x, side="right", method="compare_all").astype(jnp.int32)
+    if reflect:
+        first = jnp.where(x == edges[-1], edges.shape[0] - 1, first)
     return Window(jnp.where(jnp.isnan(x), edges.shape[0], first), in_one_bin, edges.shape[0] + 1)
 
 
@@ -190,13 +195,13 @@ def _every_bin(x: jax.Array, edges: AnyArray, half: AnyArray, kernel: Kernel, *,
 def _above(
     x: jax.Array, edge: ArrayLike, half: ArrayLike, kernel: Kernel, ends: tuple[ArrayLike, ArrayLike] | None
 ) -> jax.Array:
-    """How much of each event is above an edge; nothing passes the ends, if there are some."""
+    """How much of each event is above an edge; nothing passes the ends, if there are some, and what lies on them is within."""
     above = step(x, edge, half, kernel.profile)
     if ends is None:
         return above
     for end, beyond in zip(ends, (0.0, 1.0), strict=True):
         above = above + step(2 * end - x, edge, half, kernel.profile) - beyond
-    return jnp.where(x < ends[0], 0.0, jnp.where(x < ends[1], above, 1.0))
+    return jnp.where(x < ends[0], 0.0, jnp.where(x <= ends[1], above, 1.0))
 
 
 def _first_edge(x: jax.Array, edges: AnyArray, half: np.ndarray) -> tuple[jax.Array, int]:
