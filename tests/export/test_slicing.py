@@ -246,6 +246,7 @@ def test_every_twin_is_one_of_diffea_or_jax_and_gives_the_same() -> None:
             name("outside")(x, -0.5, 0.5, width=1.0),
             name("not")(cut),
             name("any_of")(cut, name("above")(b, 0.0, width=1.0)),
+            name("any_of")(cut, name("above")(kind(others, mask & (values < 0)), 0.0, width=1.0), x > 1),
         )
         yield from (name("all_of")(cut, x > 0), name("count")(cut), name("sum")(a, cut), name("sum")(a))
         for n in (0, 2, 5):

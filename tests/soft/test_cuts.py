@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffea import soft
-from diffea.errors import WidthError
+from diffea.errors import ColumnError, WidthError
 from diffea.events.ragged import Ragged
 
 SHAPES = ("sigmoid", "normal", "polynomial")
@@ -209,3 +209,25 @@ def test_a_threshold_is_no_column_of_objects():
         with pytest.raises(WidthError, match="one an object"):
             cut(objects, objects, width=1.0)
     np.testing.assert_allclose(soft.not_([0.25, 1.0]), [0.75, 0.0])
+
+
+def test_any_of_cuts_on_unlike_objects_is_on_all_of_them():
+    """Jets with a b tag above one threshold, or those without above another, by a loop over jets."""
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 4, 50)
+    pt, tag = (ak.unflatten(x, counts) for x in (rng.exponential(40, counts.sum()), rng.random(counts.sum()) < 0.4))
+    jets, tagged = Ragged.from_awkward(pt), Ragged.from_awkward(tag)
+    first = soft.above(jets.keep(tagged), 20.0, width=2.0)
+    second = soft.above(jets.keep(~tagged), 60.0, width=2.0)
+    event = rng.random(50)
+    for cuts, other in (((first, second), np.zeros(50)), ((second, event, first), event)):
+        found = soft.any_of(*cuts)
+        for row, (pts, tags) in enumerate(zip(ak.to_list(pt), ak.to_list(tag), strict=True)):
+            passes = [1 / (1 + np.exp(-(x - (20.0 if b else 60.0)) / 2)) for x, b in zip(pts, tags, strict=True)]
+            expected = [1 - (1 - p) * (1 - other[row]) for p in passes]
+            np.testing.assert_allclose(
+                np.asarray(found.values[row])[np.asarray(found.mask[row])], expected, rtol=1e-12, atol=1e-14
+            )
+    np.testing.assert_array_equal(soft.all_of(first, second).num(), 0)
+    with pytest.raises(ColumnError, match="same objects"):
+        soft.any_of(first, Ragged.from_awkward(ak.Array([[1.0] * 9] * 50)))

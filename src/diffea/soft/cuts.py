@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -122,7 +123,7 @@ def all_of(*cuts: Column) -> Any:
 
 
 def any_of(*cuts: Column) -> Any:
-    """At least one of several cuts: the complement of the product of the complements.
+    """At least one of several cuts: the complement of the product of the complements. A cut fails what it is not made on, as after ``keep``.
 
     >>> soft.any_of(np.array([0.5, 1.0]), np.array([0.5, 0.25])).tolist()
     [0.75, 1.0]
@@ -130,7 +131,16 @@ def any_of(*cuts: Column) -> Any:
     Raises:
         WidthError: without any cut.
     """
-    return not_(all_of(*(not_(_array(cut)) for cut in cuts)))
+    return not_(all_of(*(not_(cut) for cut in _on_all_objects(cuts))))
+
+
+def _on_all_objects(cuts: Sequence[Column]) -> list[Any]:
+    """Cuts on objects of one collection as cuts on all that one of them is made on."""
+    masks = {id(cut.mask): cut.mask for cut in cuts if isinstance(cut, Ragged)}
+    if len(masks) < 2 or len({np.shape(mask) for mask in masks.values()}) > 1:
+        return [*map(_array, cuts)]
+    mask = functools.reduce(operator.or_, masks.values())
+    return [Ragged(cut.where(0.0), mask) if isinstance(cut, Ragged) else _array(cut) for cut in cuts]
 
 
 def _array(x: Column) -> Any:

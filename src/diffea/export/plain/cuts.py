@@ -51,8 +51,11 @@ def hard_all_of(*cuts: Any) -> Any:
 
 
 def hard_any_of(*cuts: Any) -> Any:
-    """At least one of several cuts."""
-    return hard_not(hard_all_of(*map(hard_not, cuts)))
+    """At least one of several cuts; each fails an object that it is not made on."""
+    masks = [cut.mask for cut in cuts if isinstance(cut, Ragged)]
+    mask = np.logical_or.reduce(masks) if masks else None
+    of_all = (Ragged(cut.where(0.0), mask) if isinstance(cut, Ragged) else np.asarray(cut) for cut in cuts)
+    return hard_not(hard_all_of(*map(hard_not, of_all)))
 
 
 def passes(cut: Any, most: int) -> list[Any]:
