@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -53,3 +55,28 @@ def test_what_makes_no_sense(fitted: tuple, observed: np.ndarray) -> None:
         goodness_of_fit(fitted[1], observed, toys=0)
     with pytest.raises(FitError, match="iterations ran out"):
         goodness_of_fit(fitted[1], observed, toys=20, solver=Solver(max_iterations=2))
+
+
+def test_what_says_nothing_does_not_count() -> None:
+    """Empty bins, a luminosity that is held and a factor that does what another does: as in the model without them."""
+    nominal, errors, seen = [40.0, 60.0, 50.0], [2.0, 3.0, 2.0], [44.0, 55.0, 50.0]
+
+    def tested(sample: dict[str, Any], seen: list[float], parameters: tuple = ()) -> Any:
+        spec = {"channels": [{"name": "c", "samples": [sample]}], "parameters": list(parameters)}
+        bound = HistFactory(spec)()
+        return goodness_of_fit(bound, bound.data(seen), toys=400)
+
+    error, factor = modifier("stat", "staterror", errors), modifier("k", "normfactor")
+    plain = tested({"name": "b", "data": nominal, "modifiers": [factor, error]}, seen)
+    assert int(plain.degrees) == 2
+    np.testing.assert_allclose(plain.p_value, stats.chi2(2).sf(float(plain.statistic)), atol=4 * float(plain.error))
+
+    errors_with_empty = modifier("stat", "staterror", [*errors, 0.0, 0.0])
+    empty = tested({"name": "b", "data": [*nominal, 0.0, 0.0], "modifiers": [factor, errors_with_empty]}, [*seen, 0, 0])
+    lumi = {"name": "lumi", "auxdata": [1.0], "sigmas": [0.02], "inits": [1.04], "bounds": [[0.5, 1.5]], "fixed": True}
+    held = tested({"name": "b", "data": nominal, "modifiers": [factor, error, modifier("lumi", "lumi")]}, seen, (lumi,))
+    twice = tested({"name": "b", "data": nominal, "modifiers": [factor, error, modifier("q", "normfactor")]}, seen)
+    for same in (empty, held, twice):
+        assert int(same.degrees) == 2
+        np.testing.assert_allclose(same.statistic, plain.statistic, rtol=1e-9)
+        assert abs(float(same.p_value - plain.p_value)) < 5 * float(plain.error)

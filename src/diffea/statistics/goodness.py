@@ -15,13 +15,13 @@ from jax.scipy.special import gammaincc
 from diffea.statistics import likelihood
 from diffea.statistics.batches import in_batches
 from diffea.statistics.bound import BoundModel
-from diffea.statistics.fits import Fit, ensure, ensure_codes, own_range, profile
+from diffea.statistics.fits import Fit, ensure, ensure_codes, initial, own_range, profile
 from diffea.statistics.given import toys_and_seed
-from diffea.statistics.rates import derivatives
+from diffea.statistics.rates import Prepared, derivatives
 from diffea.statistics.solver import CONVERGED, LOST_TOYS, NO_DEGREES, Solver
 from diffea.statistics.toys import BEARABLE, sample_data
 
-_TIE = 1e-8
+_TIE, _ALIKE = 1e-8, 1e-8
 
 
 @jax.tree_util.register_dataclass
@@ -48,19 +48,36 @@ class GoodnessOfFit:
 
 @functools.partial(jax.jit, static_argnames=("solver",), inline=True)
 def _by_formula(bound: BoundModel, data: Array, solver: Solver) -> GoodnessOfFit:
-    prepared, layout = bound.prepared(), bound.layout
-    fit = profile(bound, prepared, data, None, solver, poi_range=own_range(bound))
-    unconstrained = np.ones(layout.npars, bool)
-    unconstrained[np.concatenate([layout.normal[0], layout.poisson[0]])] = False
-    fitted = unconstrained & ~prepared.fixed
-    which, bins = likelihood.counted(layout, bound.settings), layout.nbins_total
-    if which is not None:
-        jacobian, bins = derivatives(layout, bound.settings, prepared, fit.pars).jacobian, int(which.sum())
-        fitted &= jnp.any((jacobian != 0) & which, axis=1)
-    degrees = bins - jnp.sum(fitted)
-    statistic = 2.0 * fit.deviance
+    prepared = bound.prepared()
+    fit = _fit(bound, prepared, data, solver)
+    degrees, statistic = _degrees(bound, prepared, fit.pars), 2.0 * fit.deviance
     p_value = jnp.where(degrees > 0, gammaincc(0.5 * jnp.maximum(degrees, 1), 0.5 * statistic), jnp.nan)
     return GoodnessOfFit(statistic, degrees, p_value, None, None, fit)
+
+
+def _fit(bound: BoundModel, prepared: Prepared, data: Array, solver: Solver) -> Fit:
+    """The fit of all parameters, with the auxiliary data of fixed ones as they expect them: no fit describes those."""
+    layout = bound.layout
+    parameters, places = np.concatenate([layout.normal, layout.poisson], axis=1)
+    expected = likelihood.expected_auxdata(layout, prepared, jnp.asarray(initial(layout)))[places]
+    there = layout.nbins_total + places
+    seen = data.at[there].set(jnp.where(prepared.fixed[parameters], expected, data[there]))
+    return profile(bound, prepared, seen, None, solver, poi_range=own_range(bound))
+
+
+def _degrees(bound: BoundModel, prepared: Prepared, pars: Array) -> Array:
+    """Fitted bins that may hold events, less what free parameters without constraint do to them independently of each other."""
+    layout = bound.layout
+    unconstrained = np.ones(layout.npars, bool)
+    unconstrained[np.concatenate([layout.normal[0], layout.poisson[0]])] = False
+    at = jax.lax.stop_gradient(derivatives(layout, bound.settings, prepared, pars))
+    which = likelihood.counted(layout, bound.settings)
+    filled = ((at.rates > 0) | (at.jacobian != 0).any(axis=0)) & (True if which is None else which)
+    shifts = jnp.where(filled, at.jacobian / jnp.sqrt(jnp.where(at.rates > 0, at.rates, 1.0)), 0.0)
+    lengths = jnp.linalg.norm(shifts, axis=1)
+    fitted = unconstrained & ~prepared.fixed & (lengths > 0)
+    directions = jnp.where(fitted[:, None], shifts / jnp.where(fitted, lengths, 1.0)[:, None], 0.0)
+    return jnp.sum(filled) - jnp.linalg.matrix_rank(directions, rtol=_ALIKE)
 
 
 @functools.partial(jax.jit, static_argnames=("toys", "solver"))
@@ -69,7 +86,7 @@ def _statistics_of_toys(bound: BoundModel, pars: Array, key: Array, toys: int, s
 
     def one(key: Array) -> Array:
         toy = sample_data(bound, prepared, pars, key)
-        fit = profile(bound, prepared, toy, None, solver, poi_range=own_range(bound))
+        fit = _fit(bound, prepared, toy, solver)
         return jnp.where(fit.status == CONVERGED, 2.0 * fit.deviance, jnp.nan)
 
     return in_batches(one, bound.layout.npars, jax.random.split(key, toys))
@@ -93,7 +110,8 @@ def goodness_of_fit(
     """How well the best fit describes data: the saturated-model test (Baker and Cousins, NIM 221 (1984) 437).
 
     Every constrained parameter brings its own auxiliary datum, so the degrees of freedom are the bins less the free
-    parameters without constraint. Where bins hold few events the statistic has no χ² distribution: toys, drawn at the best
+    parameters without constraint, two that do the same counting once. Bins in which no event is ever expected, and auxiliary data
+    of fixed parameters, do not count. Where bins hold few events the statistic has no χ² distribution: toys, drawn at the best
     fit with their auxiliary data and fitted in one compiled loop, have the right one. One with the outcome of the data counts as
     large, whatever the rounding of its fit.
 
