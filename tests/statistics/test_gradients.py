@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from diffea import objectives
 from diffea.statistics import BoundModel, HistFactory, Yields, goodness_of_fit, nuisances
 from diffea.statistics.layout import FIELDS
-from tests.statistics.models import EVERYTHING, FITTED, rebuilt, shifted
+from tests.statistics.models import EVERYTHING, FITTED, modifier, rebuilt, shifted
 
 Models = tuple[HistFactory, BoundModel, pyhf.Model]
 
@@ -207,6 +207,29 @@ def test_no_signal_has_a_finite_gradient_and_cls_1(fitted: Models) -> None:
     value, gradient = jax.value_and_grad(lambda y: objectives.cls(model(y), 0.9))(yields)
     assert float(value) == 1.0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_a_signal_that_a_free_parameter_imitates_has_no_gradient() -> None:
+    """The rounding of a fit is all that its test statistic is; the root of that has any slope."""
+    signal, background = np.array([8.0, 11.0, 5.0]), np.array([39.0, 55.0, 20.0])
+    spec = {"channels": [{"name": "c", "samples": [
+        {"name": "s", "data": signal.tolist(), "modifiers": [modifier("mu", "normfactor")]},
+        {"name": "b", "data": background.tolist(), "modifiers": [
+            modifier("free", "shapefactor"), modifier("stat", "staterror", [5.0, 4.0, 3.0])]},
+    ]}]}  # fmt: skip
+    model = HistFactory(spec)
+    data = model().data(background + 0.3 * signal)
+
+    def numbers(yields: Yields, data: Array) -> Array:
+        bound = model(yields)
+        return jnp.stack([
+            objectives.log_cls(bound), objectives.discovery_significance(bound), objectives.log_cls(bound, 1.0, data),
+        ])  # fmt: skip
+
+    found = jax.jit(numbers)(model.yields, data)
+    np.testing.assert_allclose(found, 0.0, atol=1e-7)
+    for slope in jax.tree.leaves(jax.jit(jax.jacrev(numbers, argnums=(0, 1)))(model.yields, data)):
+        np.testing.assert_array_equal(slope, 0.0)
 
 
 def test_empty_bin_and_unmeasured_nuisance_have_finite_gradients() -> None:

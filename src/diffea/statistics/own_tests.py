@@ -17,7 +17,7 @@ from diffea.statistics.given import level, strength
 from diffea.statistics.information import covariance
 from diffea.statistics.limits import Limit, expected_limit, observed_limit
 from diffea.statistics.own import BoundLikelihood, Box, anchored, asimov, at_poi, minimise, poi_place, profile, value
-from diffea.statistics.ratios import Statistic
+from diffea.statistics.ratios import Statistic, rise
 from diffea.statistics.solver import Minimum, Solver
 from diffea.types import PyTree
 
@@ -50,7 +50,7 @@ def _ratio(
     fixed = profile(bound, at_poi(bound, poi), solver, start)
     free = profile(bound, None, solver, start, _box(bound, test_stat))
     best = free.pars[poi_place(bound)]
-    q = jnp.maximum(2.0 * (fixed.deviance - free.deviance), 0.0)
+    q = rise(fixed.deviance, free.deviance)
     above, below = test_stat in ("q", "qtilde"), test_stat == "q0"
     q = jnp.where((above & (best > poi)) | (below & (best <= poi)), 0.0, q)
     return _Seen(q, best, {f"at {name} = test value on {what}": fixed, f"of all parameters on {what}": free})

@@ -21,6 +21,17 @@ from diffea.statistics.solver import Solver
 
 Statistic = Literal["t", "ttilde", "q", "qtilde", "q0"]
 
+_ROUNDING, _DIGITS = 1e-20, 1e-14
+
+
+def rise(deviance: Array, least: Array | float) -> Array:
+    """Twice by how much a deviance is above the least one; 0, and without a slope, where that is no more than fits leave by rounding.
+
+    Of a signal that other free parameters imitate exactly, a test statistic that is 0, nothing else is left, and its root has any slope.
+    """
+    ratio = 2.0 * (deviance - least)
+    return jnp.where(ratio <= _ROUNDING + _DIGITS * jnp.abs(least), 0.0, ratio)
+
 
 class Asimov(NamedTuple):
     """Asimov data and the parameters they were made with."""
@@ -57,7 +68,7 @@ def on_asimov(
 ) -> tuple[Array, Fit]:
     """The likelihood ratio of a hypothesis on Asimov data of another: one fit."""
     fit = profile(bound, prepared, sample.data, at_poi(bound, poi), solver, jax.lax.stop_gradient(sample.pars))
-    return 2.0 * fit.deviance, fit
+    return rise(fit.deviance, 0.0), fit
 
 
 class OnData(NamedTuple):
@@ -100,8 +111,7 @@ def _compare(
 ) -> OnData:
     """The two-sided ratio of likelihoods."""
     fixed, free, *more = profiles(bound, prepared, data, [poi, None, 0.0] if null else [poi, None], solver, where)
-    ratio = jnp.maximum(2.0 * (fixed.deviance - free.deviance), 0.0)
-    return OnData(ratio, fixed, free, more[0] if more else None)
+    return OnData(rise(fixed.deviance, free.deviance), fixed, free, more[0] if more else None)
 
 
 def _one_sided(bound: BoundModel, seen: OnData, poi: float | Array, test_stat: Statistic) -> Array:
