@@ -92,6 +92,7 @@ STRENGTHS: dict[str, Callable[[BoundModel, Any], Any]] = {
     "ratio": lambda bound, poi: statistics.likelihood_ratio(bound, poi, SEEN),
     "discovery": lambda bound, poi: statistics.discovery(bound, poi_true=poi),
     "estimates": lambda bound, poi: statistics.estimates(bound, poi_true=poi),
+    "nuisances": lambda bound, poi: statistics.nuisances(bound, poi_true=poi),
     "cls": objectives.cls,
     "uncertainty": lambda bound, poi: objectives.poi_uncertainty(bound, poi_true=poi),
 }
@@ -115,8 +116,9 @@ def test_less_than_no_signal_is_no_discovery(bound: BoundModel) -> None:
 
 
 def test_asimov_data_of_less_than_no_events_are_refused(bound: BoundModel) -> None:
-    with pytest.raises(FitError, match=r"the expected data failed.*in bin sr\[1\]"):
-        objectives.poi_uncertainty(bound, poi_true=-5.0)
+    for use in (objectives.poi_uncertainty, statistics.nuisances, statistics.warnings):
+        with pytest.raises(FitError, match=r"the expected data failed.*in bin sr\[1\]"):
+            use(bound, poi_true=-5.0)
     assert float(objectives.poi_uncertainty(bound, poi_true=-3.0)) > 0.0
 
 

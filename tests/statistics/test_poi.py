@@ -15,6 +15,7 @@ from diffea.statistics import (
     BoundModel,
     HistFactory,
     discovery,
+    estimates,
     fit,
     goodness_of_fit,
     hypotest,
@@ -73,6 +74,11 @@ def test_without_one(name: str | None) -> None:
     for function in NEEDS_A_FREE_ONE:
         with pytest.raises(SpecError, match="no parameter of interest"):
             function(bound, data)
+    after, found = nuisances(bound, data), estimates(bound, data)
+    np.testing.assert_allclose(after.values, found.values)
+    np.testing.assert_allclose(after.uncertainties, found.uncertainties)
+    assert np.isnan(after.impacts).all()
+    assert warnings(bound) == warnings(HistFactory(simple())(), poi_true=1.0)
     assert goodness_of_fit(HistFactory({"channels": simple()["channels"]}, poi_name=name)(), data).degrees == 1
 
 

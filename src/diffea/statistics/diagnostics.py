@@ -14,10 +14,11 @@ from diffea.notebook import tables
 from diffea.statistics import likelihood
 from diffea.statistics.bound import BoundModel
 from diffea.statistics.config import parameter_names, poi_index
-from diffea.statistics.fits import Fit, ensure, initial, own_range, profile
+from diffea.statistics.fits import Fit, ensure, ensure_codes, initial, own_range, profile
+from diffea.statistics.given import strength
 from diffea.statistics.information import covariance, informed
 from diffea.statistics.rates import Prepared, rates
-from diffea.statistics.solver import Solver
+from diffea.statistics.solver import CONVERGED, NOT_FINITE, Solver
 
 
 @jax.tree_util.register_dataclass
@@ -34,7 +35,7 @@ class Nuisances:
         pulls: (value − auxiliary datum) / prior width; 0 without a constraint.
         constraints: uncertainty / prior width: 1 is untouched, small is constrained by the data; NaN without a prior.
         impacts: shift of the parameter of interest when a parameter moves by its uncertainty and all others are
-            refitted, $\\mathrm{cov}(\\mu, \\theta_j) / \\sigma_j$ (linear; sign included).
+            refitted, $\\mathrm{cov}(\\mu, \\theta_j) / \\sigma_j$ (linear; sign included); NaN where there is none of interest.
         fit: the fit; None without data, where the Asimov data's best fit is known.
     """
 
@@ -83,8 +84,36 @@ def information(
     return hessian, ~prepared.fixed, fit
 
 
+@functools.partial(jax.jit, inline=True)
+def _expectation(bound: BoundModel, poi_true: Array) -> tuple[Array, Array]:
+    """Whether Asimov data are data, and the first bin in which they are not: one that expects less than no events tells nothing."""
+    nu = rates(bound.layout, bound.settings, bound.prepared(), at_asimov(bound, poi_true))
+    bad = ~(nu >= 0)
+    which = likelihood.counted(bound.layout, bound.settings)
+    bad = bad if which is None else bad & which
+    return jnp.where(bad.any(), NOT_FINITE, CONVERGED), jnp.where(bad.any(), jnp.argmax(bad), -1)
+
+
+def ensure_described(bound: BoundModel, solver: Solver, fit: Fit | None, poi_true: Array) -> None:
+    """See that the fit converged, or without one that its Asimov data are data.
+
+    Raises:
+        FitError: likewise.
+    """
+    if fit is not None:
+        ensure(bound.layout, solver, {"of all parameters to data": fit})
+    else:
+        ensure_codes(bound.layout, solver, {"the expected data": _expectation(bound, poi_true)})
+
+
 def described(
-    bound: BoundModel, prepared: Prepared, fit: Fit | None, values: Array, measured: Array, cov: Array, poi: Array | int
+    bound: BoundModel,
+    prepared: Prepared,
+    fit: Fit | None,
+    values: Array,
+    measured: Array,
+    cov: Array,
+    poi: Array | int | None,
 ) -> Nuisances:
     """All parameters after a fit, with impacts on the one at the place `poi`.
 
@@ -94,7 +123,7 @@ def described(
         values: best-fit values.
         measured: auxiliary data.
         cov: covariance of all parameters.
-        poi: the parameter that the others have an impact on.
+        poi: the parameter that the others have an impact on; None for none.
     """
     layout = bound.layout
     variance = jnp.diagonal(cov)
@@ -102,6 +131,7 @@ def described(
     sigma = jnp.where(known, jnp.sqrt(jnp.where(known, variance, 1.0)), variance)
     prior = prior_widths(bound, prepared)
     has = jnp.isfinite(prior) & (prior > 0)
+    shifts = jnp.full(layout.npars, jnp.nan) if poi is None else cov[poi] / jnp.where(known, sigma, 1.0)
     aux = jnp.zeros(layout.npars)
     aux = aux.at[layout.normal[0]].set(measured[layout.normal[1]])
     aux = aux.at[layout.poisson[0]].set(measured[layout.poisson[1]] / prepared.factors)
@@ -112,7 +142,7 @@ def described(
         uncertainties=sigma,
         pulls=jnp.where(has, (values - aux) / jnp.where(has, prior, 1.0), 0.0),
         constraints=jnp.where(has, sigma / jnp.where(has, prior, 1.0), jnp.nan),
-        impacts=jnp.where(known, cov[poi] / jnp.where(known, sigma, 1.0), 0.0),
+        impacts=jnp.where(known, shifts, 0.0),
         fit=fit,
     )
 
@@ -123,7 +153,7 @@ def _nuisances(bound: BoundModel, data: Array | None, poi_true: Array, solver: S
     matrix, free, fit = information(bound, prepared, poi_true, data, solver)
     values = at_asimov(bound, poi_true) if fit is None else fit.pars
     measured = likelihood.expected_auxdata(layout, prepared, values) if data is None else data[layout.nbins_total :]
-    poi = poi_index(layout, bound.settings)
+    poi = None if bound.settings.poi_name is None else poi_index(layout, bound.settings)
     return described(bound, prepared, fit, values, measured, covariance(matrix, free), poi)
 
 
@@ -138,13 +168,13 @@ def nuisances(bound: BoundModel, data: Any = None, *, poi_true: float = 0.0, sol
 
     Raises:
         DataError: if data are too few or too many.
-        FitError: if the fit does not converge.
+        FitError: if the fit does not converge, or the model expects less than no events where it is to make the data.
+        ParameterError: if the signal strength is not one finite number.
     """
-    solver = solver or Solver()
+    solver, poi = solver or Solver(), strength(poi_true, "poi_true")
     given = None if data is None else bound.whole(data)
-    result = _nuisances(bound, given, jnp.asarray(poi_true, float), solver)
-    if result.fit is not None:
-        ensure(bound.layout, solver, {"of all parameters": result.fit})
+    result = _nuisances(bound, given, poi, solver)
+    ensure_described(bound, solver, result.fit, poi)
     return result
 
 

@@ -17,13 +17,11 @@ from diffea.notebook import tables
 from diffea.statistics import named
 from diffea.statistics.bound import BoundModel
 from diffea.statistics.config import parameter_names
-from diffea.statistics.diagnostics import at_asimov, information
-from diffea.statistics.fits import Fit, ensure, ensure_codes
+from diffea.statistics.diagnostics import at_asimov, ensure_described, information
+from diffea.statistics.fits import Fit
 from diffea.statistics.given import strength
 from diffea.statistics.information import covariance
-from diffea.statistics.likelihood import counted
-from diffea.statistics.rates import rates
-from diffea.statistics.solver import CONVERGED, NOT_FINITE, Solver
+from diffea.statistics.solver import Solver
 
 
 @jax.tree_util.register_dataclass
@@ -69,21 +67,8 @@ def covariance_of_all(
     """
     solver, poi = solver or Solver(), strength(poi_true, "poi_true")
     cov, free, fit = _all(bound, poi, None if data is None else bound.whole(data), solver)
-    if fit is not None:
-        ensure(bound.layout, solver, {"of all parameters to data": fit})
-    else:
-        ensure_codes(bound.layout, solver, {"the expected data": _expectation(bound, poi)})
+    ensure_described(bound, solver, fit, poi)
     return cov, free, fit
-
-
-@functools.partial(jax.jit, inline=True)
-def _expectation(bound: BoundModel, poi_true: Array) -> tuple[Array, Array]:
-    """Whether Asimov data are data, and the first bin in which they are not: one that expects less than no events tells nothing."""
-    nu = rates(bound.layout, bound.settings, bound.prepared(), at_asimov(bound, poi_true))
-    bad = ~(nu >= 0)
-    which = counted(bound.layout, bound.settings)
-    bad = bad if which is None else bad & which
-    return jnp.where(bad.any(), NOT_FINITE, CONVERGED), jnp.where(bad.any(), jnp.argmax(bad), -1)
 
 
 def estimates(
