@@ -103,6 +103,23 @@ def test_limits(n: float, seen: float | None) -> None:
     np.testing.assert_allclose(found.observed, expected, rtol=1e-8)
 
 
+def test_events_where_next_to_none_are_expected() -> None:
+    """A floor of the background, however low, has the significance and the slope of the closed form."""
+    bound = counting(False)
+
+    @jax.jit
+    @jax.value_and_grad
+    def significance(background: Any) -> Any:
+        moved = bound.with_yields(dataclasses.replace(bound.yields, nominal=jnp.stack([SIGNAL, background])))
+        return discovery(moved, [2.0]).significance
+
+    for background in (1e-6, 1e-10, 1e-16, 1e-40):
+        z, slope = significance(background)
+        expected = np.sqrt(2.0 * deviance(2.0, background))
+        np.testing.assert_allclose(z, expected, rtol=1e-11)
+        np.testing.assert_allclose(slope, (1.0 - 2.0 / background) / expected, rtol=1e-9)
+
+
 def test_fits_move_what_only_touches_empty_bins() -> None:
     bound, data = experiment(0.0, 55.0)
     mine = fit(bound, data)

@@ -64,9 +64,9 @@ def poisson_deviance(count: Array, rate: Array) -> Array:
     r"""$\nu - n - n\ln(\nu/n)$, and $\nu$ where $n = 0$; infinite where $\nu \le 0 < n$ or $\nu < 0$, or $n$ is negative or NaN."""
     some = count > 0
     possible = ((rate > 0) | ((rate == 0) & ~some)) & (count >= 0)
-    ratio = jnp.where(some & possible, rate, 1.0) / jnp.where(some, count, 1.0) - 1.0
-    ratio = jnp.where(some & possible, ratio, 0.0)
-    value = jnp.where(some, count * (ratio - jnp.log1p(ratio)), rate)
+    ratio = jnp.where(some & possible, rate, 1.0) / jnp.where(some, count, 1.0)
+    ratio = jnp.where(some & possible, ratio, 1.0)
+    value = jnp.where(some, count * (ratio - 1.0 - jnp.log(ratio)), rate)
     return jnp.where(possible, value, jnp.inf)
 
 
