@@ -498,7 +498,7 @@ def test_parameters_of_every_structure_are_told_by_their_names() -> None:
         bias: Any
 
     params = {"net": Network(np.ones((1, 2)), None), "cuts": [Cuts(1.5, {"a": np.inf})]}
-    assert numbers(params) == {"net": {"weight": [[1.0, 1.0]]}, "cuts": [[1.5, {"a": None}]]}
+    assert numbers(params) == {"net": {"weight": [[1.0, 1.0]]}, "cuts": [{"mt": 1.5, "iso": {"a": None}}]}
 
 
 @pytest.mark.parametrize(

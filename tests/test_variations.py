@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import hist
 import jax
 import jax.numpy as jnp
@@ -130,17 +132,23 @@ def test_a_shift_of_no_column_is_an_error(tmp_path):
         t(PARAMS)
 
 
+@dataclasses.dataclass
 class Doubly(Counts):
-    """Fills a variation that it has among its own."""
+    """Fills a variation that it has among its own, also where a sample is named as its dataset is."""
+
+    sample: str | None
 
     def fill(self, params, columns):
         yield from super().fill(params, columns)
-        yield Fill("met", columns["met"], columns["weight"], variation="jes_up")
+        yield Fill("met", columns["met"], columns["weight"], sample=self.sample, variation="jes_up")
 
 
-def test_a_variation_is_made_once(tmp_path):
+@pytest.mark.parametrize("sample", [None, "signal"])
+def test_a_variation_is_made_once(tmp_path, sample):
+    fileset = write_fileset(tmp_path)
+    assert "signal" in fileset
     with (
-        diffea.distribute(Doubly(), write_fileset(tmp_path), schemaclass=QuietSchema) as templates,
+        diffea.distribute(Doubly(sample), fileset, schemaclass=QuietSchema) as templates,
         pytest.raises(VariationError, match="'jes_up' of channel 'met', which `variations` makes too"),
     ):
         templates(PARAMS)

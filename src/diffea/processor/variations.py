@@ -44,14 +44,19 @@ def with_variations(processor: Varied, params: Params, columns: Mapping[str, PyT
     where = f"{type(processor).__name__}.fill"
     own = fills_in(processor.fill(params, columns), where)
     yield from own
-    filled = {(fill.channel, fill.sample, fill.variation) for fill in own}
     for name, shifted in shifts_of(processor, columns):
         for fill in fills_in(processor.fill(params, {**columns, **shifted}), where):
             if fill.variation == NOMINAL:
-                if (fill.channel, fill.sample, name) in filled:
+                if any(_same_template(fill, name, other) for other in own):
                     msg = f"{where} fills the variation {name!r} of channel {fill.channel!r}, which `variations` makes too: leave one of them away"
                     raise VariationError(msg)
                 yield dataclasses.replace(fill, variation=name)
+
+
+def _same_template(fill: Fill, name: str, other: Fill) -> bool:
+    """Whether a fill's variation of this name and another fill go into one template of some dataset, whose own sample is the one without a name."""
+    samples = {fill.sample, other.sample}
+    return (fill.channel, name) == (other.channel, other.variation) and (len(samples) == 1 or None in samples)
 
 
 def shifts_of(processor: Varied, columns: Mapping[str, PyTree]) -> Iterator[tuple[str, Mapping[str, PyTree]]]:
