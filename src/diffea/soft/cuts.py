@@ -134,7 +134,7 @@ def any_of(*cuts: Column) -> Any:
     return not_(all_of(*(not_(cut) for cut in _on_all_objects(cuts))))
 
 
-def _on_all_objects(cuts: Sequence[Column]) -> list[Any]:
+def _on_all_objects(cuts: Sequence[Column]) -> list[Column]:
     """Cuts on objects of one collection as cuts on all that one of them is made on."""
     masks = {id(cut.mask): cut.mask for cut in cuts if isinstance(cut, Ragged)}
     if len(masks) < 2 or len({np.shape(mask) for mask in masks.values()}) > 1:
