@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -131,16 +130,12 @@ def any_of(*cuts: Column) -> Any:
     Raises:
         WidthError: without any cut.
     """
-    return not_(all_of(*(not_(cut) for cut in _on_all_objects(cuts))))
-
-
-def _on_all_objects(cuts: Sequence[Column]) -> list[Column]:
-    """Cuts on objects of one collection as cuts on all that one of them is made on."""
-    masks = {id(cut.mask): cut.mask for cut in cuts if isinstance(cut, Ragged)}
-    if len(masks) < 2 or len({np.shape(mask) for mask in masks.values()}) > 1:
-        return [*map(_array, cuts)]
-    mask = functools.reduce(operator.or_, masks.values())
-    return [Ragged(cut.where(0.0), mask) if isinstance(cut, Ragged) else _array(cut) for cut in cuts]
+    columns = [_array(cut) for cut in cuts]
+    masks = {id(column.mask): column.mask for column in columns if isinstance(column, Ragged)}
+    if len({np.shape(mask) for mask in masks.values()}) == 1:
+        every = functools.reduce(operator.or_, masks.values())
+        columns = [Ragged(one.where(0.0), every) if isinstance(one, Ragged) else one for one in columns]
+    return not_(all_of(*(not_(column) for column in columns)))
 
 
 def _array(x: Column) -> Any:
