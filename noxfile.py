@@ -71,7 +71,7 @@ def facilities(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
-    """The documentation, in docs/_build; each process has a row of pages, and few have more than two of the notebooks."""
+    """The documentation, in docs/_build; by many processes, so that notebooks run side by side."""
     session.install(".[docs]")
     session.run("sphinx-build", "-j", "8", "-W", "--keep-going", "docs", "docs/_build")
 

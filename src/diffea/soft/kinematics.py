@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from diffea.events.ragged import Column, elementwise
+from diffea.soft.transition import floating
 from diffea.types import Scalar
 
 __all__ = ["delta_phi", "delta_r", "invariant_mass"]
@@ -83,9 +84,7 @@ class _Moving(NamedTuple):
 
     @classmethod
     def of(cls, pt: jax.Array, eta: jax.Array, phi: jax.Array, m: jax.Array) -> _Moving:
-        pt, eta, phi, m = (
-            1.0 * x for x in (pt, eta, phi, m)
-        )  # of whole numbers JAX takes a cosine in 32 bits, and squares wrap
+        pt, eta, phi, m = (x.astype(floating(x)) for x in map(jnp.asarray, (pt, eta, phi, m)))
         p = pt * jnp.cosh(eta)
         return cls(pt, eta, phi, m, p, _root(p * p + m * m))
 
