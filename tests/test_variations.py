@@ -143,8 +143,10 @@ class Doubly(Counts):
         yield Fill("met", columns["met"], columns["weight"], sample=self.sample, variation="jes_up")
 
 
+@pytest.mark.parametrize("written_out", [0, traced.MOST_WRITTEN_OUT])
 @pytest.mark.parametrize("sample", [None, "signal"])
-def test_a_variation_is_made_once(tmp_path, sample):
+def test_a_variation_is_made_once(tmp_path, monkeypatch, sample, written_out):
+    monkeypatch.setattr(traced, "MOST_WRITTEN_OUT", written_out)
     fileset = write_fileset(tmp_path)
     assert "signal" in fileset
     with (

@@ -190,7 +190,8 @@ def trace(
             names, shifts = found
             own, again = read(without_variations), read(nominal)
             varied = Varied(names, again, Recomputed(again.computation, shifts))
-            if again.keys and not set(varied.keys).intersection(own.keys):
+            written = {(channel, variation) for channel, _, variation in own.keys}
+            if again.keys and written.isdisjoint((channel, variation) for channel, _, variation in varied.keys):
                 return Traced(own, varied)
         return Traced(read(lambda params, arrays: fills_of(processor, structure, params, arrays)), None)
 
