@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import hist
 import jax
 import numpy as np
@@ -69,18 +71,34 @@ def test_nothing_leaks_beside_an_axis_that_has_flow():
     assert of["masses"][0].sum() > 1.0  # its other axis has an underflow, where a quarter of the events are
 
 
-@pytest.mark.parametrize("axis", [hist.axis.Regular(8, 0, 1, flow=False), hist.axis.Variable([0, 0.3, 1], flow=False)])
+@pytest.mark.parametrize("bandwidth", [0.02, 0.3])
+@pytest.mark.parametrize("axis", [partial(hist.axis.Regular, 8, 0, 1), partial(hist.axis.Variable, [0, 0.1, 1])])
+def test_nothing_leaks_at_the_end_without_a_flow_bin(axis, bandwidth):
+    """Mirrored there alone: in the other flow bin is what leaks without any mirror, and the sums with both mirrors fit."""
+    both, none = (filled(axis(flow=flow, name="score"), bandwidth)[0] for flow in (False, True))
+    lower, upper = (filled(axis(name="score", **{flow: False}), bandwidth)[0] for flow in ("underflow", "overflow"))
+    np.testing.assert_allclose([lower[0], upper[-1]], 0.0, atol=1e-9)
+    np.testing.assert_allclose([lower[-1], upper[0]], [none[-1], none[0]], rtol=1e-12)
+    np.testing.assert_allclose(lower + upper, both + none, atol=1e-9)  # each event is mirrored at each end for itself
+    assert min(none[0], none[-1]) > 1.0
+
+
+@pytest.mark.parametrize("reflect", [True, "upper"])
+@pytest.mark.parametrize("axis", [partial(hist.axis.Regular, 8, 0, 1), partial(hist.axis.Variable, [0, 0.3, 1])])
 @pytest.mark.parametrize("hard", [False, True])
-def test_a_score_at_its_end_is_in_the_last_bin(axis, hard):
+def test_a_score_at_its_end_is_in_the_last_bin(axis, reflect, hard):
     """As many in 32 bits are, and as boost-histogram has it."""
     score = np.array([0.0, 0.0, 0.2, 0.5, 0.9, 1.0, 1.0, 1.0, np.nextafter(1.0, 2.0), -1e-300], float)
+    axis = axis(underflow=reflect == "upper", overflow=False)
     oracle = hist.Hist(axis).fill(score)
     with exactly(hard):
-        found = histogram(score, axis.edges, bandwidth=1e-9, reflect=True, flow=True)
-        slope = jax.grad(lambda x: histogram(x, axis.edges, bandwidth=0.1, reflect=True)[-1].sum())(score)
+        found = histogram(score, axis.edges, bandwidth=1e-9, reflect=reflect, flow=True)
+        slope = jax.grad(lambda x: histogram(x, axis.edges, bandwidth=0.1, reflect=reflect)[-1].sum())(score)
     if hard:
         np.testing.assert_array_equal(found[1:-1], oracle.values())
-    np.testing.assert_allclose([found[0], np.sum(found[1:-1]), found[-1]], [1.0, 8.0, 1.0], atol=1e-12)
+    np.testing.assert_allclose([np.sum(found[:-1]), found[-1]], [9.0, 1.0], atol=1e-12)
+    if reflect is True:
+        np.testing.assert_allclose(found[0], 1.0, atol=1e-12)
     assert np.isfinite(slope).all()
 
 

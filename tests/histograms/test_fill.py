@@ -201,8 +201,9 @@ def test_float32_events_are_added_up_in_float64(events):
     assert histograms.histogram(x, EVEN, w).shape == (20,)
 
 
-def test_a_nan_is_not_hidden():
-    assert np.isnan(histograms.fill(np.array([np.nan, 50.0]), EVEN)[0]).any()
+@pytest.mark.parametrize("reflect", [False, True, "lower", "upper"])
+def test_a_nan_is_not_hidden(reflect):
+    assert np.isnan(histograms.fill(np.array([np.nan, 50.0]), EVEN, reflect=reflect)[0]).any()
 
 
 @pytest.mark.parametrize(

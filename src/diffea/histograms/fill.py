@@ -19,7 +19,7 @@ from diffea.histograms.bandwidth import default_bandwidth
 from diffea.histograms.binnings import Circular, Transformed
 from diffea.histograms.categories import Categories
 from diffea.histograms.kernels import Kernel, kernel_named
-from diffea.histograms.window import Window, checked_edges, hard_window, soft_window
+from diffea.histograms.window import Reflect, Window, checked_edges, hard_window, soft_window
 from diffea.soft.context import is_hard
 from diffea.types import AnyArray
 
@@ -41,7 +41,7 @@ def histogram(
     bandwidth: Several[ArrayLike | None] = None,
     kernel: str = "biweight",
     flow: bool = False,
-    reflect: Several[bool] = False,
+    reflect: Several[Reflect] = False,
 ) -> jax.Array:
     """Sum of weights in each bin, differentiable in the events, the weights, the edges and the bandwidth.
 
@@ -61,7 +61,7 @@ def histogram(
         kernel: ``biweight``, ``triweight``, ``epanechnikov`` or ``gaussian``.
         flow: also return the underflow and overflow bin, with which the total weight is conserved.
         reflect: mirror at the first and last edge what would leak through them, for an observable that ends there (the last edge is then in the
-            last bin); a tuple of them for several axes.
+            last bin), or at the "lower" or the "upper" one alone; a tuple of them for several axes.
 
     Returns:
         Shape (bins,), or (bins + 2,) with flow; one dimension for each axis. float64.
@@ -80,7 +80,7 @@ def fill(
     *,
     bandwidth: Several[ArrayLike | None] = None,
     kernel: str = "biweight",
-    reflect: Several[bool] = False,
+    reflect: Several[Reflect] = False,
 ) -> tuple[jax.Array, jax.Array]:
     """Sums of weights and of squared weights, with flow bins; under ``soft.hard()`` those of an exact histogram.
 
@@ -128,7 +128,7 @@ def _windows(
     bandwidth: Several[ArrayLike | None],
     kernel: str,
     *,
-    reflect: Several[bool],
+    reflect: Several[Reflect],
 ) -> tuple[list[Window], jax.Array]:
     """What every event touches on each axis, and its weight."""
     xs = x if isinstance(x, tuple) else (x,)
@@ -145,7 +145,7 @@ def _windows(
     return windows, w
 
 
-def _window(x: jax.Array, edges: Edges, bandwidth: ArrayLike | None, kernel: Kernel, reflect: bool) -> Window:
+def _window(x: jax.Array, edges: Edges, bandwidth: ArrayLike | None, kernel: Kernel, reflect: Reflect) -> Window:
     if isinstance(edges, Categories):
         return edges.window(x)
     if x.ndim != 1:

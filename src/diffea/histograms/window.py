@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple, overload
+from typing import Literal, NamedTuple, TypeAlias, overload
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,10 @@ from diffea.histograms.lookup import count_reached
 from diffea.soft.transition import step
 from diffea.types import AnyArray
 
-__all__ = ["Window", "checked_edges", "dense", "hard_window", "in_one_bin", "soft_window"]
+__all__ = ["Reflect", "Window", "checked_edges", "dense", "hard_window", "in_one_bin", "soft_window"]
+
+Reflect: TypeAlias = bool | Literal["lower", "upper"]
+"""Whether an observable ends at both edges of an axis, at neither, or at one of them."""
 
 
 class Spread(NamedTuple):
@@ -91,13 +94,13 @@ def dense(window: Window) -> jax.Array:
     return jnp.sum(jnp.where(bins == places[:, :, None], fractions[:, :, None], 0.0), axis=1)
 
 
-def hard_window(x: jax.Array, edges: AnyArray, *, reflect: bool = False) -> Window:
+def hard_window(x: jax.Array, edges: AnyArray, *, reflect: Reflect = False) -> Window:
     """The one bin that holds each event: its lower edge is in it, its upper edge is in the next; a NaN overflows.
 
     The last edge is in the last bin where observables end there, as on an axis of boost-histogram without overflow.
     """
     first = jnp.searchsorted(jnp.asarray(edges), x, side="right", method="compare_all").astype(jnp.int32)
-    if reflect:
+    if reflect in (True, "upper"):
         first = jnp.where(x == edges[-1], edges.shape[0] - 1, first)
     return Window(jnp.where(jnp.isnan(x), edges.shape[0], first), in_one_bin, edges.shape[0] + 1)
 
@@ -113,7 +116,7 @@ def _themselves(*fractions: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def soft_window(
-    x: jax.Array, edges: AnyArray, bandwidth: ArrayLike, kernel: Kernel, *, reflect: bool = False
+    x: jax.Array, edges: AnyArray, bandwidth: ArrayLike, kernel: Kernel, *, reflect: Reflect = False
 ) -> Window:
     """The bins within a kernel's reach of each event.
 
@@ -126,7 +129,7 @@ def soft_window(
         edges: shape (bins + 1,).
         bandwidth: scalar, one a bin, or one an edge.
         kernel: the kernel.
-        reflect: let nothing leak through the first and the last edge: what would is mirrored back.
+        reflect: let nothing leak through the first and the last edge, or one of them: what would is mirrored back.
 
     Raises:
         HistogramError: when a bandwidth is not positive, or grows faster than its edges.
@@ -140,12 +143,12 @@ def soft_window(
     first = place.astype(jnp.int32)
     if touched == edges.size:
         return _every_bin(x, edges, half, kernel, reflect=reflect)
-    ends = (edges[0], edges[-1]) if reflect else None
+    ends = _ends(edges, reflect)
     edge, reach = _entry(edges, x.dtype), _entry(half, x.dtype)
     spacing = _spacing(edges) or 0.0
 
     def evenly(u: jax.Array) -> tuple[jax.Array, ...]:
-        return _between([_above(u, k * spacing / half[0], 1.0, kernel, None) for k in range(touched)])
+        return _between([step(u, k * spacing / half[0], 1.0, kernel.profile) for k in range(touched)])
 
     def anywhere(first: jax.Array, x: jax.Array) -> tuple[jax.Array, ...]:
         return _between([_above(x, edge(first + k), reach(first + k), kernel, ends) for k in range(touched)])
@@ -184,24 +187,34 @@ def _entry(table: AnyArray, dtype: np.dtype) -> Callable[[jax.Array], ArrayLike]
     return lambda place: start + spacing * place.astype(dtype) if spacing else start
 
 
-def _every_bin(x: jax.Array, edges: AnyArray, half: AnyArray, kernel: Kernel, *, reflect: bool) -> Window:
+def _every_bin(x: jax.Array, edges: AnyArray, half: AnyArray, kernel: Kernel, *, reflect: Reflect) -> Window:
     edges, column = jnp.asarray(edges, x.dtype), x[:, None]
-    ends = (edges[0], edges[-1]) if reflect else None
-    above = _above(column, edges, jnp.asarray(half, x.dtype), kernel, ends)
+    above = _above(column, edges, jnp.asarray(half, x.dtype), kernel, _ends(edges, reflect))
     padded = jnp.concatenate([jnp.ones_like(column), above, jnp.zeros_like(column)], axis=1)
     return Window(None, padded[:, :-1] - padded[:, 1:], edges.shape[0] + 1)
 
 
+def _ends(edges: AnyArray, reflect: Reflect) -> tuple[ArrayLike | None, ArrayLike | None]:
+    """The first and the last edge, where observables end there."""
+    return edges[0] if reflect in (True, "lower") else None, edges[-1] if reflect in (True, "upper") else None
+
+
 def _above(
-    x: jax.Array, edge: ArrayLike, half: ArrayLike, kernel: Kernel, ends: tuple[ArrayLike, ArrayLike] | None
+    x: jax.Array,
+    edge: ArrayLike,
+    half: ArrayLike,
+    kernel: Kernel,
+    ends: tuple[ArrayLike | None, ArrayLike | None],
 ) -> jax.Array:
     """How much of each event is above an edge; nothing passes the ends, if there are some, and what lies on them is within."""
-    above = step(x, edge, half, kernel.profile)
-    if ends is None:
-        return above
-    for end, beyond in zip(ends, (0.0, 1.0), strict=True):
-        above = above + step(2 * end - x, edge, half, kernel.profile) - beyond
-    return jnp.where(x < ends[0], 0.0, jnp.where(x <= ends[1], above, 1.0))
+    above, (first, last) = step(x, edge, half, kernel.profile), ends
+    if first is not None:
+        above = above + step(2 * first - x, edge, half, kernel.profile)
+    if last is not None:
+        above = above + step(2 * last - x, edge, half, kernel.profile) - 1.0
+    if first is not None:
+        above = jnp.where(x < first, 0.0, above)
+    return above if last is None else jnp.where(x > last, 1.0, above)
 
 
 def _first_edge(x: jax.Array, edges: AnyArray, half: np.ndarray) -> tuple[jax.Array, int]:

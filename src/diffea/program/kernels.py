@@ -18,6 +18,7 @@ from diffea import histograms
 from diffea.events.blocks import Blocks
 from diffea.events.ragged import Column
 from diffea.histograms import Binning
+from diffea.histograms.window import Reflect
 from diffea.processor.base import DifferentiableProcessor, axes_of
 from diffea.processor.fill import Fill
 from diffea.program.traced import Edges, Reading, Traced
@@ -150,7 +151,7 @@ MODES: Mapping[str, Callable[[Block], Callable[..., Counted]]] = {
 
 
 def fill_sums(
-    fill: Fill, binnings: tuple[Binning, ...], weight: Column | None, *, reflect: tuple[bool, ...]
+    fill: Fill, binnings: tuple[Binning, ...], weight: Column | None, *, reflect: tuple[Reflect, ...]
 ) -> jax.Array:
     """Values and variances of a fill, shape ``(2, bins)``, flow bins included.
 
@@ -158,7 +159,7 @@ def fill_sums(
         fill: whose observables, bandwidth and kernel it is.
         binnings: of the channel's axes.
         weight: of each event.
-        reflect: of each axis, whether the observable ends at its first and last edge.
+        reflect: of each axis, at which of its edges the observable ends.
     """
     several = len(fill.observables) > 1
     sums, squares = histograms.fill(
@@ -172,13 +173,14 @@ def fill_sums(
     return jnp.stack([sums.ravel(), squares.ravel()]).astype(float)
 
 
-def _ends(axis: Axis) -> bool:
-    """Whether an axis has no flow bins: nothing lies beyond its edges, so nothing may leak through them."""
-    return not axis.traits.underflow and not axis.traits.overflow
+def _ends(axis: Axis) -> Reflect:
+    """At which edges an axis has no flow bins: nothing lies beyond them, so nothing may leak through them."""
+    lower, upper = not axis.traits.underflow, not axis.traits.overflow
+    return upper if lower == upper else "lower" if lower else "upper"
 
 
 def _sums(
-    fills: list[Fill], edges: Mapping[str, tuple[Binning, ...]], scale: jax.Array, *, reflect: tuple[bool, ...]
+    fills: list[Fill], edges: Mapping[str, tuple[Binning, ...]], scale: jax.Array, *, reflect: tuple[Reflect, ...]
 ) -> jax.Array | list[jax.Array]:
     """Values and variances of fills into one channel with one kernel.
 
@@ -189,7 +191,7 @@ def _sums(
         fills: alike but for their observables and weights.
         edges: of each channel's axes.
         scale: of the weights, shape (events,).
-        reflect: of each axis, whether the observable ends at its first and last edge.
+        reflect: of each axis, at which of its edges the observable ends.
 
     Returns:
         shape ``(fills, 2, bins)``, flow bins included.
