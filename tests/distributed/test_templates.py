@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 
@@ -17,7 +18,9 @@ from tests.samples import PARAMS, QuietSchema, Search, write, write_fileset
 
 from diffea import errors, soft
 from diffea.distributed import distribute as distribute_nano
+from diffea.events.minibatches import mini_batch
 from diffea.events.splits import Split
+from diffea.parameters import as_arrays
 from diffea.processor import DifferentiableProcessor, Fill
 from diffea.program import Program
 from diffea.program.strategy import ONE_PASS, cheapest, exchange
@@ -68,6 +71,43 @@ def test_gradient_equals_finite_differences(templates, jitted) -> None:
         step = 1e-4 * value
         up, down = (loss({**PARAMS, name: value + sign * step}) for sign in (1, -1))
         assert float(gradient[name]) == pytest.approx(float((up - down) / (2 * step)), rel=1e-6), name
+
+
+@pytest.mark.parametrize("around", [contextlib.nullcontext, lambda: soft.sharpened(0.6), lambda: mini_batch(1, 3)])
+def test_value_and_pull_are_those_of_jax(templates, around) -> None:
+    with around():
+        found, pull = templates.with_pull(PARAMS)
+        expected, pull_of_jax = jax.vjp(templates, as_arrays(PARAMS))
+    slope = jax.grad(scalar)(expected)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    for ours, theirs in zip(*(jax.tree.leaves(of) for of in (pull(slope), pull_of_jax(slope)[0])), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("gradient", ["jacobian", "vjp", "by-bin"])
+def test_the_pull_of_learned_edges_equals_finite_differences(fileset, gradient) -> None:
+    class Learned(Search):
+        channels = {"few": hist.axis.Variable([0, 20, 50, 100], name="met")}  # noqa: RUF012
+
+        def edges(self, params):
+            return {"few": params["edges"]}
+
+        def fill(self, params, columns):
+            yield Fill("few", columns["met"] * params["scale"], columns["weight"], bandwidth=4.0)
+
+    def loss(found):
+        return scalar(found) + jnp.sum(jnp.sin(found.edges["few"]))
+
+    params = {"edges": np.array([0.0, 22.0, 55.0, 100.0]), "scale": np.array(1.1)}
+    with distribute(Learned(), fileset, gradient=gradient) as templates:
+        found, pull = templates.with_pull(params)
+        gradient = pull(jax.grad(loss)(found))
+        for name, place in (("edges", 1), ("edges", 3), ("scale", ())):
+            up, down = ({name: params[name].copy()} for _ in range(2))
+            up[name][place] += 1e-4
+            down[name][place] -= 1e-4
+            difference = loss(templates({**params, **up})) - loss(templates({**params, **down}))
+            assert float(gradient[name][place]) == pytest.approx(float(difference / 2e-4), rel=1e-5), name
 
 
 @pytest.mark.parametrize("gradient", ["jacobian", "by-bin"])

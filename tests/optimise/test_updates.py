@@ -13,7 +13,7 @@ from tests.samples import PARAMS, QuietSchema, Search, write_fileset
 
 from diffea.distributed import distribute
 from diffea.errors import ParameterError
-from diffea.optimise import anneal, optimise
+from diffea.optimise import Composite, anneal, optimise
 
 SEARCHES = {
     "zoom": optax.lbfgs(),
@@ -152,3 +152,21 @@ def test_every_evaluation_of_a_line_search_is_a_pass_over_the_data(tmp_path) -> 
         assert templates.passes - before == len(evaluations) > len(result.history) == 4
     losses = [step.loss for step in result.history]
     assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize("more", [{"widths": anneal(1.0, 0.4)}, {"batches": 3}])
+def test_steps_compile_nothing_after_the_first(more, tmp_path, caplog) -> None:
+    """Whatever the widths and the part of the events."""
+    told = []
+
+    def objective(templates):
+        return jnp.sum(jnp.sqrt(50.0 + templates["few", "bkg"].values) * jnp.arange(8))
+
+    def note(step):
+        told.append(sum("ompiling" in record.message for record in caplog.records))
+
+    fileset = write_fileset(tmp_path)
+    with jax.log_compiles(), distribute(Search(), fileset, schemaclass=QuietSchema) as templates:
+        optimise(Composite(templates, objective), PARAMS, optimizer=optax.adam(0.01), steps=7, progress=note, **more)
+    assert told[0] > 0
+    assert told[1] == told[-1]

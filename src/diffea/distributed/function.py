@@ -33,7 +33,7 @@ from diffea.runtime import keep_error, named_errors
 from diffea.soft.context import width_scale
 from diffea.templates import Layout, TemplateJacobian, TemplateSet
 from diffea.templates.layout import NOMINAL, check_variations
-from diffea.types import Params, PyTree
+from diffea.types import AnyArray, Params, PyTree
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,6 +118,26 @@ class Templates:
     def forward(self, params: Params) -> TemplateSet:
         """As the call, but one pass gives value and Jacobian, whatever the number of parameters."""
         return self._templates(params, self._strategy(params, ONE_PASS))
+
+    def with_pull(self, params: Params) -> tuple[TemplateSet, Callable[[TemplateSet], Params]]:
+        """Value and pull-back as of ``jax.vjp``, at known parameters: for many steps, as JAX would trace each anew."""
+        params = self._known(params)
+        layout, strategy = self._layout(params), self._strategy(params, STRATEGIES)
+        edges, pull_edges = jax.vjp(lambda params: dict(self.processor.edges(params)), params)
+        around = _widths(), chosen_part()
+        found = self._at("values" if strategy == "vjp" else strategy, layout, params, around)
+        sums, *derivative = [found] if strategy == "vjp" else found
+
+        def pull(slope: TemplateSet) -> Params:
+            cotangents = np.stack([slope.values_flat, slope.variances_flat])
+            if derivative:
+                _, unravel = ravel_pytree(params)
+                through = unravel(jnp.tensordot(cotangents, derivative[0], 2))
+            else:
+                through = self._at("vjp", layout, params, around, cotangents)
+            return jax.tree.map(jnp.add, through, *pull_edges(slope.edges))
+
+        return TemplateSet(layout.value, sums[0], sums[1], edges), pull
 
     def jacobian(self, params: Params) -> TemplateJacobian:
         """∂T/∂φ in one pass over the data: by parameter or by bin, whichever is cheaper."""
@@ -331,9 +351,17 @@ class Templates:
 
         return call
 
-    def _at(self, mode: AnyMode, layout: Portable[Layout], params: Params) -> PyTree:
-        """A step at one point, whose numbers are known."""
-        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths(), chosen_part()))
+    def _at(
+        self,
+        mode: AnyMode,
+        layout: Portable[Layout],
+        params: Params,
+        around: tuple[AnyArray, AnyArray] | None = None,
+        *more: np.ndarray,
+    ) -> PyTree:
+        """A step at one point, whose numbers are known, with the widths and the part of the events around this call or those given."""
+        widths, part = around or (_widths(), chosen_part())
+        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, widths, part, *more))
         return jax.tree.map(lambda leaf: leaf[0], self._step(mode, layout, *point))
 
     def _step(
@@ -397,10 +425,12 @@ def _numbered(leaf: np.ndarray, axes: tuple[int, ...], points: tuple[int, ...]) 
     return np.broadcast_to(leaf, (*points, *inner)).reshape(-1, *inner)
 
 
-def _widths() -> jax.Array:
+def _widths() -> AnyArray:
     """The scale of the widths around this call."""
     scale = width_scale()
-    return _once(jnp.asarray, NO_WIDTHS)(jnp.asarray(1.0 if scale is None else scale, float))
+    if isinstance(scale, jax.core.Tracer):
+        return _once(jnp.asarray, NO_WIDTHS)(scale.astype(float))
+    return np.asarray(1.0 if scale is None else scale, float)
 
 
 def _once(function: Callable[..., PyTree], reason: str) -> Callable[..., PyTree]:

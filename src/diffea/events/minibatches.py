@@ -22,6 +22,7 @@ from diffea.events.splits import splitmix64
 from diffea.types import AnyArray, Scalar
 
 LARGEST = 1 << 31  # of the numbers that name a part
+ALL = np.array([0, 1, 0])  # the only part of one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,23 +99,25 @@ def mini_batch(number: Scalar, of: Scalar, seed: Scalar = 0) -> Iterator[_Around
         whether any templates were ``asked`` for in it.
     """
     traced = any(isinstance(given, jax.core.Tracer) for given in (number, of, seed))
-    if not traced:
-        chosen = Part(*(plain(given) for given in (number, of, seed)))  # type: ignore[arg-type]
-    around = _Around(jnp.stack([jnp.asarray(given, int) for given in (number, of, seed)]))
+    if traced:
+        marked, around = object(), _Around(jnp.stack([jnp.asarray(given, int) for given in (number, of, seed)]))
+    else:
+        marked = chosen = Part(*(plain(given) for given in (number, of, seed)))  # type: ignore[arg-type]
+        around = _Around(np.array(dataclasses.astuple(chosen)))
     token = _around.set(around)
     try:
-        with _marker(object() if traced else chosen):
+        with _marker(marked):
             yield around
     finally:
         _around.reset(token)
 
 
-def chosen_part() -> jax.Array:
+def chosen_part() -> AnyArray:
     """The part that a ``mini_batch`` around this call chose, as number, parts and seed; all events outside of any."""
     if (around := _around.get()) is None:
-        return jnp.array([0, 1, 0])
+        return ALL
     around.asked = True
-    return jnp.asarray(around.part)
+    return around.part
 
 
 def _hash(*numbers: int) -> int:

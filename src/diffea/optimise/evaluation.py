@@ -45,7 +45,7 @@ class LossAndGradient:
                 return scalar(loss(box.to_params(steps)))
 
         self._value_and_grad: Callable[..., tuple[jax.Array, Params]] = (
-            _apart(loss, box)
+            _apart(loss.templates, compiled(loss.objective), box)
             if isinstance(loss, Composite) and isinstance(loss.templates, Templates)
             else jax.jit(jax.value_and_grad(in_steps))
         )
@@ -128,15 +128,17 @@ class LossAndGradient:
         return True
 
 
-def _apart(loss: Composite, box: Box) -> Callable[..., tuple[jax.Array, Params]]:
+def _apart(templates: Templates, objective: Compiled, box: Box) -> Callable[..., tuple[jax.Array, Params]]:
     """Value and gradient by a pass over the data between two programs: JAX keeps those, but none that calls for a pass itself."""
-    objective, to_params = compiled(loss.objective), jax.jit(box.to_params)
+    to_params = jax.jit(box.to_params)
+    to_steps = jax.jit(lambda steps, slope: jax.vjp(box.to_params, steps)[1](slope)[0])
 
     def value_and_grad(steps: Params, widths: Scalar | None, part: Part | None) -> tuple[jax.Array, Params]:
+        params = to_params(steps)  # outside of the contexts, in each of which JAX traces anew
         with sharpened_by(widths), of_part(part):
-            templates, pull = jax.vjp(lambda steps: loss.templates(to_params(steps)), steps)
-        value, slope = objective.value_and_slope(templates)
-        return value, *pull(slope)
+            found, pull = templates.with_pull(params)
+        value, slope = objective.value_and_slope(found)
+        return value, to_steps(steps, pull(slope))
 
     return value_and_grad
 
