@@ -120,7 +120,7 @@ class Templates:
         return self._templates(params, self._strategy(params, ONE_PASS))
 
     def with_pull(self, params: Params) -> tuple[TemplateSet, Callable[[TemplateSet], Params]]:
-        """Value and pull-back as of ``jax.vjp``, at known parameters: for many steps, as JAX would trace each anew."""
+        """Templates and pull-back as of ``jax.vjp`` of the call, at known parameters and without JAX's tracing; errors as for the call."""
         params = self._known(params)
         layout, strategy = self._layout(params), self._strategy(params, STRATEGIES)
         edges, pull_edges = jax.vjp(lambda params: dict(self.processor.edges(params)), params)
