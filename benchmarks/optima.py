@@ -4,7 +4,7 @@
         [--methods auto grid random tpe cma gp] [--evaluations 500] [--processes 1] [--known FILE] [--out FILE]
 
 For each number of free cuts of htautau (and zprime's five and the demo's six) and each split into halves, every optimizer minimises the expected limit by
-hard cuts on the training half; with --filled it is the limit of filled bins, the objective of analyses/htautau. What it found is then judged by its limit on
+hard cuts on the training half; with --filled (not zprime) it is the limit of filled bins, the objective of analyses/htautau. What it found is then judged by its limit on
 the other half. Cost is told in fills (one pass at one point with exact cuts is one; a gradient is what diffea.program.strategy takes it for), passes over
 the data, and seconds. No setting was chosen by a test half: those of "auto" were fixed on training halves, of splits 100 to 102 and, since CMA-ES was
 ahead there, of split 0.
@@ -187,9 +187,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="also write it there, after every split")
     arguments = parser.parse_args()
     earlier = json.loads(arguments.known.read_text())["tasks"] if arguments.known else {}
-    cuts = [f"{number} filled" if arguments.filled else number for number in arguments.cuts]
-    folders = dict.fromkeys(cuts if arguments.data else [], arguments.data)
-    folders |= {name: folder for name in ("zprime", "demo") if (folder := getattr(arguments, name))}
+    filled = " filled" if arguments.filled else ""
+    folders = {number + filled: arguments.data for number in arguments.cuts if arguments.data}
+    folders |= {"zprime": arguments.zprime} if arguments.zprime else {}
+    folders |= {f"demo{filled}": arguments.demo} if arguments.demo else {}
     report: dict[str, Any] = {"evaluations": arguments.evaluations, "tasks": {}}
     compared, done = load("black_boxes").COMPARED, {name: [] for name in folders}
     spawn = multiprocessing.get_context("spawn")

@@ -95,21 +95,21 @@ class Task:
 
     @classmethod
     def of(cls, name: str) -> Task:
-        """``"2"``, ``"4"``, ``"8"``, ``"18"`` (cuts of htautau), the same ``" filled"``, ``"zprime"`` or ``"demo"``."""
-        if name == "demo":
-            variant = dataclasses.replace(demo.variants[""], objective=objectives.upper_limit)
+        """``"2"``, ``"4"``, ``"8"``, ``"18"`` (cuts of htautau) or ``"demo"``, the same ``" filled"``, or ``"zprime"``."""
+        which, _, filled = name.partition(" ")
+        objective = CUTS.objective if filled else objectives.upper_limit
+        if which == "demo":
+            variant = dataclasses.replace(demo.variants[""], objective=objective)
             return cls(name, variant, demo, ("ttbar", "wjets"), Program(variant.processor))
-        if name == "zprime":
+        if which == "zprime":
             free = sorted(set(ZPRIME_CUTS.params) - {"candidate", "softness"})
             params, bounds = ({key: tree[key] for key in free} for tree in (ZPRIME_CUTS.params, ZPRIME_CUTS.bounds))
             cuts = dataclasses.replace(
                 ZPRIME_CUTS, processor=ZPrimeFewCuts(), params=params, bounds=bounds, schedules={}
             )
             return cls(name, cuts, ZPRIME, ZPRIME_BACKGROUNDS, Program(cuts.processor))
-        number, _, filled = name.partition(" ")
-        free = FREE[int(number)]
+        free = FREE[int(which)]
         params, bounds = ({key: _of(tree, key) for key in free} for tree in (CUTS.params, CUTS.bounds))
-        objective = CUTS.objective if filled else objectives.upper_limit
         variant = dataclasses.replace(CUTS, processor=FewCuts(), params=params, bounds=bounds, objective=objective)
         return cls(name, variant, HTAUTAU, BACKGROUNDS, Program(variant.processor))
 
