@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -145,7 +146,7 @@ def study(problem: Problem, toys: int, replicas: int) -> dict:
         for name, measured in zip(found, (*limits, gain), strict=True):
             found[name].append(measured)
         if toy % 20 == 19:
-            print(f"{toy + 1} data sets, {time.perf_counter() - began:.0f} s", flush=True)
+            print(f"{toy + 1} data sets, {time.perf_counter() - began:.0f} s", flush=True, file=sys.stderr)
     means = [diffea.TemplateSet(before.templates.layout, *total) for total in totals]
     limits = [float(diffea.objectives.upper_limit(model(mean))) for mean in means]
     truths = dict(zip(found, (*limits, limits[1] / limits[0]), strict=True))
