@@ -210,6 +210,7 @@ def test_a_nan_is_not_hidden(reflect):
     ("arguments", "keywords", "message"),
     [
         ((np.ones(3), EVEN), {"bandwidth": 0.0}, "positive bandwidth"),
+        ((np.ones(3), EVEN), {"reflect": "left"}, "got 'left'"),
         ((np.ones(3), EVEN), {"bandwidth": np.nan}, "positive bandwidth"),
         ((np.ones(3), EVEN), {"bandwidth": np.ones(7)}, r"one a bin \(20\)"),
         ((np.ones(3), UNEVEN), {"bandwidth": np.array([1.0, 1.0, 30.0, 1.0, 1.0, 1.0])}, "changes from edge to edge"),

@@ -27,6 +27,8 @@ FORMS = {
     ),
     "fill edges": (lambda e: histograms.fill(X, e, W, bandwidth=0.31), EDGES),
     "fill reflected": (lambda x: histograms.fill(x, EDGES, W, bandwidth=0.31, reflect=True), X),
+    "fill reflected below": (lambda x: histograms.fill(x, EDGES, W, bandwidth=0.31, reflect="lower"), X),
+    "fill reflected above": (lambda x: histograms.fill(x, EDGES, W, bandwidth=0.31, reflect="upper"), X),
     "fill two axes": (lambda x, y, w: histograms.fill((x, y), (EDGES, EDGES[:3]), w), X, Y, W),
     "fill categories": (lambda p: histograms.fill((p, X), (histograms.Categories((0, 1)), EDGES), W), SHARES),
     "histogram": (lambda x, w: histograms.histogram(x, EDGES, w, bandwidth=0.31), X, W),

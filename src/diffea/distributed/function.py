@@ -21,7 +21,7 @@ from diffea.distributed.minibatch import MiniBatch
 from diffea.distributed.reduction import Partial
 from diffea.distributed.steps import AnyMode, points
 from diffea.errors import ClosedError, CountError, StrategyError, WidthError
-from diffea.events.minibatches import Part, chosen_part
+from diffea.events.minibatches import ALL, Part, chosen_part
 from diffea.events.scalars import plain
 from diffea.notebook import tables
 from diffea.parameters import as_arrays
@@ -180,9 +180,8 @@ class Templates:
             raise CountError(msg)
         self.ledger.check_identity()
         params = self._known(params)
-        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths(), np.array([0, 1, 0])))
-        found = self._step("replicas", self._layout(params), *point, np.arange(count, dtype=np.uint64)[None])
-        sums, several = found[0][0], found[1][0]
+        numbers = np.arange(count, dtype=np.uint64)
+        sums, several = self._at("replicas", self._layout(params), params, (_widths(), ALL), numbers)
         edges = jax.tree.map(np.asarray, dict(self.processor.edges(params)))
         layout = self.layout(params)
         return TemplateSet(layout, sums[0], sums[1], edges), TemplateSet(layout, several[:, 0], several[:, 1], edges)
@@ -190,8 +189,7 @@ class Templates:
     def summed(self, mode: AnyMode, params: Params, *more: np.ndarray) -> PyTree:
         """What a pass at one point sums up, see ``diffea.distributed.steps``."""
         params = self._known(params)
-        point = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, _widths(), np.array([0, 1, 0]), more))
-        return jax.tree.map(lambda leaf: leaf[0], self._step(mode, self._layout(params), *point[:3], *point[3]))
+        return self._at(mode, self._layout(params), params, (_widths(), ALL), *more)
 
     def batch(self, number: int | jax.Array, *, of: int | jax.Array, seed: int | jax.Array = 0) -> MiniBatch:
         """The templates as one of some disjoint parts of all events estimates them, for about that part of the price.

@@ -138,6 +138,11 @@ def _windows(
     if not isinstance(all_edges, tuple) or {len(all_edges), len(bandwidths), len(reflects)} != {len(xs)}:
         msg = f"expected one array of edges (and one bandwidth, or none) for each of {len(xs)} observables"
         raise HistogramError(msg)
+    if unknown := [ends for ends in reflects if ends not in (True, False, "lower", "upper")]:
+        msg = (
+            f"""reflect is True, False, "lower" or "upper", or a tuple of these for several axes, got {unknown[0]!r}"""
+        )
+        raise HistogramError(msg)
     arrays, w = _rows(xs, all_edges, weights)
     chosen = kernel_named(kernel)
     axes = zip(arrays, all_edges, bandwidths, reflects, strict=True)
