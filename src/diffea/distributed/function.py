@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import math
 import time
 import weakref
 from collections.abc import Callable, Hashable, Sequence
@@ -15,12 +13,13 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from diffea import soft
+from diffea.distributed.callbacks import as_function, closed, once, traced
 from diffea.distributed.lanes import Lane
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.minibatch import MiniBatch
 from diffea.distributed.reduction import Partial
 from diffea.distributed.steps import AnyMode, points
-from diffea.errors import ClosedError, CountError, StrategyError, WidthError
+from diffea.errors import CountError, StrategyError, WidthError
 from diffea.events.minibatches import ALL, Part, chosen_part
 from diffea.events.scalars import plain
 from diffea.notebook import tables
@@ -29,7 +28,7 @@ from diffea.portable import Portable
 from diffea.processor import axes_of
 from diffea.program import Program, rounded
 from diffea.program.strategy import ONE_PASS, STRATEGIES, Gradient, Strategy, cheapest, exchange, fills
-from diffea.runtime import keep_error, named_errors
+from diffea.runtime import named_errors
 from diffea.soft.context import width_scale
 from diffea.templates import Layout, TemplateJacobian, TemplateSet
 from diffea.templates.layout import NOMINAL, check_variations
@@ -38,8 +37,6 @@ from diffea.types import AnyArray, Params, PyTree
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FIRST_ONLY = "templates have first derivatives only: for a curvature take optimizer='gauss-newton' of diffea.optimise, or differences of gradients"
-EXACT = "templates of exact cuts have no derivative: call them outside of jax.grad and the like, or templates(params) without soft.hard()"
 NO_WIDTHS = "templates have no derivative by the scale of soft.sharpened around them: make it a parameter, and enter soft.sharpened in `fill`"
 
 
@@ -152,7 +149,7 @@ class Templates:
             StrategyError: where a derivative is asked for: a step has none.
         """
         params = as_arrays(params)
-        if _traced(params):
+        if traced(params):
             return self._templates(params, "hard")
         params = jax.tree.map(np.asarray, params)
         sums = self._at("hard", self._layout(params), params)
@@ -238,7 +235,7 @@ class Templates:
 
     def _known(self, params: Params) -> Params:
         params = as_arrays(params)
-        if _traced(params):
+        if traced(params):
             msg = (
                 "a Jacobian is a NumPy array of known parameters: call it outside of jax.jit, jax.grad and the like; there, "
                 "templates(params) has derivatives"
@@ -286,68 +283,8 @@ class Templates:
         key = strategy, layout.token
         if key not in self._functions:
             shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float64), params)
-            match strategy:
-                case "hard":
-                    shape = jax.ShapeDtypeStruct((2, layout.value.size), jnp.float64)
-                    self._functions[key] = _once(self._callback("hard", layout, shape), EXACT)
-                case "vjp":
-                    self._functions[key] = self._two_passes(layout, shapes)
-                case _:
-                    self._functions[key] = self._one_pass(strategy, layout, shapes)
+            self._functions[key] = as_function(weakref.WeakMethod(self._step), strategy, layout, shapes)
         return self._functions[key]
-
-    def _one_pass(self, strategy: Strategy, layout: Portable[Layout], params: Params) -> Callable[..., jax.Array]:
-        bins, size = layout.value.size, _size(params)
-        shape, derivative = (jax.ShapeDtypeStruct(of, jnp.float64) for of in ((2, bins), (2, bins, size)))
-        sums = jax.custom_jvp(self._callback("values", layout, shape))
-        with_derivative = _once(self._callback(strategy, layout, (shape, derivative)), FIRST_ONLY)
-
-        @sums.defjvp
-        def sums_jvp(primals: PyTree, tangents: PyTree) -> tuple[jax.Array, jax.Array]:
-            value, derivative = with_derivative(*primals)
-            return value, derivative @ ravel_pytree(tangents[0])[0]
-
-        return sums
-
-    def _two_passes(self, layout: Portable[Layout], params: Params) -> Callable[..., jax.Array]:
-        shape = jax.ShapeDtypeStruct((2, layout.value.size), jnp.float64)
-        values = _once(self._callback("values", layout, shape), FIRST_ONLY)
-        gradient = _once(self._callback("vjp", layout, params), FIRST_ONLY)
-        sums = jax.custom_vjp(values)
-        sums.defvjp(
-            lambda *at: (values(*at), at),
-            lambda at, cotangents: (gradient(*at, cotangents), jnp.zeros_like(at[1]), None),
-        )
-        return sums
-
-    def _callback(self, mode: AnyMode, layout: Portable[Layout], shape: PyTree) -> Callable[..., PyTree]:
-        """A step as a function of JAX arrays, of which a compiled function holds neither these templates nor their columns.
-
-        Under ``jax.vmap``, nested or not, one call gets all points: arrays have an axis more for each, of length one where they are the
-        same for all points.
-        """
-        owner = weakref.ref(self)
-
-        @keep_error
-        def run(ranks: list[int], *arguments: PyTree) -> PyTree:
-            if (templates := owner()) is None:
-                raise _closed()
-            leaves, tree = jax.tree.flatten(jax.tree.map(np.asarray, arguments))
-            outer = [leaf.shape[: leaf.ndim - rank] for leaf, rank in zip(leaves, ranks, strict=True)]
-            points = np.broadcast_shapes(*outer)
-            if not math.prod(points):
-                return jax.tree.map(lambda of: np.zeros((*points, *of.shape)), shape)
-            numbered = [_numbered(leaf, axes, points) for leaf, axes in zip(leaves, outer, strict=True)]
-            sums = templates._step(mode, layout, *jax.tree.unflatten(tree, numbered))
-            return jax.tree.map(lambda leaf: leaf.reshape((*points, *leaf.shape[1:])), sums)
-
-        def call(*arguments: PyTree) -> PyTree:
-            at = functools.partial(run, [jnp.ndim(leaf) for leaf in jax.tree.leaves(arguments)])
-            if _traced(arguments):
-                return jax.pure_callback(at, shape, *arguments, vmap_method="expand_dims")
-            return jax.tree.map(jnp.asarray, at(*arguments))
-
-        return call
 
     def _at(
         self,
@@ -373,7 +310,7 @@ class Templates:
     ) -> PyTree:
         """One pass, at as many points as the first axis of the arguments has entries."""
         if self._closed:
-            raise _closed()
+            raise closed()
         if not np.all((widths > 0) & (widths < np.inf)):
             msg = f"expected a positive scale of the widths, got {widths.tolist()}: end a schedule with soft.hard(), not with a width of zero"
             raise WidthError(msg)
@@ -401,42 +338,13 @@ class Templates:
         return total
 
 
-def _closed() -> ClosedError:
-    return ClosedError(
-        "these templates are closed: use them within the `with` block of `distribute`, or before `close()`"
-    )
-
-
-def _traced(tree: PyTree) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
-
-
 def _size(params: Params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def _numbered(leaf: np.ndarray, axes: tuple[int, ...], points: tuple[int, ...]) -> np.ndarray:
-    """An array whose first axis numbers the points, of length one where it is the same for all of them."""
-    inner = leaf.shape[len(axes) :]
-    if math.prod(axes) == 1:
-        return leaf.reshape(1, *inner)
-    return np.broadcast_to(leaf, (*points, *inner)).reshape(-1, *inner)
 
 
 def _widths() -> AnyArray:
     """The scale of the widths around this call."""
     scale = width_scale()
     if isinstance(scale, jax.core.Tracer):
-        return _once(jnp.asarray, NO_WIDTHS)(scale.astype(float))
+        return once(jnp.asarray, NO_WIDTHS)(scale.astype(float))
     return np.asarray(1.0 if scale is None else scale, float)
-
-
-def _once(function: Callable[..., PyTree], reason: str) -> Callable[..., PyTree]:
-    """The function, which refuses to be differentiated, for a reason in words."""
-    once = jax.custom_jvp(function)
-
-    @once.defjvp
-    def refuse(primals: PyTree, tangents: PyTree) -> PyTree:  # noqa: ARG001
-        raise StrategyError(reason)
-
-    return once
