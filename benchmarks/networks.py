@@ -1,35 +1,38 @@
 """Networks trained by the limit against the same networks trained by cross-entropy, and against boosted trees. Prints JSON.
 
     pip install scikit-learn xgboost
-    python benchmarks/networks.py --data FOLDER [--splits 10] [--first 0] [--out FILE]
+    python benchmarks/networks.py --data FOLDER [--splits 10] [--first 0] [--out FILE] [--known FILE …]
 
 All of them see the ten inputs of htautau's network and the training half of a split. Each score is then cut into five bins at quantiles of the
 signal in the training half, of equal signal or each of half the signal of the one below, and its expected limit is computed by pyhf, from hard
-cuts, on the other half. Trees are tuned by cross-validation within the training half; the network has the settings of analyses/htautau, and is
-trained once for each kind of bins.
+cuts, on the other half. Trees are tuned by cross-validation within the training half. The network is that of analyses/htautau, and the mean of
+ten of them; each is trained once for each kind of bins. `--known` tells splits of earlier runs, in place of running them.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import json
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import hist
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import RandomizedSearchCV
 from xgboost import XGBClassifier
 
 import diffea
-from diffea import Split, TemplateSet, learning, objectives, statistics
+from diffea import Split, TemplateSet, learning, statistics
 from diffea.analysis import load_analysis
 from diffea.evaluate import Evaluation
 from diffea.templates import Key, Layout
@@ -63,19 +66,63 @@ SETTINGS = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How networks are trained: each by a cross-entropy of its own, and then the mean of their logits by the limit.
+
+    Attributes:
+        networks: how many, from other random weights.
+        decay: of the weights in the first stage.
+        steps: of the second stage.
+    """
+
+    networks: int
+    decay: float
+    steps: int
+
+    @property
+    def params(self) -> Any:
+        """Weights to begin with, stacked."""
+        each = [HTAUTAU.untrained(seed) for seed in range(1, 1 + self.networks)]
+        return jax.tree.map(lambda *weights: np.stack(weights), *each)
+
+
+# the first is that of analyses/htautau; the second was chosen within training halves, see analyses/blackbox/README.md
+RECIPES = {"one": Recipe(networks=1, decay=0.02, steps=36), "ten": Recipe(networks=10, decay=0.002, steps=60)}
+
+
+def logits(params: Any, x: Mapping[str, Any]) -> jax.Array:
+    """Of every network, shape (networks, events)."""
+    return jax.vmap(HTAUTAU.network, in_axes=(0, None))(params, {name: x[name] for name in HTAUTAU.INPUTS})
+
+
 class Network(HTAUTAU.Neural):  # type: ignore[name-defined]
-    """The network's output and the W region; bins of the score as they are told."""
+    """The networks' output and the W region; bins of the score as they are told."""
 
     def __init__(self, score: Any) -> None:
         self.channels = {"score": score, "w_region": HTAUTAU.Neural.channels["w_region"]}
 
     def score(self, params: Any, x: Mapping[str, Any]) -> Any:
-        return jax.nn.sigmoid(HTAUTAU.network(params, x))
+        return jax.nn.sigmoid(jnp.mean(logits(params, x), axis=0))
 
     def regions(self, params: Any, x: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-        for channel, observable, keep in super().regions(params, x):
+        for channel, observable, keep in super().regions(HTAUTAU.untrained(), x):
             if channel in self.channels:
                 yield channel, self.score(params, x) if channel == "score" else observable, keep
+
+
+class CrossEntropies(HTAUTAU.Neural):  # type: ignore[name-defined]
+    """What htautau's cross-entropy is made of, summed over the networks."""
+
+    channels: ClassVar[dict[str, Any]] = {"cross_entropy": HTAUTAU.Neural.channels["cross_entropy"]}
+
+    def regions(self, params: Any, x: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+        ((_, _, keep),) = (region for region in super().regions(HTAUTAU.untrained(), x) if region[0] == "score")
+        each = logits(params, x)
+        for position, sign in enumerate((1, -1)):
+            summed = jnp.sum(jax.nn.softplus(sign * each), axis=0)
+            yield "cross_entropy", jnp.full_like(keep, position + 0.5), keep * summed
+        yield "cross_entropy", jnp.full_like(keep, 2.5), keep
 
 
 class Trees(Network):
@@ -172,29 +219,28 @@ def limits(train: TemplateSet, test: TemplateSet, processor: Any) -> dict[str, d
     return found
 
 
-def networks(data: Path, split: Split) -> dict[str, Any]:
-    """The network by cross-entropy, and from there by the limit, of bins at quantiles of the signal after the first."""
-    first, plain = NEURAL.pretraining, Network(FINE)
-    with read(NEURAL.processor, data, split) as templates:
-        loss = diffea.Composite(templates, first.objective)
-        start = diffea.optimise(loss, NEURAL.params, optimizer=first.optimizer, steps=first.steps).params
+def networks(data: Path, split: Split, recipe: Recipe) -> dict[str, Any]:
+    """The networks by cross-entropy, and from there by the limit, of bins at quantiles of the signal after the first."""
+    plain, optimizer = Network(FINE), optax.chain(optax.add_decayed_weights(recipe.decay), optax.adam(0.02))
+    with read(CrossEntropies(), data, split) as templates:
+        loss = diffea.Composite(templates, HTAUTAU.cross_entropy)
+        start = diffea.optimise(loss, recipe.params, optimizer=optimizer, steps=NEURAL.pretraining.steps).params
     with read(plain, data, split) as train, read(plain, data, split.of("test")) as test:
         entropy = limits(train.hard(start), test.hard(start), plain)
         by_limit = {}
         for kind, edges in edges_of(train.hard(start)).items():
-            params = trained(
-                learning.with_axis(plain, "score", hist.axis.Variable(edges, name="score")), start, data, split
-            )
+            binned = learning.with_axis(plain, "score", hist.axis.Variable(edges, name="score"))
+            params = trained(binned, start, data, split, recipe.steps)
             by_limit[kind] = limits(train.hard(params), test.hard(params), plain)[kind]
     return {"cross-entropy": entropy, "limit": by_limit}
 
 
-def trained(processor: Any, params: Any, data: Path, split: Split) -> Any:
-    """The network by the limit of these bins."""
+def trained(processor: Any, params: Any, data: Path, split: Split, steps: int) -> Any:
+    """The networks by the limit of these bins, which are to hold simulated events."""
     model = diffea.HistFactory(HTAUTAU.spec(processor))
     with read(processor, data, split) as templates:
-        loss = diffea.Composite(templates, lambda found: objectives.upper_limit(model(found)))
-        return diffea.optimise(loss, params, optimizer=NEURAL.optimizer, steps=NEURAL.steps).params
+        loss = diffea.Composite(templates, lambda found: HTAUTAU.limit_of_filled_bins(model(found)))
+        return diffea.optimise(loss, params, optimizer=NEURAL.optimizer, steps=steps).params
 
 
 def boosted(data: Path, split: Split) -> dict[str, Any]:
@@ -211,7 +257,7 @@ def boosted(data: Path, split: Split) -> dict[str, Any]:
     for name, one in fitted.items():
         processor = Trees(FINE, one)
         with read(processor, data, split) as train, read(processor, data, split.of("test")) as test:
-            found[name] = limits(train.hard(NEURAL.params), test.hard(NEURAL.params), processor)
+            found[name] = limits(train.hard({}), test.hard({}), processor)
     return found
 
 
@@ -221,10 +267,17 @@ def paired(ratios: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(ratios)), "error": error, "largest": float(np.max(ratios))}
 
 
-def over(rows: list[dict[str, Any]], name: str, kind: str) -> list[float]:
-    """The limit of the network by the limit over that of another, of each split."""
-    found = [row["limits"] for row in rows]
-    return [one["limit"][kind]["limit"] / one[name][kind]["limit"] for one in found]
+def compared(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The limit of networks by the limit over those of all others, by kind of bins."""
+    found: dict[str, Any] = {}
+    for kind in BINS:
+        of = [{name: limit[kind]["limit"] for name, limit in row["limits"].items()} for row in rows]
+        for ours in (f"{recipe}, limit" for recipe in RECIPES):
+            others = [name for name in of[0] if name != ours]
+            ratios = {name: paired([one[ours] / one[name] for one in of]) for name in others}
+            found.setdefault(kind, {})[f"{ours} over"] = ratios
+        found[kind]["mean limit"] = {name: paired([one[name] for one in of]) for name in of[0]}
+    return found
 
 
 def main() -> None:
@@ -233,16 +286,24 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="seed of the first split")
     parser.add_argument("--out", type=Path, help="also write it there, after every split")
+    parser.add_argument(
+        "--known", type=Path, nargs="*", default=[], help="files of earlier runs, whose splits are taken over"
+    )
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    known = {row["seed"]: row for path in arguments.known for row in json.loads(path.read_text())["splits"]}
     rows: list[dict[str, Any]] = []
     for seed in range(arguments.first, arguments.first + arguments.splits):
-        split, began = Split(train=0.5, seed=seed), time.perf_counter()
-        found = networks(arguments.data, split) | boosted(arguments.data, split)
-        rows.append({"seed": seed, "seconds": time.perf_counter() - began, "limits": found})
-        others = [name for name in found if name != "limit"]
-        ratios = {kind: {name: paired(over(rows, name, kind)) for name in others} for kind in BINS}
-        report = json.dumps({"limit over": ratios, "splits": rows}, indent=1)
+        if seed not in known:
+            split, began = Split(train=0.5, seed=seed), time.perf_counter()
+            found = {
+                f"{name}, {stage}": limit
+                for name, recipe in RECIPES.items()
+                for stage, limit in networks(arguments.data, split, recipe).items()
+            } | boosted(arguments.data, split)
+            known[seed] = {"seed": seed, "seconds": time.perf_counter() - began, "limits": found}
+        rows.append(known[seed])
+        report = json.dumps({"bins": compared(rows), "splits": rows}, indent=1)
         if arguments.out:
             arguments.out.write_text(report)
     print(report)

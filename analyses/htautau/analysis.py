@@ -243,9 +243,9 @@ def network(weights: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
     return hidden @ weights["out"] + weights["threshold"]
 
 
-def untrained() -> dict[str, Any]:
+def untrained(seed: int = 1) -> dict[str, Any]:
     """Random weights, always the same."""
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(seed)
     return {
         "in": random.normal(size=(len(INPUTS), HIDDEN)) / np.sqrt(len(INPUTS)),
         "bias": np.zeros(HIDDEN),
