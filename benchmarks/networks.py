@@ -87,7 +87,7 @@ class Recipe:
         return jax.tree.map(lambda *weights: np.stack(weights), *each)
 
 
-# the first is that of analyses/htautau; the second was chosen within training halves, see analyses/blackbox/README.md
+# the first is that of analyses/htautau (both for filled bins, as its cuts); the second was chosen within training halves, see analyses/blackbox/README.md
 RECIPES = {"one": Recipe(networks=1, decay=0.02, steps=36), "ten": Recipe(networks=10, decay=0.002, steps=60)}
 
 
@@ -106,9 +106,9 @@ class Network(HTAUTAU.Neural):  # type: ignore[name-defined]
         return jax.nn.sigmoid(jnp.mean(logits(params, x), axis=0))
 
     def regions(self, params: Any, x: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-        for channel, observable, keep in super().regions(HTAUTAU.untrained(), x):
-            if channel in self.channels:
-                yield channel, self.score(params, x) if channel == "score" else observable, keep
+        signal_region, w_region = self.selected(x)
+        yield "score", self.score(params, x), signal_region
+        yield "w_region", x["m_vis"], w_region
 
 
 class CrossEntropies(HTAUTAU.Neural):  # type: ignore[name-defined]
@@ -117,8 +117,7 @@ class CrossEntropies(HTAUTAU.Neural):  # type: ignore[name-defined]
     channels: ClassVar[dict[str, Any]] = {"cross_entropy": HTAUTAU.Neural.channels["cross_entropy"]}
 
     def regions(self, params: Any, x: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-        ((_, _, keep),) = (region for region in super().regions(HTAUTAU.untrained(), x) if region[0] == "score")
-        each = logits(params, x)
+        (keep, _), each = self.selected(x), logits(params, x)
         for position, sign in enumerate((1, -1)):
             summed = jnp.sum(jax.nn.softplus(sign * each), axis=0)
             yield "cross_entropy", jnp.full_like(keep, position + 0.5), keep * summed

@@ -264,16 +264,23 @@ class Neural(HiggsToTauTau):
     }
     bandwidths: ClassVar[Mapping[str, float]] = {"score": 0.06}
 
-    def regions(self, params: Any, x: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-        logit = network(params, x)
+    def selected(self, x: Mapping[str, Any]) -> tuple[Any, Any]:
+        """How much of each event is in the signal region, and in the W region."""
         fitted = soft.all_of(
             soft.below(x["iso_1"], 0.1, width=0.01),
             soft.above(x["pt_2"], 20.6, width=0.5),
             soft.between(x["m_vis"], 20.0, 200.0, width=2.0),
         )
-        signal_region = soft.all_of(fitted, soft.below(x["mt_1"], 60.0, width=3.0))
+        return (
+            soft.all_of(fitted, soft.below(x["mt_1"], 60.0, width=3.0)),
+            soft.all_of(fitted, soft.above(x["mt_1"], 70.0, width=3.0)),
+        )
+
+    def regions(self, params: Any, x: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+        logit = network(params, x)
+        signal_region, w_region = self.selected(x)
         yield "score", jax.nn.sigmoid(logit), signal_region
-        yield "w_region", x["m_vis"], soft.all_of(fitted, soft.above(x["mt_1"], 70.0, width=3.0))
+        yield "w_region", x["m_vis"], w_region
         for position, summand in enumerate((jax.nn.softplus(logit), jax.nn.softplus(-logit), jnp.ones_like(logit))):
             yield "cross_entropy", jnp.full_like(logit, position + 0.5), signal_region * summand
 

@@ -65,6 +65,11 @@ def traced(tree: PyTree) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
+def size_of(params: Params) -> int:
+    """How many numbers the parameters are."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
 def closed() -> ClosedError:
     """The error of who uses templates that are gone."""
     return ClosedError(
@@ -79,8 +84,7 @@ def _one_pass(
     shape: jax.ShapeDtypeStruct,
     params: Params,
 ) -> Callable[..., jax.Array]:
-    size = sum(leaf.size for leaf in jax.tree.leaves(params))
-    derivative = jax.ShapeDtypeStruct((*shape.shape, size), jnp.float64)
+    derivative = jax.ShapeDtypeStruct((*shape.shape, size_of(params)), jnp.float64)
     sums = jax.custom_jvp(_callback(step, "values", layout, shape))
     with_derivative = once(_callback(step, strategy, layout, (shape, derivative)), FIRST_ONLY)
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from diffea import soft
-from diffea.distributed.callbacks import as_function, closed, once, traced
+from diffea.distributed.callbacks import as_function, closed, once, size_of, traced
 from diffea.distributed.lanes import Lane
 from diffea.distributed.ledger import Ledger
 from diffea.distributed.minibatch import MiniBatch
@@ -271,7 +271,7 @@ class Templates:
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
         sizes = self._sizes(shapes)
         operations = self._program.operations(self._structures[sizes.index(max(sizes))][1], shapes)
-        return cheapest(_size(params), max(sizes), exchange(sum(self.events.values()), operations), among)
+        return cheapest(size_of(params), max(sizes), exchange(sum(self.events.values()), operations), among)
 
     def _sizes(self, params: Params) -> list[int]:
         """How many bins the templates of each structure have."""
@@ -320,7 +320,7 @@ class Templates:
         at_one = jax.tree.map(lambda leaf: leaf[0], params)
         count, of = points((params, widths, part, *more)), np.array([float(part.of) for part in parts])
         self.passes += 1
-        each = 1.0 + more[0].shape[1] if mode == "replicas" else fills(mode, _size(at_one), max(self._sizes(at_one)))
+        each = 1.0 + more[0].shape[1] if mode == "replicas" else fills(mode, size_of(at_one), max(self._sizes(at_one)))
         self.fills += count * float(np.mean(1.0 / of)) * each
         self.moved += self._lane.remote * sum(leaf.nbytes for leaf in jax.tree.leaves((params, more, partial.total)))
         self.memory = partial.memory
@@ -336,10 +336,6 @@ class Templates:
         for name, spent in {**partial.seconds, "wall": time.perf_counter() - began}.items():
             self.seconds[name] += spent
         return total
-
-
-def _size(params: Params) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def _widths() -> AnyArray:
